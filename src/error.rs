@@ -1,0 +1,267 @@
+//! Every failure of driftless: what failed, where, why, and the next command.
+//!
+//! A [`Code`] is a contract: its number is stable, `driftless explain DL0123` prints its page, its
+//! name is the reason of the condition that it causes, its [`Kind`] is the exit code.
+
+use std::fmt;
+
+/// What sort of failure, which is also the exit code of a command that ends with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The command line or a configuration is wrong.
+    Usage,
+    /// A source could not be read, or what it holds could not be rendered.
+    Source,
+    /// The Kubernetes API refused, failed or is away.
+    Api,
+    /// A limit of time ran out.
+    Timeout,
+    /// An object is unhealthy, or a rollout was aborted.
+    Unhealthy,
+    /// A policy or a safety rule refused.
+    Policy,
+    /// A fault of driftless itself.
+    Internal,
+}
+
+impl Kind {
+    /// The process exit code; 0 and 1 (same, differs) are answers and not failures.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Usage => 2,
+            Self::Source => 3,
+            Self::Api => 4,
+            Self::Timeout => 5,
+            Self::Unhealthy => 6,
+            Self::Policy => 7,
+            Self::Internal => 70,
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($name:ident $number:literal $kind:ident $retry:literal $title:literal $page:literal)+) => {
+        /// A failure that has a number, a page and a name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code { $(#[doc = $title] $name,)+ }
+
+        impl Code {
+            /// All codes, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+            /// The stable number, such as `DL0103`.
+            pub fn number(self) -> &'static str { match self { $(Self::$name => $number,)+ } }
+            /// The condition reason, such as `RevisionNotFound`.
+            pub fn reason(self) -> &'static str { match self { $(Self::$name => stringify!($name),)+ } }
+            /// The sort of failure.
+            pub fn kind(self) -> Kind { match self { $(Self::$name => Kind::$kind,)+ } }
+            /// One line that says what the code means.
+            pub fn title(self) -> &'static str { match self { $(Self::$name => $title,)+ } }
+            /// What to look at and what to do, for `driftless explain`.
+            pub fn page(self) -> &'static str { match self { $(Self::$name => $page,)+ } }
+            /// Whether time alone may mend it; what cannot is `Stalled` until something changes.
+            pub fn is_transient(self) -> bool { match self { $(Self::$name => $retry,)+ } }
+        }
+    };
+}
+
+codes! {
+    RepositoryUnreachable "DL0101" Source true "the Git server could not be reached"
+        "The connection was refused, cut or never answered, or the name did not resolve. The last good revision stays deployed and nothing is deleted. Check the address in spec.source.repo and the network policy of the agent's namespace; HTTPS_PROXY and NO_PROXY are honoured."
+    AuthenticationFailed "DL0102" Source true "the Git server refused the credentials"
+        "The server answered 401 or 403, or refused the SSH key. Check the Secret that spec.source.secretRef names (keys: username and password, bearerToken, identity and known_hosts, or githubAppID, githubAppInstallationID and githubAppPrivateKey), and that the account may read this repository. GitHub answers 404 for a private repository without credentials."
+    RevisionNotFound "DL0103" Source true "the branch, tag, commit or version does not exist"
+        "The repository answers, but it has no such branch, tag or commit, or no tag in the semver range. Objects stay as they are. List what there is with `git ls-remote REPO`."
+    PathNotFound "DL0104" Source false "the path does not exist at this revision"
+        "spec.source.path names a folder or file that the revision does not have. Nothing is deleted: a path that vanished is never an order to prune. Correct the path, or delete the Application."
+    RepositoryCorrupt "DL0105" Source true "what the Git server sent is not a valid pack or protocol answer"
+        "The pack failed its checksum, an object is missing or does not hash to its name, or the answer is not Git's protocol. The revision is refused and the cache is left as it was."
+    SourceTimedOut "DL0106" Source true "the Git server did not answer in time"
+        "The server accepted the connection and then sent nothing, or too slowly. The poll is tried again with backoff; other applications go on."
+    HostKeyUnknown "DL0107" Source false "the SSH host key is not in known_hosts, or is another one"
+        "Host keys are checked strictly. Put the output of `ssh-keyscan HOST` (compared with what the host's owner publishes) under the key known_hosts of the Secret."
+    SubmoduleRefused "DL0109" Source false "the path holds a Git submodule"
+        "driftless reads one repository per source and follows no submodule. Name the other repository as a second entry of spec.sources."
+    SymlinkRefused "DL0110" Source false "a symbolic link leaves the repository or never ends"
+        "Links are resolved inside the tree only. The message names the link and its target."
+    SourceTooLarge "DL0111" Source false "a file or the whole source is larger than the limit"
+        "Limits: 64 MiB a file, 1 GiB a fetched pack, 100,000 files a source. Git LFS pointers are not followed."
+    CertificateRefused "DL0112" Source true "the TLS certificate of the Git server is not trusted"
+        "Expired, for another host, or signed by an authority that this machine does not trust. A private authority goes under the key caFile (or ca.crt) of the Secret. There is no switch to skip the check."
+    CredentialsInvalid "DL0113" Source false "the Secret with the credentials is missing or malformed"
+        "spec.source.secretRef names a Secret of the Application's own namespace. The message says which key is missing or cannot be read."
+    RedirectRefused "DL0114" Source false "the Git server redirected to another host"
+        "Credentials are never sent to a host that spec.source.repo does not name. Use the address that the redirect points to, if you trust it."
+    RepositoryInvalid "DL0115" Source false "the repository address cannot be used"
+        "Allowed are https://, http://, ssh://, user@host:path and file:// addresses without a password in them; credentials belong in a Secret."
+    ManifestInvalid "DL0201" Source false "a manifest is not valid YAML or JSON"
+        "The message gives file, line and column. driftless reads manifests as kubectl does; `driftless render PATH` shows the same error offline."
+    ManifestIncomplete "DL0202" Source false "a document is not a Kubernetes object"
+        "Every document needs apiVersion, kind and metadata.name. Files that are no manifests can be left out with spec.source.directory.exclude."
+    DuplicateObject "DL0203" Source false "two documents of one application describe the same object"
+        "The message names both places. Remove one; which of two should win is not a guess to make."
+    BudgetExceeded "DL0204" Source false "a manifest is beyond the limits of depth, aliases or size"
+        "Limits: depth 512, 50,000 documents, 4 million nodes, and an alias ratio that stops expansion bombs."
+    NothingRendered "DL0205" Policy false "the source rendered to no object at all"
+        "An empty result would delete everything the application manages, so it is refused. If that is meant, set spec.sync.allowEmpty to true; `kubectl delete application` leaves the objects alone."
+    RendererMissing "DL0206" Source false "the folder needs a renderer that this version does not have"
+        "The folder holds a kustomization or a Helm chart. This version delivers plain YAML and JSON. Render in your pipeline and commit the result, or exclude the file with spec.source.directory.exclude."
+    ApiUnreachable "DL0301" Api true "the Kubernetes API server could not be reached"
+        "The agent waits and tries again; nothing is deleted on partial knowledge. Check the kubeconfig (`kubectl version`) or the API server."
+    Forbidden "DL0302" Api true "the Kubernetes API server forbids the request"
+        "The message names verb, resource and user. Grant it with a Role or ClusterRole; the other objects of the application are applied meanwhile, and nothing is pruned."
+    KindUnknown "DL0303" Api true "the cluster does not serve this kind"
+        "The CustomResourceDefinition is not installed, or this version of it is not served. The pass is tried again when a CRD appears."
+    ObjectRejected "DL0304" Api true "the API server rejected the object"
+        "Its schema or validation refused a field; the message is the server's own. `driftless drift` shows the same without applying."
+    FieldImmutable "DL0305" Api false "a field that cannot be changed would have to change"
+        "The object must be replaced for this. Delete it by hand (`kubectl delete`, the agent makes it again), or take the change back."
+    ConflictRefused "DL0306" Api true "another writer changed the object at the same moment"
+        "Tried again by itself. If it stays, the event names the other manager."
+    AdmissionDenied "DL0307" Api true "an admission webhook or policy denied the object"
+        "The message names the webhook or policy and gives its reason."
+    NamespaceMissing "DL0308" Api true "the namespace does not exist"
+        "Add the Namespace to the repository, create it, or correct spec.destination.namespace."
+    CrdNotEstablished "DL0309" Api true "a CustomResourceDefinition did not become Established in time"
+        "Its conditions say why: `kubectl get crd NAME -o yaml`, often NamesAccepted=False."
+    Throttled "DL0310" Api true "the API server asks for fewer requests"
+        "429 Too Many Requests; its Retry-After is obeyed."
+    OwnedByAnother "DL0311" Policy false "another application manages this object"
+        "The first owner keeps it. Remove it from one of the two repositories; the object then moves, it is not deleted."
+    ApplicationInvalid "DL0313" Usage false "the Application is not valid"
+        "The message names the field. `kubectl explain application.spec` documents each."
+    ApplicationNotFound "DL0314" Usage false "there is no such Application"
+        "`driftless get -A` lists all of them."
+    KubeconfigInvalid "DL0315" Usage false "the kubeconfig or its context cannot be used"
+        "Looked for, in this order: --kubeconfig, KUBECONFIG, ~/.kube/config, the service account of the pod."
+    WatchFailed "DL0316" Api true "a kind cannot be watched"
+        "Drift of this kind is not seen until the watch is back; nothing of it is pruned meanwhile."
+    TimedOut "DL0401" Timeout true "the limit of time ran out"
+        "The message says what was waited for. The agent goes on; --timeout sets the limit."
+    Unhealthy "DL0501" Unhealthy true "an object is not healthy"
+        "The message names the object, its container or event where known."
+    PruneRefused "DL0601" Policy true "objects would be deleted on partial knowledge"
+        "A step of this pass failed or was cut short, so nothing is deleted in it. Mend the error that is reported beside this one."
+    Usage "DL0701" Usage false "the command line is not valid"
+        "`driftless help COMMAND` shows its options."
+    FileUnreadable "DL0702" Usage false "a file or folder on this machine cannot be read"
+        "The message names the path and the reason of the system."
+    Internal "DL0900" Internal true "a fault of driftless itself"
+        "Please report it, with the message and `driftless version -o json`."
+}
+
+/// Where it failed; every part that is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The Application, `namespace/name`.
+    pub app: Option<String>,
+    /// The object, `Kind namespace/name`.
+    pub object: Option<String>,
+    /// The file inside the source.
+    pub file: Option<String>,
+    /// 1-based line; 0 where unknown.
+    pub line: usize,
+    /// 1-based column; 0 where unknown.
+    pub column: usize,
+}
+
+/// One failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// Its contract.
+    pub code: Code,
+    /// Why, in words; never holds a secret.
+    pub why: String,
+    /// Where.
+    pub place: Place,
+    /// The next command or action, where one is better than the page of the code.
+    pub hint: Option<String>,
+}
+
+/// The result of everything here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A failure with its reason in words (lower case, no full stop).
+    pub fn new(code: Code, why: impl Into<String>) -> Self {
+        Self { code, why: why.into(), place: Place::default(), hint: None }
+    }
+
+    /// Adds the Application, unless a deeper layer named it.
+    #[must_use]
+    pub fn in_app(mut self, app: impl fmt::Display) -> Self {
+        self.place.app.get_or_insert_with(|| app.to_string());
+        self
+    }
+
+    /// Adds the object, unless a deeper layer named it.
+    #[must_use]
+    pub fn on_object(mut self, object: impl fmt::Display) -> Self {
+        self.place.object.get_or_insert_with(|| object.to_string());
+        self
+    }
+
+    /// Adds the file, unless a deeper layer named it.
+    #[must_use]
+    pub fn in_file(mut self, file: impl fmt::Display) -> Self {
+        self.place.file.get_or_insert_with(|| file.to_string());
+        self
+    }
+
+    /// Adds line and column (1-based, 0 where unknown).
+    #[must_use]
+    pub fn at(mut self, line: usize, column: usize) -> Self {
+        (self.place.line, self.place.column) = (line, column);
+        self
+    }
+
+    /// Adds the next command.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// `file:line:column`, as much of it as is known.
+    pub fn position(&self) -> Option<String> {
+        let file = self.place.file.as_ref()?;
+        Some(match (self.place.line, self.place.column) {
+            (0, _) => file.clone(),
+            (line, 0) => format!("{file}:{line}"),
+            (line, column) => format!("{file}:{line}:{column}"),
+        })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(position) = self.position() {
+            write!(f, "{position}: ")?;
+        }
+        if let Some(object) = &self.place.object {
+            write!(f, "{object}: ")?;
+        }
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_unique_and_ascend() {
+        let numbers: Vec<_> = Code::ALL.iter().map(|code| code.number()).collect();
+        let mut sorted = numbers.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(numbers, sorted);
+    }
+
+    #[test]
+    fn the_message_says_where_then_why() {
+        let error = Error::new(Code::ManifestInvalid, "found a tab").in_file("apps/a.yaml").at(3, 7);
+        assert_eq!(error.to_string(), "apps/a.yaml:3:7: found a tab");
+    }
+}

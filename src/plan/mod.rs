@@ -1,0 +1,1 @@
+//! Desired x live x inventory to a plan.

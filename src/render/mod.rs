@@ -1,0 +1,27 @@
+//! From a tree of files to objects.
+//!
+//! Synchronous and pure: it reads through [`Tree`] and knows neither Git, nor a file system, nor a
+//! cluster. What it read decides whether it must be done again (see [`Rendered::reads`]).
+
+mod plain;
+pub mod tree;
+
+pub use plain::{Selection, render};
+pub use tree::{Entry, EntryKind, Tree};
+
+use std::sync::Arc;
+
+use crate::model::{Digest, Object};
+
+/// The result of one render.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// In the order of files (by path) and documents.
+    pub objects: Arc<[Object]>,
+    /// Digest over the canonical bytes of all objects, in order.
+    pub digest: Digest,
+    /// Paths read and the identity each had: while all are unchanged, so is the result.
+    pub reads: Vec<(String, String)>,
+    /// Things a person should know, such as files skipped because they hold no manifest.
+    pub warnings: Vec<String>,
+}

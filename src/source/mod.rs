@@ -1,0 +1,1 @@
+//! A revision and its tree.
