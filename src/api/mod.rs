@@ -1,1 +1,45 @@
-//! The CRDs.
+//! The CRDs: what users write and what the agent answers.
+//!
+//! Types only, with their schemas; what they mean is decided elsewhere. Every field's doc comment is
+//! what `kubectl explain` shows.
+
+mod application;
+mod condition;
+mod crd;
+mod inventory;
+
+pub use application::{
+    Application, ApplicationSpec, ApplicationStatus, Deletion, Destination, Directory, HealthStatus, History,
+    HoldState, IgnoreDifference, LocalReference, Rollback, Source, SourceStatus, SyncPolicy, SyncState,
+};
+pub use condition::{Condition, ConditionStatus, set_condition};
+pub use crd::{definitions, yaml};
+pub use inventory::{Inventory, InventoryEntry};
+
+/// The API group of everything here.
+pub const GROUP: &str = "driftless.dev";
+/// The label on every top-level object that an application manages: `NAMESPACE.NAME`, cut and hashed
+/// beyond 63 characters. It finds objects for the watches; it never decides a deletion.
+pub const LABEL: &str = "driftless.dev/application";
+/// Set to any new value, it makes the agent poll and sync at once.
+pub const POKE: &str = "driftless.dev/sync-requested";
+/// The finalizer of applications with `deletion: Cascade`.
+pub const FINALIZER: &str = "driftless.dev/cascade";
+/// The name under which the agent and `driftless apply` own fields.
+pub const FIELD_MANAGER: &str = "driftless";
+
+/// The value of [`LABEL`] for an application.
+///
+/// Namespaces have no dot, so the first dot divides the two without doubt.
+pub fn label_value(namespace: &str, name: &str) -> String {
+    let full = format!("{namespace}.{name}");
+    if full.len() <= 63 {
+        return full;
+    }
+    let digest = crate::model::Digest::of(full.as_bytes()).to_string();
+    let mut cut = 63 - 13;
+    while !full.is_char_boundary(cut) || !full.as_bytes()[cut - 1].is_ascii_alphanumeric() {
+        cut -= 1;
+    }
+    format!("{}-{}", &full[..cut], &digest[..12])
+}

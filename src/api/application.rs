@@ -1,0 +1,343 @@
+//! `Application`: a place in Git, a place in a cluster, and how the second follows the first.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::{Condition, Inventory};
+
+/// What should run: a place in Git, a place in the cluster, and how the second follows the first.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "driftless.dev",
+    version = "v1alpha1",
+    kind = "Application",
+    plural = "applications",
+    shortname = "dapp",
+    category = "driftless",
+    namespaced,
+    status = "ApplicationStatus",
+    derive = "PartialEq",
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Sync","type":"string","jsonPath":".status.sync"}"#,
+    printcolumn = r#"{"name":"Health","type":"string","jsonPath":".status.health.status"}"#,
+    printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".status.appliedRevision"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Message","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type==\"Ready\")].message"}"#,
+    validation = Rule::new("has(self.spec.source) != has(self.spec.sources)").message("give either spec.source or spec.sources, not both and not neither")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApplicationSpec {
+    /// Where the manifests are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// Several places, whose objects are delivered together. At most 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 20))]
+    pub sources: Option<Vec<Source>>,
+    /// Where the objects go.
+    #[serde(default)]
+    pub destination: Destination,
+    /// How the cluster follows Git.
+    #[serde(default)]
+    pub sync: SyncPolicy,
+    /// Differences that are neither reported nor repaired.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub ignore_differences: Vec<IgnoreDifference>,
+    /// What happens to the objects when this Application is deleted.
+    #[serde(default)]
+    pub deletion: Deletion,
+    /// Stops all writes for this application while set; reading and reporting go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<HoldState>,
+    /// Holds the application at an older revision until removed (`driftless rollback`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<Rollback>,
+    /// How many past revisions status.history keeps.
+    #[serde(default = "ten", skip_serializing_if = "is_ten")]
+    #[schemars(range(min = 1, max = 100))]
+    pub history_limit: usize,
+}
+
+fn ten() -> usize {
+    10
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_ten(limit: &usize) -> bool {
+    *limit == 10
+}
+
+impl ApplicationSpec {
+    /// The sources, one or several.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.source.iter().chain(self.sources.iter().flatten())
+    }
+}
+
+/// A place in a Git repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Source {
+    /// Address: https://, http://, ssh://, user@host:path or file://, without credentials in it.
+    #[schemars(length(min = 1, max = 2048))]
+    pub repo: String,
+    /// Branch, tag, full commit, full ref (refs/...), or a semver range over tags such as ">=1.2 <2".
+    /// Empty or HEAD is the default branch.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub revision: String,
+    /// Folder or file inside the repository; empty is its root.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 4096), extend("x-kubernetes-validations" = [
+        {"rule": "!self.startsWith('/') && !self.split('/').exists(part, part == '..')",
+         "message": "path is relative to the repository's root and has no '..'"}]))]
+    pub path: String,
+    /// Which files of the folder are manifests.
+    #[serde(default, skip_serializing_if = "Directory::is_default")]
+    pub directory: Directory,
+    /// A Secret of the Application's namespace with the credentials of the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<LocalReference>,
+    /// Time between two polls, such as 30s or 5m; 60s where not given, at least 5s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]+(s|m|h))+$"), length(max = 16))]
+    pub interval: Option<String>,
+}
+
+/// Which files of a folder are manifests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Directory {
+    /// Go into sub-folders.
+    #[serde(default)]
+    pub recurse: bool,
+    /// Globs relative to the path; where empty, all of *.yaml, *.yml and *.json are read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub include: Vec<String>,
+    /// Globs of files to leave out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub exclude: Vec<String>,
+}
+
+impl Directory {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Names an object of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LocalReference {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Where the objects go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Destination {
+    /// Namespace of objects that state none; the Application's own where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// How the cluster follows Git.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent switches, as users know them")]
+pub struct SyncPolicy {
+    /// Apply new commits by itself; false waits for `driftless sync`.
+    #[serde(default = "yes")]
+    pub automated: bool,
+    /// Delete objects that were removed from Git.
+    #[serde(default = "yes")]
+    pub prune: bool,
+    /// Repair edits and deletions made in the cluster; false only reports them.
+    #[serde(default = "yes")]
+    pub self_heal: bool,
+    /// Accept a source that renders to no object at all, which deletes everything that is managed.
+    #[serde(default)]
+    pub allow_empty: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Default for SyncPolicy {
+    fn default() -> Self {
+        Self { automated: true, prune: true, self_heal: true, allow_empty: false }
+    }
+}
+
+/// Fields whose difference is neither reported nor repaired; they are left out of what is applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.pointers) || has(self.jq) || has(self.managers)",
+     "message": "say what to ignore: pointers, jq or managers"}]))]
+pub struct IgnoreDifference {
+    /// API group; empty is the core group, "*" any; where absent, any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Kind, or "*".
+    #[schemars(length(min = 1, max = 253))]
+    pub kind: String,
+    /// Namespace; a glob; any where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name; a glob; any where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// JSON pointers (RFC 6901), such as /spec/replicas.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub pointers: Vec<String>,
+    /// jq path expressions, such as .spec.template.spec.containers[] | select(.name=="proxy").
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub jq: Vec<String>,
+    /// Field managers: whatever one of them owns in the live object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub managers: Vec<String>,
+}
+
+/// What happens to the objects when the Application is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Deletion {
+    /// They stay and go on running.
+    #[default]
+    Orphan,
+    /// They are deleted too, by inventory.
+    Cascade,
+}
+
+/// Who stopped the application, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HoldState {
+    /// Who.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// Since when (RFC 3339).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub since: String,
+}
+
+/// An older revision to stay at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rollback {
+    /// Full commit ids, one for each source.
+    #[schemars(length(min = 1, max = 20))]
+    pub revisions: Vec<String>,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+    /// Since when (RFC 3339).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub since: String,
+}
+
+/// Whether the cluster is as Git wants it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SyncState {
+    /// Everything is as wanted.
+    Synced,
+    /// Something differs.
+    OutOfSync,
+    /// It cannot be said.
+    #[default]
+    Unknown,
+}
+
+/// The worst health of all objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthStatus {
+    /// Healthy, Progressing, Degraded, Suspended, Missing or Unknown.
+    pub status: String,
+    /// The object that is the cause, and why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// One revision that was applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct History {
+    /// Counts up by one; the newest is last.
+    pub id: u64,
+    /// The commits, one for each source.
+    pub revisions: Vec<String>,
+    /// Digest of the rendered objects.
+    pub rendered_digest: String,
+    /// When it was applied in full (RFC 3339).
+    pub applied_at: String,
+    /// First line of the commit message.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    /// Author of the commit.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub author: String,
+}
+
+/// What is known of one source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceStatus {
+    /// The commit that was seen last.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub revision: String,
+}
+
+/// What the agent sees and did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplicationStatus {
+    /// The metadata.generation that this status describes.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// The head of the source when this status was written; of the first source where there are several.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub observed_revision: String,
+    /// The last commit applied in full that changed something this application reads.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub applied_revision: String,
+    /// Each source, in the order of the spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceStatus>,
+    /// Digest of the rendered objects that were applied.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rendered_digest: String,
+    /// Synced, OutOfSync or Unknown.
+    #[serde(default)]
+    pub sync: SyncState,
+    /// The worst health of all objects.
+    #[serde(default)]
+    pub health: HealthStatus,
+    /// The last sync request (annotation driftless.dev/sync-requested) that was carried out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub last_sync_request: String,
+    /// Past revisions, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<History>,
+    /// What this application owns.
+    #[serde(default)]
+    pub inventory: Inventory,
+    /// Ready, Reconciling, Stalled, SourceReady, Rendered, Applied, Healthy, Drifted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
