@@ -1,0 +1,58 @@
+//! Which kinds the cluster serves.
+
+use std::collections::HashMap;
+
+use kube::core::ApiResource;
+use kube::discovery::{Discovery, Scope};
+
+use crate::model::Gvk;
+
+/// One served kind.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    /// How its URLs are built.
+    pub api: ApiResource,
+    /// Whether objects live in namespaces.
+    pub namespaced: bool,
+    /// Whether it can be listed and watched.
+    pub watchable: bool,
+}
+
+/// All served kinds at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Discovered {
+    kinds: HashMap<Gvk, Resource>,
+}
+
+impl Discovered {
+    /// From what kube read.
+    pub fn new(discovery: &Discovery) -> Self {
+        let mut kinds = HashMap::new();
+        for group in discovery.groups() {
+            for version in group.versions() {
+                for (api, capabilities) in group.versioned_resources(version) {
+                    let gvk = Gvk { group: api.group.clone(), version: api.version.clone(), kind: api.kind.clone() };
+                    let watchable = capabilities.supports_operation(kube::discovery::verbs::WATCH);
+                    let namespaced = capabilities.scope == Scope::Namespaced;
+                    kinds.insert(gvk, Resource { api, namespaced, watchable });
+                }
+            }
+        }
+        Self { kinds }
+    }
+
+    /// The kind, if the cluster serves it.
+    pub fn get(&self, gvk: &Gvk) -> Option<&Resource> {
+        self.kinds.get(gvk)
+    }
+
+    /// How many kinds there are.
+    pub fn len(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// Whether nothing was discovered.
+    pub fn is_empty(&self) -> bool {
+        self.kinds.is_empty()
+    }
+}

@@ -1,0 +1,118 @@
+//! What the watches last saw.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::RwLock;
+
+use crate::model::{Gvk, Key};
+
+/// One live object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its uid.
+    pub uid: Box<str>,
+    /// metadata.generation; 0 for kinds without one.
+    pub generation: i64,
+    /// Fingerprint of our managedFields entry; 0 where we have none.
+    pub ours: u64,
+    /// The tracking label's value; empty where missing.
+    pub label: Box<str>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Its health; the reason is empty for healthy objects.
+    pub health: crate::health::Health,
+    /// The other manager that wrote last.
+    pub last_writer: Option<Box<str>>,
+}
+
+/// All live objects with our label, of the kinds that are watched.
+#[derive(Default)]
+pub struct Index {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    objects: HashMap<Key, Seen>,
+    /// Kinds whose first list is complete.
+    synced: HashSet<Gvk>,
+}
+
+impl Index {
+    fn read<T>(&self, look: impl FnOnce(&Inner) -> T) -> T {
+        match self.inner.read() {
+            Ok(inner) => look(&inner),
+            Err(poisoned) => look(&poisoned.into_inner()),
+        }
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        match self.inner.write() {
+            Ok(mut inner) => change(&mut inner),
+            Err(poisoned) => change(&mut poisoned.into_inner()),
+        }
+    }
+
+    /// The object, if a watch sees it.
+    pub fn get(&self, key: &Key) -> Option<Seen> {
+        self.read(|inner| inner.objects.get(key).cloned())
+    }
+
+    /// Whether the first list of this kind is complete, so that absence means absence.
+    pub fn is_synced(&self, gvk: &Gvk) -> bool {
+        self.read(|inner| inner.synced.contains(gvk))
+    }
+
+    /// How many objects are known.
+    pub fn len(&self) -> usize {
+        self.read(|inner| inner.objects.len())
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts an object; returns what was known before.
+    pub fn put(&self, key: Key, seen: Seen) -> Option<Seen> {
+        self.write(|inner| inner.objects.insert(key, seen))
+    }
+
+    /// Removes an object; returns what was known.
+    pub fn remove(&self, key: &Key) -> Option<Seen> {
+        self.write(|inner| inner.objects.remove(key))
+    }
+
+    /// A list of one kind is complete: everything of the kind that was not in it is gone. Returns that.
+    pub fn complete(&self, gvk: &Gvk, listed: &HashSet<Key>) -> Vec<(Key, Seen)> {
+        self.write(|inner| {
+            inner.synced.insert(gvk.clone());
+            let gone: Vec<Key> = inner
+                .objects
+                .keys()
+                .filter(|key| gvk.is(&key.group, &key.kind) && !listed.contains(*key))
+                .cloned()
+                .collect();
+            gone.into_iter().filter_map(|key| inner.objects.remove(&key).map(|seen| (key, seen))).collect()
+        })
+    }
+
+    /// A kind is no longer watched.
+    pub fn forget(&self, gvk: &Gvk) {
+        self.write(|inner| {
+            inner.synced.remove(gvk);
+            inner.objects.retain(|key, _| !gvk.is(&key.group, &key.kind));
+        });
+    }
+
+    /// Keys of all objects that carry this label value.
+    pub fn labelled(&self, label: &str) -> Vec<(Key, Seen)> {
+        self.read(|inner| {
+            inner
+                .objects
+                .iter()
+                .filter(|(_, seen)| &*seen.label == label)
+                .map(|(key, seen)| (key.clone(), seen.clone()))
+                .collect()
+        })
+    }
+}

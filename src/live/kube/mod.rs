@@ -1,0 +1,20 @@
+//! Objects in a Kubernetes cluster.
+//!
+//! [`Cluster`] is the connection: it discovers kinds, applies, reads and deletes. [`Index`] is what the
+//! watches last saw, in 0.2 kB an object: uid, resourceVersion, generation, the fingerprint of our own
+//! managedFields entry, and health. Applying needs no read before it; deciding whether to apply needs
+//! no request at all.
+
+mod client;
+mod discovery;
+mod failure;
+mod index;
+mod lean;
+mod watch;
+
+pub use client::{Applied, Cluster, Connection, Force};
+pub use discovery::{Discovered, Resource};
+pub use failure::{conflicting_managers, translate};
+pub use index::{Index, Seen};
+pub use lean::{Lean, fingerprint};
+pub use watch::{Notice, Watches};

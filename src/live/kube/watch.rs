@@ -1,0 +1,243 @@
+//! One watch for each kind that an application uses, filtered by our label, feeding the [`Index`].
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use serde_json::{Map, Value};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::api::LABEL;
+use crate::error::{Code, Error, Result};
+use crate::health;
+use crate::live::kube::lean::{Form, MetadataOnly, Whole};
+use crate::live::kube::{Cluster, Index, Lean, Resource, Seen, translate};
+use crate::model::{Gvk, Key};
+
+/// Pages of a list: 100 lean objects are 20 kB, their JSON 400 kB.
+const PAGE: u32 = 100;
+/// A first list that takes longer is reported as a failed watch; the watch goes on trying.
+const FIRST_LIST: Duration = Duration::from_secs(30);
+
+/// Something changed for the application with this label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The label's value.
+    pub label: Box<str>,
+    /// Which object.
+    pub key: Key,
+}
+
+struct Watch {
+    task: JoinHandle<()>,
+    /// `None` until the first list is complete; then whether the watch is well.
+    state: watch::Receiver<Option<Result<(), String>>>,
+}
+
+/// The running watches of one cluster.
+pub struct Watches {
+    cluster: Arc<Cluster>,
+    index: Arc<Index>,
+    notices: mpsc::Sender<Notice>,
+    running: Mutex<HashMap<Gvk, Watch>>,
+}
+
+impl Drop for Watches {
+    fn drop(&mut self) {
+        self.lock(|running| running.values().for_each(|watch| watch.task.abort()));
+    }
+}
+
+impl Watches {
+    /// No watch yet; changes will be sent to `notices`.
+    pub fn new(cluster: Arc<Cluster>, index: Arc<Index>, notices: mpsc::Sender<Notice>) -> Self {
+        Self { cluster, index, notices, running: Mutex::default() }
+    }
+
+    fn lock<T>(&self, change: impl FnOnce(&mut HashMap<Gvk, Watch>) -> T) -> T {
+        match self.running.lock() {
+            Ok(mut running) => change(&mut running),
+            Err(poisoned) => change(&mut poisoned.into_inner()),
+        }
+    }
+
+    /// How many kinds are watched.
+    pub fn len(&self) -> usize {
+        self.lock(|running| running.len())
+    }
+
+    /// Whether nothing is watched.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Starts the watch of a kind if it is not running, and waits for its first list.
+    pub async fn ensure(&self, gvk: &Gvk, resource: &Resource) -> Result<()> {
+        if self.index.is_synced(gvk) {
+            return Ok(());
+        }
+        if !resource.watchable {
+            return Ok(());
+        }
+        let mut state = self.lock(|running| {
+            let watch = running.entry(gvk.clone()).or_insert_with(|| self.start(gvk.clone(), resource.clone()));
+            watch.state.clone()
+        });
+        let failed = |why: String| Error::new(Code::WatchFailed, format!("cannot watch {gvk}: {why}"));
+        let first = tokio::time::timeout(FIRST_LIST, state.wait_for(Option::is_some)).await;
+        match first {
+            Ok(Ok(state)) => match &*state {
+                Some(Err(why)) => Err(failed(why.clone())),
+                _ => Ok(()),
+            },
+            Ok(Err(_)) => Err(failed("the watch ended".into())),
+            Err(_) => Err(failed("no complete list within 30 s".into())),
+        }
+    }
+
+    /// Stops the watches of kinds that no application uses any more.
+    pub fn retain(&self, used: &HashSet<Gvk>) {
+        let stopped: Vec<Gvk> = self.lock(|running| {
+            let unused: Vec<Gvk> = running.keys().filter(|gvk| !used.contains(*gvk)).cloned().collect();
+            for gvk in &unused {
+                if let Some(watch) = running.remove(gvk) {
+                    watch.task.abort();
+                }
+            }
+            unused
+        });
+        for gvk in stopped {
+            self.index.forget(&gvk);
+        }
+    }
+
+    fn start(&self, gvk: Gvk, resource: Resource) -> Watch {
+        let (sender, state) = watch::channel(None);
+        let (cluster, index, notices) = (self.cluster.clone(), self.index.clone(), self.notices.clone());
+        let task = if health::reads_status(&gvk) {
+            tokio::spawn(follow::<Whole>(cluster, index, notices, gvk, resource, sender))
+        } else {
+            tokio::spawn(follow::<MetadataOnly>(cluster, index, notices, gvk, resource, sender))
+        };
+        Watch { task, state }
+    }
+}
+
+async fn follow<F: Form>(
+    cluster: Arc<Cluster>,
+    index: Arc<Index>,
+    notices: mpsc::Sender<Notice>,
+    gvk: Gvk,
+    resource: Resource,
+    state: watch::Sender<Option<Result<(), String>>>,
+) {
+    let api = kube::Api::<Lean<F>>::all_with(cluster.client(), &resource.api);
+    let config = watcher::Config::default().labels(LABEL).page_size(PAGE);
+    let mut events = watcher(api, config).boxed();
+    let mut listed: HashSet<Key> = HashSet::new();
+    let mut pause = Duration::from_millis(200);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitApply(lean)) => {
+                let key = key_of(&gvk, &lean);
+                listed.insert(key.clone());
+                put(&index, &notices, &gvk, key, lean).await;
+            }
+            Ok(Event::InitDone) => {
+                for (key, seen) in index.complete(&gvk, &listed) {
+                    let _ = notices.send(Notice { label: seen.label, key }).await;
+                }
+                listed = HashSet::new();
+                pause = Duration::from_millis(200);
+                state.send_replace(Some(Ok(())));
+            }
+            Ok(Event::Apply(lean)) => {
+                pause = Duration::from_millis(200);
+                let key = key_of(&gvk, &lean);
+                put(&index, &notices, &gvk, key, lean).await;
+            }
+            Ok(Event::Delete(lean)) => {
+                let key = key_of(&gvk, &lean);
+                // The event of a lost label is a deletion too, and names the object without it.
+                let known = index.remove(&key);
+                let label = known.map_or_else(|| lean.label.into(), |seen| seen.label);
+                let _ = notices.send(Notice { label, key }).await;
+            }
+            Err(error) => {
+                let why = match &error {
+                    watcher::Error::InitialListFailed(error)
+                    | watcher::Error::WatchStartFailed(error)
+                    | watcher::Error::WatchFailed(error) => translate(error).to_string(),
+                    other => other.to_string(),
+                };
+                tracing::debug!(kind = %gvk, error = %why, "Watch interrupted.");
+                state.send_if_modified(|state| {
+                    let first = !matches!(state, Some(Ok(())));
+                    if first {
+                        *state = Some(Err(why));
+                    }
+                    first
+                });
+                // kube's watcher tries again at once; an API server that is away must not be hammered.
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(30));
+            }
+        }
+    }
+}
+
+fn key_of<F: Form>(gvk: &Gvk, lean: &Lean<F>) -> Key {
+    Key {
+        group: gvk.group.clone(),
+        kind: gvk.kind.clone(),
+        namespace: lean.metadata.namespace.clone().unwrap_or_default(),
+        name: lean.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+async fn put<F: Form>(index: &Index, notices: &mpsc::Sender<Notice>, gvk: &Gvk, key: Key, lean: Lean<F>) {
+    let seen = seen(gvk, lean);
+    let label = seen.label.clone();
+    let before = index.put(key.clone(), seen.clone());
+    if before.as_ref() == Some(&seen) {
+        return;
+    }
+    if let Some(before) = before
+        && before.label != label
+    {
+        let _ = notices.send(Notice { label: before.label, key: key.clone() }).await;
+    }
+    let _ = notices.send(Notice { label, key }).await;
+}
+
+/// Judges health and drops everything but the few facts that are kept.
+pub(super) fn seen<F: Form>(gvk: &Gvk, lean: Lean<F>) -> Seen {
+    let mut metadata = Map::new();
+    if let Some(generation) = lean.metadata.generation {
+        metadata.insert("generation".into(), generation.into());
+    }
+    if let Some(time) = &lean.metadata.deletion_timestamp {
+        metadata.insert("deletionTimestamp".into(), time.0.to_string().into());
+    }
+    let mut object = Map::new();
+    object.insert("metadata".into(), Value::Object(metadata));
+    for (name, raw) in [("spec", &lean.spec), ("status", &lean.status)] {
+        if let Some(value) = raw.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()) {
+            object.insert(name.into(), value);
+        }
+    }
+    let health = health::assess(gvk, &Value::Object(object));
+    Seen {
+        uid: lean.metadata.uid.unwrap_or_default().into(),
+        generation: lean.metadata.generation.unwrap_or_default(),
+        ours: lean.ours,
+        label: lean.label.into(),
+        deleting: lean.metadata.deletion_timestamp.is_some(),
+        health,
+        last_writer: lean.last_writer.map(|(manager, _)| manager.into()),
+    }
+}
