@@ -1,0 +1,3 @@
+//! One binary for all behaviour areas: linking kube once instead of once for each saves minutes.
+
+mod yaml;
