@@ -3,9 +3,11 @@
 //! Synchronous and pure: it reads through [`Tree`] and knows neither Git, nor a file system, nor a
 //! cluster. What it read decides whether it must be done again (see [`Rendered::reads`]).
 
+mod memory;
 mod plain;
 pub mod tree;
 
+pub use memory::MemoryTree;
 pub use plain::{Selection, render};
 pub use tree::{Entry, EntryKind, Tree};
 

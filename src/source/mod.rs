@@ -1,1 +1,24 @@
 //! A revision and its tree.
+//!
+//! A poll asks one question (`ls-refs` of protocol v2, one request, a few hundred bytes); a fetch brings
+//! one commit without its history into a bare repository of the cache; trees are read from there in
+//! memory. Nothing is checked out and no process is started.
+//!
+//! The wire is ours and the object database is libgit2's: libgit2 speaks only protocol v0, whose every
+//! poll downloads all refs, and would bring a second TLS stack. The same protocol code runs over HTTP
+//! and SSH.
+//!
+//! Must not know what the files mean, nor any cluster.
+
+mod client;
+mod credentials;
+mod folder;
+mod location;
+mod store;
+mod wire;
+
+pub use client::{Client, Limits, Resolved};
+pub use credentials::Credentials;
+pub use folder::FolderTree;
+pub use location::{Location, Revision};
+pub use store::{GitTree, Snapshot};

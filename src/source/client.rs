@@ -1,0 +1,227 @@
+//! Polls and fetches.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use git2::Repository;
+use tokio::sync::mpsc;
+
+use super::store::failed;
+use super::wire::http::Http;
+use crate::error::{Code, Error, Result};
+use crate::model::Digest;
+use crate::source::{Credentials, Location, Revision, Snapshot};
+
+/// Limits of time and size.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For a connection.
+    pub connect: Duration,
+    /// Between two pieces of an answer.
+    pub idle: Duration,
+    /// For a whole poll.
+    pub poll: Duration,
+    /// For a whole fetch.
+    pub fetch: Duration,
+    /// Bytes of one pack.
+    pub pack: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            poll: Duration::from_secs(30),
+            fetch: Duration::from_secs(600),
+            pack: 1 << 30,
+        }
+    }
+}
+
+/// What a revision names now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The ref that was chosen; empty for a commit id.
+    pub reference: String,
+    /// The commit, 40 hexadecimal digits.
+    pub commit: String,
+}
+
+/// Packs that a repository of the cache may gather before it is begun anew: each fetch adds one, and a
+/// look-up asks all of them.
+const MAX_PACKS: usize = 200;
+
+/// Reaches repositories and keeps what was fetched below one folder.
+pub struct Client {
+    cache: PathBuf,
+    limits: Limits,
+    http: Mutex<HashMap<Digest, Http>>,
+    stores: Mutex<HashMap<Location, Arc<tokio::sync::Mutex<Store>>>>,
+}
+
+/// One repository of the cache; the lock around it lets one fetch run at a time.
+#[derive(Default)]
+struct Store {
+    folder: PathBuf,
+    /// Commits that are complete, the newest last; at most eight are offered as a base for the next.
+    commits: Vec<String>,
+    generation: u32,
+    packs: usize,
+}
+
+impl Client {
+    /// Keeps repositories below `cache`, which is made when needed.
+    pub fn new(cache: impl Into<PathBuf>, limits: Limits) -> Self {
+        Self { cache: cache.into(), limits, http: Mutex::default(), stores: Mutex::default() }
+    }
+
+    fn http(&self, credentials: &Credentials) -> Result<Http> {
+        let mut clients = self.http.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let identity = credentials.identity();
+        if let Some(client) = clients.get(&identity) {
+            return Ok(client.clone());
+        }
+        let client = Http::new(credentials, self.limits)?;
+        clients.insert(identity, client.clone());
+        Ok(client)
+    }
+
+    /// Asks which commit a revision names: one request, or none for a commit id.
+    pub async fn resolve(&self, location: &Location, revision: &Revision, credentials: &Credentials) -> Result<Resolved> {
+        if let Revision::Commit(commit) = revision {
+            return Ok(Resolved { reference: String::new(), commit: commit.clone() });
+        }
+        let refs = match location {
+            Location::Http(url) => self.http(credentials)?.list(url, &revision.prefixes()).await?,
+            Location::File(folder) => {
+                let folder = folder.clone();
+                blocking(move || local_refs(&folder)).await?
+            }
+            Location::Ssh { .. } => {
+                return Err(Error::new(Code::RepositoryInvalid, "ssh is not part of this version; use https"));
+            }
+        };
+        let (reference, commit) = revision.choose(&refs).ok_or_else(|| {
+            Error::new(Code::RevisionNotFound, format!("{location} has no revision {revision}"))
+        })?;
+        Ok(Resolved { reference, commit })
+    }
+
+    /// Brings a commit to this machine; nothing is sent when it is here already.
+    pub async fn fetch(&self, location: &Location, commit: &str, credentials: &Credentials) -> Result<Snapshot> {
+        let commit = commit.to_owned();
+        let url = match location {
+            Location::File(folder) => {
+                let folder = folder.clone();
+                return blocking(move || Snapshot::open(&folder, &commit)).await;
+            }
+            Location::Http(url) => url.clone(),
+            Location::Ssh { .. } => {
+                return Err(Error::new(Code::RepositoryInvalid, "ssh is not part of this version; use https"));
+            }
+        };
+        let store = {
+            let mut stores = self.stores.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            stores.entry(location.clone()).or_default().clone()
+        };
+        let mut store = store.lock().await;
+        if store.folder.as_os_str().is_empty() || store.packs >= MAX_PACKS {
+            self.begin(&mut store, location)?;
+        }
+        let folder = store.folder.clone();
+        if store.commits.contains(&commit) {
+            return blocking(move || Snapshot::open(&folder, &commit)).await;
+        }
+        let have: Vec<String> = store.commits.iter().rev().take(8).cloned().collect();
+        let (sender, receiver) = mpsc::channel(16);
+        let index = tokio::task::spawn_blocking({
+            let folder = folder.clone();
+            move || write_pack(&folder, receiver)
+        });
+        let transfer = self.http(credentials)?.fetch(&url, &commit, &have, sender.clone()).await;
+        if transfer.is_err() {
+            // An abandoned pack must not be committed to the database: the index is told by an empty chunk.
+            let _ = sender.send(Vec::new()).await;
+        }
+        drop(sender);
+        let indexed = index.await.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
+        transfer?;
+        indexed.map_err(|error| Error { why: format!("{url}: {}", error.why), ..error })?;
+        store.packs += 1;
+        let snapshot = blocking({
+            let commit = commit.clone();
+            move || Snapshot::open(&folder, &commit)
+        })
+        .await
+        .map_err(|error| Error::new(Code::RepositoryCorrupt, format!("{url}: the pack lacks the commit: {}", error.why)))?;
+        store.commits.push(commit);
+        Ok(snapshot)
+    }
+
+    /// A fresh folder: what an earlier process left is not trusted to be complete.
+    fn begin(&self, store: &mut Store, location: &Location) -> Result<()> {
+        let old = std::mem::take(&mut store.folder);
+        let generation = store.generation + 1;
+        let name = Digest::of(location.to_string().as_bytes());
+        let folder = self.cache.join(format!("{name}-{generation}.git"));
+        let unusable = |error: &dyn std::fmt::Display| {
+            Error::new(Code::FileUnreadable, format!("the cache {} cannot be used: {error}", folder.display()))
+        };
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(|error| unusable(&error))?;
+        }
+        Repository::init_bare(&folder).map_err(|error| unusable(&error.message()))?;
+        // A snapshot of the folder before last may still be read; the one before that is not.
+        if generation > 2 {
+            let stale = self.cache.join(format!("{name}-{}.git", generation - 2));
+            let _ = std::fs::remove_dir_all(stale);
+        }
+        drop(old);
+        *store = Store { folder, generation, ..Store::default() };
+        Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::new(Code::Internal, error.to_string()))?
+}
+
+fn local_refs(folder: &Path) -> Result<Vec<(String, String)>> {
+    let repository = Repository::open(folder).map_err(|error| {
+        Error::new(Code::RepositoryUnreachable, format!("{} is no Git repository: {}", folder.display(), error.message()))
+    })?;
+    let mut refs = Vec::new();
+    if let Ok(commit) = repository.head().and_then(|head| head.peel_to_commit()) {
+        refs.push(("HEAD".to_owned(), commit.id().to_string()));
+    }
+    for reference in repository.references().map_err(|error| failed(&error))?.flatten() {
+        if let (Ok(name), Ok(commit)) = (reference.name(), reference.peel_to_commit()) {
+            refs.push((name.to_owned(), commit.id().to_string()));
+        }
+    }
+    Ok(refs)
+}
+
+/// Indexes a pack as it comes in: libgit2 checks every object and adds the bases of a thin pack.
+fn write_pack(folder: &Path, mut chunks: mpsc::Receiver<Vec<u8>>) -> Result<()> {
+    use std::io::Write;
+    let repository = Repository::open_bare(folder).map_err(|error| failed(&error))?;
+    let database = repository.odb().map_err(|error| failed(&error))?;
+    let mut writer = database.packwriter().map_err(|error| failed(&error))?;
+    let mut any = false;
+    while let Some(chunk) = chunks.blocking_recv() {
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        any = true;
+        writer.write_all(&chunk).map_err(|error| Error::new(Code::RepositoryCorrupt, format!("bad pack: {error}")))?;
+    }
+    if any {
+        writer.commit().map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}
+
