@@ -18,9 +18,7 @@ pub use inventory::{Inventory, InventoryEntry};
 
 /// The API group of everything here.
 pub const GROUP: &str = "driftless.dev";
-/// The label on every top-level object that an application manages: `NAMESPACE.NAME`, cut and hashed
-/// beyond 63 characters. It finds objects for the watches; it never decides a deletion.
-pub const LABEL: &str = "driftless.dev/application";
+pub use crate::model::TRACKING_LABEL as LABEL;
 /// Set to any new value, it makes the agent poll and sync at once.
 pub const POKE: &str = "driftless.dev/sync-requested";
 /// The finalizer of applications with `deletion: Cascade`.

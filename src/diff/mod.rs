@@ -1,1 +1,16 @@
 //! Desired against live.
+//!
+//! Only what Git states is compared, as server-side apply would: what others own beside it is theirs.
+//! Ownership is read from managedFields, which also says who made an edit and when. Secret values are
+//! masked here, before any formatter sees them. No cluster, no clock.
+
+mod autoscale;
+mod change;
+mod fields;
+mod ignore;
+pub mod mask;
+
+pub use autoscale::{Scaled, scaled_targets};
+pub use change::{Change, compare};
+pub use fields::{Fields, Owner, ours};
+pub use ignore::{IgnoreRule, strip};

@@ -10,3 +10,7 @@ pub mod yaml;
 pub use digest::Digest;
 pub use key::{Gvk, Key};
 pub use object::{Object, Origin};
+
+/// The label on every top-level object that an application manages: `NAMESPACE.NAME`, cut and hashed
+/// beyond 63 characters. It finds objects for the watches; it never decides a deletion.
+pub const TRACKING_LABEL: &str = "driftless.dev/application";

@@ -1,0 +1,117 @@
+//! managedFields: who owns which field.
+
+use serde_json::Value;
+
+/// One step from an object to a field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// A key of a map.
+    Field(String),
+    /// An element of a list, with its index and its content.
+    Item(usize, Value),
+}
+
+/// The fields of one entry: the parsed `fieldsV1`.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a>(&'a Value);
+
+/// Who wrote a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Field manager.
+    pub manager: String,
+    /// When the manager last wrote (RFC 3339); empty where not known.
+    pub since: String,
+}
+
+fn entries(live: &Value) -> impl Iterator<Item = &Value> {
+    live["metadata"]["managedFields"].as_array().into_iter().flatten()
+}
+
+/// The entry that a server-side apply of `manager` left.
+pub fn ours<'a>(live: &'a Value, manager: &str) -> Option<Fields<'a>> {
+    entries(live)
+        .find(|entry| {
+            entry["manager"] == manager
+                && entry["operation"] == "Apply"
+                && entry["subresource"].as_str().unwrap_or_default().is_empty()
+        })
+        .map(|entry| Fields(&entry["fieldsV1"]))
+}
+
+/// The other manager that owns a field and wrote last.
+pub fn owner(live: &Value, path: &[Step], except: &str) -> Option<Owner> {
+    entries(live)
+        .filter(|entry| entry["manager"] != except && Fields(&entry["fieldsV1"]).owns(path))
+        .map(|entry| Owner {
+            manager: entry["manager"].as_str().unwrap_or_default().to_owned(),
+            since: entry["time"].as_str().unwrap_or_default().to_owned(),
+        })
+        .max_by(|one, other| one.since.cmp(&other.since))
+}
+
+/// The keys by which the elements of a list are told apart, as any manager's entry shows them.
+pub fn list_keys(live: &Value, path: &[Step]) -> Option<Vec<String>> {
+    entries(live).find_map(|entry| {
+        let (list, _) = Fields(&entry["fieldsV1"]).walk(path);
+        let key = list?.0.as_object()?.keys().find_map(|name| name.strip_prefix("k:"))?;
+        let key: Value = serde_json::from_str(key).ok()?;
+        Some(key.as_object()?.keys().cloned().collect())
+    })
+}
+
+impl<'a> Fields<'a> {
+    /// A part of an entry.
+    pub(super) fn of(value: &'a Value) -> Self {
+        Self(value)
+    }
+
+    /// Goes down as far as the entry has steps: what is there, and how many steps were found.
+    fn walk(self, path: &[Step]) -> (Option<Self>, usize) {
+        let mut here = self;
+        for (depth, step) in path.iter().enumerate() {
+            match here.child(step) {
+                Some(next) => here = next,
+                None => return (None, depth),
+            }
+        }
+        (Some(here), path.len())
+    }
+
+    fn child(self, step: &Step) -> Option<Self> {
+        let map = self.0.as_object()?;
+        match step {
+            Step::Field(name) => map.get(&format!("f:{name}")).map(Fields),
+            Step::Item(index, item) => map.iter().find_map(|(name, fields)| {
+                let found = if let Some(key) = name.strip_prefix("k:") {
+                    let key: Value = serde_json::from_str(key).ok()?;
+                    key.as_object()?.iter().all(|(field, value)| item.get(field) == Some(value))
+                } else if let Some(value) = name.strip_prefix("v:") {
+                    serde_json::from_str::<Value>(value).is_ok_and(|value| value == *item)
+                } else if let Some(number) = name.strip_prefix("i:") {
+                    number.parse() == Ok(*index)
+                } else {
+                    false
+                };
+                found.then_some(Fields(fields))
+            }),
+        }
+    }
+
+    /// Whether the entry owns the field itself, or, as a leaf, something above it.
+    pub fn owns(self, path: &[Step]) -> bool {
+        match self.walk(path) {
+            (Some(_), _) => true,
+            (None, depth) => {
+                let (above, _) = self.walk(&path[..depth]);
+                // A leaf owns everything below it (atomic maps and lists); the root is never one.
+                depth > 0 && above.is_some_and(|above| above.0.as_object().is_some_and(serde_json::Map::is_empty))
+            }
+        }
+    }
+
+    /// The entry as a value: maps of `f:`, `k:`, `v:` names.
+    pub fn raw(self) -> &'a Value {
+        self.0
+    }
+}
