@@ -109,12 +109,16 @@ fn paths(expression: &str, value: &Value) -> Result<Vec<String>> {
     }
     let program = format!("path({expression})");
     let arena = Arena::default();
-    let loader = Loader::new(jaq_core::defs());
+    let loader = Loader::new(jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()));
     let modules = loader
         .load(&arena, File { code: program.as_str(), path: () })
         .map_err(|_| invalid("it cannot be parsed".into()))?;
     let filter = jaq_core::Compiler::default()
-        .with_funs(jaq_core::funs::<data::JustLut<jaq_json::Val>>())
+        .with_funs(
+            jaq_core::funs::<data::JustLut<jaq_json::Val>>()
+                .chain(jaq_std::funs::<data::JustLut<jaq_json::Val>>())
+                .chain(jaq_json::funs::<data::JustLut<jaq_json::Val>>()),
+        )
         .compile(modules)
         .map_err(|_| invalid("it uses a function that is not known here".into()))?;
     let input: jaq_json::Val =

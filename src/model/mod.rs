@@ -5,10 +5,12 @@
 mod digest;
 mod key;
 mod object;
+mod patch;
 pub mod yaml;
 
 pub use digest::Digest;
 pub use key::{Gvk, Key};
+pub use patch::merge_patch;
 pub use object::{Object, Origin};
 
 /// The label on every top-level object that an application manages: `NAMESPACE.NAME`, cut and hashed

@@ -1,1 +1,271 @@
-//! Desired x live x inventory to a plan.
+//! Desired x inventory x live to what must be done.
+//!
+//! 1. `prepare`: rendered objects become what will be applied: namespace, label, ignored fields taken out.
+//! 2. `plan`: each desired object is compared by identity alone: digest, uid, fingerprint of our entry.
+//! 3. What stands in the inventory and is no longer desired is pruned, unless anything is unknown.
+//!
+//! Must not know how things are applied. Deletions come from the inventory only (I1) and only from a
+//! pass that knows everything (I2).
+
+mod desired;
+mod order;
+
+use std::collections::{BTreeMap, HashMap};
+
+pub use desired::{Desired, Settings, prepare};
+pub use order::rank;
+
+use crate::model::{Digest, Key};
+
+/// What is recorded of an owned object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// `group/version` as applied.
+    pub api_version: String,
+    /// The uid that the API server gave.
+    pub uid: String,
+    /// Digest of what was applied.
+    pub digest: Digest,
+    /// Fingerprint of our managedFields entry after the apply.
+    pub ours: u64,
+    /// metadata.generation after the apply.
+    pub generation: i64,
+}
+
+/// What an application owns.
+pub type Inventory = BTreeMap<Key, Owned>;
+
+/// What is live, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// The object is there.
+    Present {
+        /// Its uid.
+        uid: String,
+        /// Fingerprint of our managedFields entry; 0 where there is none.
+        ours: u64,
+        /// Its generation.
+        generation: i64,
+        /// Whether it is being deleted.
+        deleting: bool,
+        /// The tracking label's value.
+        label: String,
+    },
+    /// A complete list says that it is not there (or lost our label).
+    Absent,
+    /// The kind is not watched.
+    Unknown,
+}
+
+/// Why an object is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// It is not in the inventory.
+    New,
+    /// Git states something else than was applied.
+    Changed,
+    /// Somebody deleted it, or took our label away.
+    Missing,
+    /// Another object has its name.
+    Recreated,
+    /// Somebody changed fields that we own.
+    Edited,
+    /// Its generation moved while our entry stayed: fields of others, or a write under our name.
+    Moved,
+}
+
+impl Why {
+    /// Whether the cluster moved, not Git.
+    pub fn is_drift(self) -> bool {
+        matches!(self, Self::Missing | Self::Recreated | Self::Edited)
+    }
+}
+
+/// What to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Indices into the desired objects, with the reason, in stages: all of a stage may be applied at
+    /// once, and a stage begins when the one before is done.
+    pub stages: Vec<Vec<(usize, Why)>>,
+    /// Objects to delete, in order, with their uids; empty while anything is unknown.
+    pub prune: Vec<(Key, Owned)>,
+    /// Objects that would be pruned if this pass knew everything.
+    pub held: Vec<Key>,
+    /// How many objects need nothing.
+    pub unchanged: usize,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.stages.is_empty() && self.prune.is_empty()
+    }
+
+    /// All objects to apply.
+    pub fn applies(&self) -> impl Iterator<Item = &(usize, Why)> {
+        self.stages.iter().flatten()
+    }
+}
+
+/// Decides. `complete` is whether every step before this one gave its whole result; `prune` whether the
+/// application wants deletions.
+pub fn plan(
+    desired: &[Desired],
+    inventory: &Inventory,
+    label: &str,
+    live: impl Fn(&Key) -> Live,
+    complete: bool,
+    prune: bool,
+) -> Plan {
+    let mut result = Plan::default();
+    let mut stages: BTreeMap<u8, Vec<(usize, Why)>> = BTreeMap::new();
+    let mut wanted: HashMap<&Key, ()> = HashMap::with_capacity(desired.len());
+    for (index, object) in desired.iter().enumerate() {
+        wanted.insert(&object.key, ());
+        match reason(object, inventory.get(&object.key), label, &live(&object.key)) {
+            Some(why) => stages.entry(rank(&object.gvk)).or_default().push((index, why)),
+            None => result.unchanged += 1,
+        }
+    }
+    result.stages = stages.into_values().collect();
+    let mut gone: Vec<(Key, Owned)> = inventory
+        .iter()
+        .filter(|(key, _)| !wanted.contains_key(key))
+        .map(|(key, owned)| (key.clone(), owned.clone()))
+        .collect();
+    gone.sort_by_key(|(key, owned)| std::cmp::Reverse(rank(&crate::model::Gvk::parse(&owned.api_version, &key.kind))));
+    if prune && complete {
+        result.prune = gone;
+    } else {
+        result.held = gone.into_iter().map(|(key, _)| key).collect();
+    }
+    result
+}
+
+fn reason(object: &Desired, owned: Option<&Owned>, label: &str, live: &Live) -> Option<Why> {
+    let Some(owned) = owned else { return Some(Why::New) };
+    if owned.digest != object.digest {
+        return Some(Why::Changed);
+    }
+    match live {
+        Live::Unknown => None,
+        Live::Absent => Some(Why::Missing),
+        // What is being deleted is made again when it is gone, which is an event of its own.
+        Live::Present { deleting: true, .. } => None,
+        Live::Present { uid, ours, generation, label: found, .. } => {
+            if *uid != owned.uid {
+                Some(Why::Recreated)
+            } else if *ours != owned.ours || found != label {
+                Some(Why::Edited)
+            } else if *generation != owned.generation {
+                Some(Why::Moved)
+            } else {
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Gvk;
+
+    fn key(number: u8) -> Key {
+        let kind = if number.is_multiple_of(2) { "ConfigMap" } else { "Namespace" };
+        Key { group: String::new(), kind: kind.into(), namespace: "n".into(), name: number.to_string() }
+    }
+
+    fn desired(number: u8, version: u8) -> Desired {
+        let key = key(number);
+        let gvk = Gvk { group: String::new(), version: "v1".into(), kind: key.kind.clone() };
+        Desired { digest: Digest::of(&[number, version]), key, gvk, ..Desired::default() }
+    }
+
+    fn owned(number: u8, version: u8) -> Owned {
+        Owned {
+            api_version: "v1".into(),
+            uid: number.to_string(),
+            digest: Digest::of(&[number, version]),
+            ours: u64::from(version) + 1,
+            generation: 1,
+        }
+    }
+
+    fn present(number: u8, version: u8) -> Live {
+        Live::Present {
+            uid: number.to_string(),
+            ours: u64::from(version) + 1,
+            generation: 1,
+            deleting: false,
+            label: "l".into(),
+        }
+    }
+
+    fn any_live() -> impl Strategy<Value = Live> {
+        prop_oneof![
+            Just(Live::Absent),
+            Just(Live::Unknown),
+            (0u8..4, 0u8..3, 0i64..3, any::<bool>(), prop::bool::ANY).prop_map(|(uid, ours, generation, deleting, label)| {
+                let label = if label { "l" } else { "other" };
+                Live::Present { uid: uid.to_string(), ours: u64::from(ours), generation, deleting, label: label.into() }
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn invariants(
+            wanted in prop::collection::btree_map(0u8..6, 0u8..3, 0..6),
+            have in prop::collection::btree_map(0u8..6, 0u8..3, 0..6),
+            lives in prop::collection::vec(any_live(), 6),
+            complete: bool,
+            prune: bool,
+        ) {
+            let desired: Vec<Desired> = wanted.iter().map(|(number, version)| desired(*number, *version)).collect();
+            let inventory: Inventory = have.iter().map(|(number, version)| (key(*number), owned(*number, *version))).collect();
+            let live = |wanted: &Key| lives[wanted.name.parse::<usize>().unwrap()].clone();
+            let result = plan(&desired, &inventory, "l", live, complete, prune);
+            for (pruned, owned) in &result.prune {
+                // I1: only what the inventory holds, with its uid, and never what is wanted.
+                prop_assert_eq!(inventory.get(pruned), Some(owned));
+                prop_assert!(!desired.iter().any(|object| object.key == *pruned));
+            }
+            // I2: nothing is deleted on partial knowledge, nor against the application's word.
+            prop_assert!(complete && prune || result.prune.is_empty());
+            let applied = result.applies().count();
+            prop_assert_eq!(applied + result.unchanged, desired.len());
+            // Namespaces come before what lives in them, and go after it.
+            let ranks: Vec<u8> = result.applies().map(|(index, _)| rank(&desired[*index].gvk)).collect();
+            prop_assert!(ranks.is_sorted());
+        }
+
+        #[test]
+        fn steady_state_does_nothing(wanted in prop::collection::btree_map(0u8..6, 0u8..3, 0..6)) {
+            // I4: what was applied and is live as it was applied needs nothing.
+            let desired: Vec<Desired> = wanted.iter().map(|(number, version)| desired(*number, *version)).collect();
+            let inventory: Inventory = wanted.iter().map(|(number, version)| (key(*number), owned(*number, *version))).collect();
+            let live = |key: &Key| { let number = key.name.parse().unwrap(); present(number, wanted[&number]) };
+            prop_assert!(plan(&desired, &inventory, "l", live, true, true).is_empty());
+        }
+    }
+
+    #[test]
+    fn every_kind_of_drift_has_its_reason() {
+        let with = |change: fn(&mut Live)| {
+            let mut live = present(0, 1);
+            change(&mut live);
+            let inventory = [(key(0), owned(0, 1))].into();
+            plan(&[desired(0, 1)], &inventory, "l", |_| live.clone(), true, true).applies().map(|(_, why)| *why).next()
+        };
+        assert_eq!(with(|_| ()), None);
+        assert_eq!(with(|live| *live = Live::Absent), Some(Why::Missing));
+        assert_eq!(with(|live| if let Live::Present { uid, .. } = live { *uid = "x".into() }), Some(Why::Recreated));
+        assert_eq!(with(|live| if let Live::Present { ours, .. } = live { *ours = 0 }), Some(Why::Edited));
+        assert_eq!(with(|live| if let Live::Present { label, .. } = live { label.clear() }), Some(Why::Edited));
+        assert_eq!(with(|live| if let Live::Present { generation, .. } = live { *generation = 7 }), Some(Why::Moved));
+        assert_eq!(with(|live| if let Live::Present { deleting, .. } = live { *deleting = true }), None);
+    }
+}

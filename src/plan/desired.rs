@@ -1,0 +1,216 @@
+//! From rendered objects to what will be applied.
+
+use base64::Engine as _;
+use serde_json::{Map, Value};
+
+use crate::diff::{IgnoreRule, scaled_targets, strip};
+use crate::error::Result;
+use crate::model::{Digest, Gvk, Key, Object, Origin, TRACKING_LABEL};
+
+/// One object as it will be sent.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// Its identity, with the namespace it goes to.
+    pub key: Key,
+    /// Its kind with the version that Git states.
+    pub gvk: Gvk,
+    /// Canonical JSON, sorted keys.
+    pub body: Vec<u8>,
+    /// Digest of the body.
+    pub digest: Digest,
+    /// Where Git states it.
+    pub origin: Origin,
+    /// Fields that Git states and somebody else decides, with who that is.
+    pub ceded: Vec<(String, String)>,
+}
+
+impl Default for Desired {
+    fn default() -> Self {
+        let empty = String::new;
+        Self {
+            key: Key { group: empty(), kind: empty(), namespace: empty(), name: empty() },
+            gvk: Gvk { group: empty(), version: empty(), kind: empty() },
+            body: Vec::new(),
+            digest: Digest::of(b""),
+            origin: Origin::default(),
+            ceded: Vec::new(),
+        }
+    }
+}
+
+/// What an application adds to its objects.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Value of the tracking label.
+    pub label: String,
+    /// Namespace of objects that state none.
+    pub namespace: String,
+    /// What is left out.
+    pub ignore: Vec<IgnoreRule>,
+}
+
+/// Prepares all objects of an application. `namespaced` answers for kinds that are known; an unknown kind
+/// is looked up among the CRDs of the same set, and taken for namespaced where neither knows it. `live`
+/// gives whole live objects, for rules by manager only.
+///
+/// # Errors
+/// `ApplicationInvalid` for a rule that cannot be read, `DuplicateObject` where two objects meet in one
+/// namespace.
+pub fn prepare(
+    objects: &[Object],
+    settings: &Settings,
+    namespaced: impl Fn(&Gvk) -> Option<bool>,
+    live: impl Fn(&Key) -> Option<Value>,
+) -> Result<Vec<Desired>> {
+    let mut placed: Vec<Object> = objects.to_vec();
+    let defined: Vec<(String, String, bool)> = objects.iter().filter_map(defines).collect();
+    for object in &mut placed {
+        let gvk = object.gvk().clone();
+        let in_namespace = namespaced(&gvk).unwrap_or_else(|| {
+            let own = defined.iter().find(|(group, kind, _)| gvk.is(group, kind));
+            own.is_none_or(|(_, _, namespaced)| *namespaced)
+        });
+        if !in_namespace {
+            object.set_namespace("");
+        } else if object.namespace().is_empty() {
+            object.set_namespace(&settings.namespace);
+        }
+        if gvk.is("", "Secret") {
+            encode_string_data(object);
+        }
+        clean(object);
+        object.set_label(TRACKING_LABEL, &settings.label);
+    }
+    let scaled = scaled_targets(&placed);
+    let mut desired: Vec<Desired> = Vec::with_capacity(placed.len());
+    let mut seen = std::collections::HashMap::new();
+    for mut object in placed {
+        let key = object.key();
+        if let Some(first) = seen.insert(key.clone(), object.origin().clone()) {
+            let second = object.origin();
+            let why =
+                format!("it is described twice: {}:{} and {}:{}", first.file, first.line, second.file, second.line);
+            return Err(crate::error::Error::new(crate::error::Code::DuplicateObject, why).on_object(key));
+        }
+        let needs_live = settings.ignore.iter().any(|rule| !rule.managers.is_empty() && rule.matches(&object));
+        let found = if needs_live { live(&key) } else { None };
+        strip(&mut object, found.as_ref(), &settings.ignore)?;
+        let mut ceded = Vec::new();
+        if let Some(scaled) = scaled.iter().find(|scaled| scaled.target == key)
+            && object.value_mut().get_mut("spec").and_then(Value::as_object_mut).is_some_and(|spec| spec.remove("replicas").is_some())
+        {
+            ceded.push(("/spec/replicas".to_owned(), scaled.by.to_string()));
+        }
+        let body = object.canonical();
+        let (gvk, origin) = (object.gvk().clone(), object.origin().clone());
+        desired.push(Desired { key, gvk, digest: Digest::of(&body), body, origin, ceded });
+    }
+    Ok(desired)
+}
+
+/// The kind that a CRD defines and whether it lives in namespaces.
+fn defines(object: &Object) -> Option<(String, String, bool)> {
+    if !object.gvk().is("apiextensions.k8s.io", "CustomResourceDefinition") {
+        return None;
+    }
+    let spec = &object.value()["spec"];
+    Some((
+        spec["group"].as_str()?.to_owned(),
+        spec["names"]["kind"].as_str()?.to_owned(),
+        spec["scope"].as_str()? == "Namespaced",
+    ))
+}
+
+/// `stringData` is write-only: applied as it stands, nobody would own the data it becomes, and an edit of
+/// it would go unseen.
+fn encode_string_data(object: &mut Object) {
+    let Some(fields) = object.value_mut().as_object_mut() else { return };
+    let Some(Value::Object(clear)) = fields.remove("stringData") else { return };
+    let data = fields.entry("data").or_insert_with(|| Value::Object(Map::new()));
+    if !data.is_object() {
+        *data = Value::Object(Map::new());
+    }
+    let Some(data) = data.as_object_mut() else { return };
+    for (name, value) in clear {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        data.insert(name, base64::engine::general_purpose::STANDARD.encode(text).into());
+    }
+}
+
+/// What a manifest may hold though only the server may set it; an apply with it is refused.
+fn clean(object: &mut Object) {
+    if let Some(fields) = object.value_mut().as_object_mut() {
+        fields.remove("status");
+    }
+    let Some(metadata) = object.value_mut().get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    for field in ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"] {
+        metadata.remove(field);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::yaml;
+
+    fn objects(text: &str) -> Vec<Object> {
+        let documents = yaml::read(text.as_bytes(), "f").unwrap();
+        documents.into_iter().map(|document| Object::new(document.value, Origin::default()).unwrap()).collect()
+    }
+
+    fn prepared(text: &str, ignore: Vec<IgnoreRule>) -> Vec<(Desired, Value)> {
+        let settings = Settings { label: "n.a".into(), namespace: "n".into(), ignore };
+        let known = |gvk: &Gvk| match gvk.kind.as_str() {
+            "Namespace" | "ClusterRole" => Some(false),
+            "Thing" => None,
+            _ => Some(true),
+        };
+        let desired = prepare(&objects(text), &settings, known, |_| None).unwrap();
+        desired.into_iter().map(|object| { let value = serde_json::from_slice(&object.body).unwrap(); (object, value) }).collect()
+    }
+
+    #[test]
+    fn objects_get_namespace_and_label() {
+        let all = prepared(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: x, namespace: wrong}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: s, creationTimestamp: null}\nstringData: {a: b}\n",
+            vec![],
+        );
+        assert_eq!(all[0].0.key.to_string(), "Namespace x");
+        assert_eq!(all[1].0.key.to_string(), "Secret n/s");
+        assert_eq!(all[1].1["metadata"]["labels"][TRACKING_LABEL], "n.a");
+        assert_eq!(all[1].1["data"]["a"], "Yg==");
+        assert!(all[1].1.get("stringData").is_none() && all[1].1["metadata"].get("creationTimestamp").is_none());
+    }
+
+    #[test]
+    fn a_crd_of_the_same_set_says_where_its_objects_live() {
+        let text = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.e.org}\nspec: {group: e.org, scope: Cluster, names: {kind: Thing}}\n---\napiVersion: e.org/v1\nkind: Thing\nmetadata: {name: t}\n";
+        assert_eq!(prepared(text, vec![])[1].0.key.namespace, "");
+    }
+
+    #[test]
+    fn replicas_belong_to_the_autoscaler() {
+        let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {replicas: 3}\n---\napiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: h}\nspec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: d}}\n";
+        let all = prepared(text, vec![]);
+        assert_eq!(all[0].0.ceded, [("/spec/replicas".into(), "HorizontalPodAutoscaler n/h".into())]);
+        assert!(all[0].1["spec"].get("replicas").is_none());
+    }
+
+    #[test]
+    fn ignored_fields_are_not_applied() {
+        let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {replicas: 3, list: [{name: a, x: 1}, {name: b, x: 2}]}\n";
+        let rule = |pointers: &[&str], jq: &[&str]| IgnoreRule {
+            kind: "Deployment".into(),
+            pointers: pointers.iter().map(ToString::to_string).collect(),
+            jq: jq.iter().map(ToString::to_string).collect(),
+            ..IgnoreRule::default()
+        };
+        let all = prepared(text, vec![rule(&["/spec/replicas", "/spec/nothing", "/metadata/name"], &[])]);
+        assert_eq!(all[0].1["spec"].get("replicas"), None);
+        assert_eq!(all[0].1["metadata"]["name"], "d");
+        let all = prepared(text, vec![rule(&[], &[".spec.list[] | select(.name == \"a\")"])]);
+        assert_eq!(all[0].1["spec"]["list"].as_array().unwrap().len(), 1);
+        let all = prepared(text, vec![rule(&[], &[".spec.list[].x"])]);
+        assert_eq!(all[0].1["spec"]["list"][1].get("x"), None);
+    }
+}
