@@ -1,1 +1,43 @@
 //! The pipeline and its queue.
+//!
+//! One pass for one application: heads of its sources -> identity of what it reads -> (render) -> plan ->
+//! apply -> prune -> status. A pass is asked for by a moved head, an event of a watched object, a change
+//! of the Application, or a due time; passes of one application never overlap, so an older commit cannot
+//! follow a newer one (I5), and every pass starts from the newest head, so a newer commit supersedes a
+//! failing one (I9).
+
+mod config;
+mod controller;
+mod engine;
+mod inventory;
+mod metrics;
+mod queue;
+mod render;
+mod sources;
+mod status;
+
+pub use config::Config;
+pub use controller::run;
+pub use engine::{Engine, Failure, Outcome, Permissions};
+pub use inventory::{from_status, load, store};
+pub use metrics::Metrics;
+pub use render::{RenderedApp, SourceIdentity, render_app, settings, unchanged};
+pub use sources::{Head, Sources};
+pub use status::{Summary, compose};
+
+use std::fmt;
+
+/// Names an Application.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AppKey {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for AppKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}

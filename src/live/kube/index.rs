@@ -10,6 +10,8 @@ use crate::model::{Gvk, Key};
 pub struct Seen {
     /// Its uid.
     pub uid: Box<str>,
+    /// resourceVersion, which only grows; 0 where it is no number.
+    pub version: u64,
     /// metadata.generation; 0 for kinds without one.
     pub generation: i64,
     /// Fingerprint of our managedFields entry; 0 where we have none.
@@ -22,6 +24,18 @@ pub struct Seen {
     pub health: crate::health::Health,
     /// The other manager that wrote last.
     pub last_writer: Option<Box<str>>,
+}
+
+impl Seen {
+    /// Whether nothing that a plan or health looks at differs.
+    pub fn same_facts(&self, other: &Self) -> bool {
+        self.uid == other.uid
+            && self.generation == other.generation
+            && self.ours == other.ours
+            && self.label == other.label
+            && self.deleting == other.deleting
+            && self.health == other.health
+    }
 }
 
 /// All live objects with our label, of the kinds that are watched.
@@ -72,14 +86,43 @@ impl Index {
         self.len() == 0
     }
 
-    /// Puts an object; returns what was known before.
+    /// Puts an object, unless something newer is known; returns what was known before.
+    ///
+    /// The answer to our own apply is newer than the watch's events, which come later and in order:
+    /// taking them would show our own write as somebody's edit for a moment.
     pub fn put(&self, key: Key, seen: Seen) -> Option<Seen> {
-        self.write(|inner| inner.objects.insert(key, seen))
+        self.write(|inner| {
+            match inner.objects.get(&key) {
+                Some(known) if known.uid == seen.uid && known.version > seen.version => return Some(known.clone()),
+                _ => {}
+            }
+            inner.objects.insert(key, seen)
+        })
     }
 
-    /// Removes an object; returns what was known.
-    pub fn remove(&self, key: &Key) -> Option<Seen> {
-        self.write(|inner| inner.objects.remove(key))
+    /// Puts what an apply answered, keeping the health that is known: the answer is metadata only.
+    pub fn put_applied(&self, key: Key, mut seen: Seen) {
+        self.write(|inner| {
+            if let Some(known) = inner.objects.get(&key).filter(|known| known.uid == seen.uid) {
+                if known.version >= seen.version {
+                    return;
+                }
+                if known.generation == seen.generation {
+                    seen.health = known.health.clone();
+                }
+            }
+            inner.objects.insert(key, seen);
+        });
+    }
+
+    /// Removes an object, unless another one has its name by now; returns what was known.
+    pub fn remove(&self, key: &Key, uid: &str) -> Option<Seen> {
+        self.write(|inner| {
+            if inner.objects.get(key).is_some_and(|known| &*known.uid != uid) {
+                return None;
+            }
+            inner.objects.remove(key)
+        })
     }
 
     /// A list of one kind is complete: everything of the kind that was not in it is gone. Returns that.

@@ -17,4 +17,4 @@ pub use discovery::{Discovered, Resource};
 pub use failure::{conflicting_managers, translate};
 pub use index::{Index, Seen};
 pub use lean::{Lean, fingerprint};
-pub use watch::{Notice, Watches};
+pub use watch::{Notice, Watches, seen};

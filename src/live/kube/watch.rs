@@ -163,7 +163,7 @@ async fn follow<F: Form>(
             Ok(Event::Delete(lean)) => {
                 let key = key_of(&gvk, &lean);
                 // The event of a lost label is a deletion too, and names the object without it.
-                let known = index.remove(&key);
+                let known = index.remove(&key, lean.metadata.uid.as_deref().unwrap_or_default());
                 let label = known.map_or_else(|| lean.label.into(), |seen| seen.label);
                 let _ = notices.send(Notice { label, key }).await;
             }
@@ -203,7 +203,8 @@ async fn put<F: Form>(index: &Index, notices: &mpsc::Sender<Notice>, gvk: &Gvk, 
     let seen = seen(gvk, lean);
     let label = seen.label.clone();
     let before = index.put(key.clone(), seen.clone());
-    if before.as_ref() == Some(&seen) {
+    // A new resourceVersion alone (a status write, a field of others) is no news to anybody.
+    if before.as_ref().is_some_and(|before| before.version > seen.version || before.same_facts(&seen)) {
         return;
     }
     if let Some(before) = before
@@ -215,7 +216,7 @@ async fn put<F: Form>(index: &Index, notices: &mpsc::Sender<Notice>, gvk: &Gvk, 
 }
 
 /// Judges health and drops everything but the few facts that are kept.
-pub(super) fn seen<F: Form>(gvk: &Gvk, lean: Lean<F>) -> Seen {
+pub fn seen<F: Form>(gvk: &Gvk, lean: Lean<F>) -> Seen {
     let mut metadata = Map::new();
     if let Some(generation) = lean.metadata.generation {
         metadata.insert("generation".into(), generation.into());
@@ -233,6 +234,7 @@ pub(super) fn seen<F: Form>(gvk: &Gvk, lean: Lean<F>) -> Seen {
     let health = health::assess(gvk, &Value::Object(object));
     Seen {
         uid: lean.metadata.uid.unwrap_or_default().into(),
+        version: lean.metadata.resource_version.and_then(|version| version.parse().ok()).unwrap_or_default(),
         generation: lean.metadata.generation.unwrap_or_default(),
         ours: lean.ours,
         label: lean.label.into(),

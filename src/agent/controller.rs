@@ -1,0 +1,618 @@
+//! The agent: watches Applications, hands out passes, writes status and events.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::watcher;
+use kube::{Api, Resource, ResourceExt};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::engine::Fights;
+use super::queue::{Queue, Urgency};
+use super::render::kinds;
+use super::{
+    AppKey, Config, Engine, Metrics, Outcome, Permissions, RenderedApp, Sources, Summary, compose, inventory,
+    render_app, settings, unchanged,
+};
+use crate::api::{Application, ApplicationSpec, ApplicationStatus, Deletion, FINALIZER, POKE, label_value};
+use crate::error::{Code, Error, Result};
+use crate::health::Status;
+use crate::live::kube::{Cluster, Index, Watches, translate};
+use crate::model::{Gvk, Key, merge_patch};
+use crate::plan::{Inventory, Live, plan};
+use crate::source::{Client, Snapshot};
+
+/// A status that only says "on its way" is written when it has lasted this long.
+const PROGRESS: Duration = Duration::from_secs(1);
+/// Events waiting to be sent; more are dropped, since the status says the same.
+const EVENTS: usize = 1000;
+
+/// What is kept of an application between passes.
+#[derive(Default)]
+struct Memory {
+    application: Option<Arc<Application>>,
+    inventory: Option<Inventory>,
+    rendered: Option<Rendered>,
+    fights: Fights,
+    failures: u32,
+    /// The sync request whose poll has ended.
+    refreshed: String,
+    /// Since when health is not written.
+    progressing: Option<Instant>,
+    deep: Option<Instant>,
+    subscribed: Option<i64>,
+}
+
+/// The newest render, without bodies: they are read again when something must be applied.
+struct Rendered {
+    generation: i64,
+    commits: Vec<String>,
+    app: RenderedApp,
+}
+
+struct Controller {
+    config: Config,
+    engine: Engine,
+    sources: Arc<Sources>,
+    metrics: Arc<Metrics>,
+    queue: Queue,
+    apps: Mutex<HashMap<AppKey, Arc<tokio::sync::Mutex<Memory>>>>,
+    labels: Mutex<HashMap<String, AppKey>>,
+    unready: Mutex<HashSet<AppKey>>,
+    events: mpsc::Sender<(Event, k8s_openapi::api::core::v1::ObjectReference)>,
+}
+
+fn guard<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn key_of(application: &Application) -> AppKey {
+    AppKey { namespace: application.namespace().unwrap_or_default(), name: application.name_any() }
+}
+
+/// Runs until `stop` is true. `ready` becomes true when all Applications are known.
+pub async fn run(config: Config, metrics: Arc<Metrics>, ready: Arc<AtomicBool>, mut stop: watch::Receiver<bool>) -> Result<()> {
+    let cluster = Arc::new(Cluster::connect(&config.connection).await?);
+    let index = Arc::new(Index::default());
+    // A burst of a fleet's events; the receiver only moves names into the queue.
+    let (notices, mut noticed) = mpsc::channel(4096);
+    let watches = Arc::new(Watches::new(cluster.clone(), index.clone(), notices));
+    let (moved, mut heads) = mpsc::unbounded_channel();
+    let client = Arc::new(Client::new(&config.cache, config.limits));
+    let sources = Sources::new(cluster.clone(), client, metrics.clone(), config.interval, moved);
+    let (events, outbox) = mpsc::channel(EVENTS);
+    let controller = Arc::new(Controller {
+        engine: Engine { cluster: cluster.clone(), index, watches },
+        sources,
+        metrics,
+        queue: Queue::default(),
+        apps: Mutex::default(),
+        labels: Mutex::default(),
+        unready: Mutex::default(),
+        events,
+        config,
+    });
+    let api: Api<Application> = match &controller.config.namespace {
+        Some(namespace) => Api::namespaced(cluster.client(), namespace),
+        None => Api::all(cluster.client()),
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(send_events(cluster.clone(), outbox));
+    tasks.spawn({
+        let controller = controller.clone();
+        async move {
+            while let Some(notice) = noticed.recv().await {
+                let app = guard(&controller.labels).get(&*notice.label).cloned();
+                if let Some(app) = app {
+                    controller.queue.push(app, Urgency::High);
+                }
+            }
+        }
+    });
+    tasks.spawn({
+        let controller = controller.clone();
+        async move {
+            while let Some(apps) = heads.recv().await {
+                let urgency = if apps.len() == 1 { Urgency::High } else { Urgency::Normal };
+                apps.into_iter().for_each(|app| controller.queue.push(app, urgency));
+            }
+        }
+    });
+    tasks.spawn(follow(controller.clone(), api, ready));
+    let mut passes = JoinSet::new();
+    loop {
+        while passes.len() >= controller.config.workers.max(1) {
+            let _ = passes.join_next().await;
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            app = controller.queue.next() => {
+                let controller = controller.clone();
+                passes.spawn(async move { controller.turn(app).await });
+            }
+            Some(_) = passes.join_next() => {}
+        }
+    }
+    // What is under way is finished, so that its inventory is written; 20 s of the usual 30 s of grace.
+    let finish = async { while passes.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(Duration::from_secs(20), finish).await;
+    tasks.abort_all();
+    Ok(())
+}
+
+async fn send_events(
+    cluster: Arc<Cluster>,
+    mut outbox: mpsc::Receiver<(Event, k8s_openapi::api::core::v1::ObjectReference)>,
+) {
+    let reporter = Reporter { controller: "driftless".into(), instance: None };
+    let recorder = Recorder::new(cluster.client(), reporter);
+    while let Some((event, about)) = outbox.recv().await {
+        if let Err(error) = recorder.publish(&event, &about).await {
+            tracing::debug!(error = %error, "Event not written.");
+        }
+        // 50 a second: events are for people, and must not stand in line before applies.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn follow(controller: Arc<Controller>, api: Api<Application>, ready: Arc<AtomicBool>) {
+    let mut events = watcher::watcher(api, watcher::Config::default()).boxed();
+    let mut listed = HashSet::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Init) => listed.clear(),
+            Ok(watcher::Event::InitApply(application)) => {
+                listed.insert(key_of(&application));
+                controller.seen(application).await;
+            }
+            Ok(watcher::Event::InitDone) => {
+                let gone: Vec<AppKey> = guard(&controller.apps).keys().filter(|app| !listed.contains(app)).cloned().collect();
+                gone.iter().for_each(|app| controller.gone(app));
+                ready.store(true, Ordering::Release);
+            }
+            Ok(watcher::Event::Apply(application)) => controller.seen(application).await,
+            Ok(watcher::Event::Delete(application)) => controller.gone(&key_of(&application)),
+            Err(error) => {
+                tracing::warn!(error = %error, "Watch of Applications interrupted.");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+impl Controller {
+    /// An Application was listed or changed.
+    async fn seen(self: &Arc<Self>, application: Application) {
+        let app = key_of(&application);
+        let memory = guard(&self.apps).entry(app.clone()).or_default().clone();
+        guard(&self.labels).insert(label_value(&app.namespace, &app.name), app.clone());
+        self.metrics.applications.set(i64::try_from(guard(&self.apps).len()).unwrap_or(i64::MAX));
+        let request = application.annotations().get(POKE).cloned().unwrap_or_default();
+        let handled = application.status.as_ref().map(|status| status.last_sync_request.clone()).unwrap_or_default();
+        let mut memory = memory.lock().await;
+        let before = memory.application.replace(Arc::new(application));
+        let Some(now) = memory.application.clone() else { return };
+        let same = before.as_ref().is_some_and(|before| {
+            before.metadata.generation == now.metadata.generation
+                && before.metadata.deletion_timestamp == now.metadata.deletion_timestamp
+                && before.uid() == now.uid()
+        });
+        if before.is_some_and(|before| before.uid() != now.uid()) {
+            *memory = Memory { application: Some(now.clone()), ..Memory::default() };
+        }
+        let asked = !request.is_empty() && request != handled && request != memory.refreshed;
+        drop(memory);
+        if asked {
+            let (controller, sources) = (self.clone(), now.spec.sources().cloned().collect::<Vec<_>>());
+            tokio::spawn(async move {
+                let _ = controller.sources.subscribe(&app, &sources);
+                controller.sources.refresh(&app, &sources).await;
+                let memory = guard(&controller.apps).get(&app).cloned();
+                if let Some(memory) = memory {
+                    memory.lock().await.refreshed = request;
+                }
+                controller.queue.push(app, Urgency::High);
+            });
+        } else if !same {
+            self.queue.push(app, Urgency::Normal);
+        }
+    }
+
+    /// An Application is deleted; its objects are not ours to touch any more.
+    fn gone(&self, app: &AppKey) {
+        guard(&self.apps).remove(app);
+        guard(&self.labels).remove(&label_value(&app.namespace, &app.name));
+        guard(&self.unready).remove(app);
+        self.sources.unsubscribe(app);
+        self.metrics.applications.set(i64::try_from(guard(&self.apps).len()).unwrap_or(i64::MAX));
+    }
+
+    /// One turn of the queue: a pass, and when the next is due.
+    async fn turn(self: Arc<Self>, app: AppKey) {
+        let Some(memory) = guard(&self.apps).get(&app).cloned() else {
+            self.queue.done(&app);
+            return;
+        };
+        let begin = Instant::now();
+        // A panic ends this task and must not end the application: the queue is freed in any case.
+        let inner = {
+            let (controller, app) = (self.clone(), app.clone());
+            tokio::spawn(async move {
+                let mut memory = memory.lock().await;
+                let result = controller.pass(&app, &mut memory).await;
+                let failures = if result.is_ok() { 0 } else { memory.failures + 1 };
+                memory.failures = failures;
+                (result, failures)
+            })
+        };
+        let (result, failures) = match inner.await {
+            Ok(ended) => ended,
+            Err(error) => (Err(Error::new(Code::Internal, error.to_string())), 8),
+        };
+        self.metrics.passed(result.is_ok(), begin.elapsed());
+        self.metrics.queued.set(i64::try_from(self.queue.len()).unwrap_or(i64::MAX));
+        self.metrics.watched.set(i64::try_from(self.engine.index.len()).unwrap_or(i64::MAX));
+        self.queue.done(&app);
+        match result {
+            Ok(Some(due)) => self.queue.push_after(app, due),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(app = %app, code = error.code.number(), error = %error, "Pass failed.");
+                // 1 s doubling to 5 min; a new commit does not wait for it.
+                self.queue.push_after(app, Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(300)));
+            }
+        }
+    }
+
+    async fn pass(&self, app: &AppKey, memory: &mut Memory) -> Result<Option<Duration>> {
+        let Some(application) = memory.application.clone() else { return Ok(None) };
+        let spec = &application.spec;
+        let settings = settings(&app.namespace, &app.name, spec);
+        if application.metadata.deletion_timestamp.is_some() {
+            return self.finalize(app, &application, memory, &settings.label).await;
+        }
+        self.keep_finalizer(&application).await?;
+        let generation = application.metadata.generation.unwrap_or_default();
+        if memory.subscribed != Some(generation) {
+            let sources: Vec<_> = spec.sources().cloned().collect();
+            if let Err(error) = self.sources.subscribe(app, &sources) {
+                let error = error.in_app(app);
+                self.report(&application, memory, &Facts { source: Some(&error), ..Facts::default() }).await?;
+                return if error.code.is_transient() { Err(error) } else { Ok(None) };
+            }
+            memory.subscribed = Some(generation);
+        }
+        let (snapshots, source_failure) = match self.snapshots(app, spec).await {
+            Ok(Some(found)) => found,
+            // The poll wakes us when it has an answer.
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                self.report(&application, memory, &Facts { source: Some(&error), ..Facts::default() }).await?;
+                return if spec.rollback.is_some() { Err(error) } else { Ok(None) };
+            }
+        };
+        if memory.inventory.is_none() {
+            memory.inventory = Some(inventory::load(&self.engine.cluster, &application).await?);
+        }
+        let mut full = false;
+        let commits: Vec<String> = snapshots.iter().map(|snapshot| snapshot.commit.clone()).collect();
+        if !self.is_current(memory, generation, &commits, &snapshots).await {
+            match self.render(app, spec, &settings, &snapshots).await {
+                Ok(rendered) => {
+                    memory.rendered = Some(Rendered { generation, commits: commits.clone(), app: rendered });
+                    full = true;
+                }
+                Err(error) => {
+                    let facts = Facts { snapshots: &snapshots, source: source_failure.as_ref(), render: Some(&error), ..Facts::default() };
+                    self.report(&application, memory, &facts).await?;
+                    return if error.code.is_transient() { Err(error) } else { Ok(None) };
+                }
+            }
+        }
+        let held = memory.inventory.clone().unwrap_or_default();
+        let Some(rendered) = memory.rendered.as_mut() else { return Ok(None) };
+        rendered.commits.clone_from(&commits);
+
+        let mut used = kinds(&rendered.app.desired);
+        used.extend(held.iter().map(|(key, owned)| Gvk::parse(&owned.api_version, &key.kind)));
+        let blind = self.engine.watch(&used).await;
+        let gvks: HashMap<Key, Gvk> =
+            rendered.app.desired.iter().map(|object| (object.key.clone(), object.gvk.clone())).collect();
+        let deep = self.config.deep_check > Duration::ZERO
+            && memory.deep.is_some_and(|at| at.elapsed() > self.config.deep_check);
+        let live = |key: &Key| gvks.get(key).map_or(Live::Unknown, |gvk| self.engine.live(gvk, key));
+        let mut todo = plan(&rendered.app.desired, &held, &settings.label, live, blind.is_empty(), spec.sync.prune);
+        if deep {
+            let known: HashSet<usize> = todo.applies().map(|(index, _)| *index).collect();
+            let rest = (0..rendered.app.desired.len()).filter(|index| !known.contains(index));
+            todo.stages.push(rest.map(|index| (index, crate::plan::Why::Moved)).collect());
+        }
+        if memory.deep.is_none() || deep {
+            memory.deep = Some(Instant::now());
+        }
+        if todo.applies().next().is_some() && !full {
+            rendered.app = self.render(app, spec, &settings, &snapshots).await?;
+        }
+        let requested = !memory.refreshed.is_empty()
+            && application.status.as_ref().is_none_or(|status| status.last_sync_request != memory.refreshed);
+        let free = spec.suspend.is_none();
+        let permissions = Permissions {
+            apply: free && (spec.sync.automated || requested || spec.rollback.is_some()),
+            repair: free && (spec.sync.self_heal || requested),
+        };
+        let is_application = |label: &str| guard(&self.labels).contains_key(label);
+        let outcome = self
+            .engine
+            .execute(&settings.label, &rendered.app.desired, &todo, held, permissions, &mut memory.fights, &is_application)
+            .await;
+        for object in &mut rendered.app.desired {
+            object.body = Vec::new();
+        }
+        self.metrics.wrote("applied", outcome.applied.len());
+        self.metrics.wrote("pruned", outcome.pruned.len());
+        self.metrics.wrote("repaired", outcome.drift.iter().filter(|drift| drift.repaired).count());
+        if outcome.wrote() {
+            tracing::info!(app = %app, revision = %commits.first().map(String::as_str).unwrap_or_default(),
+                applied = outcome.applied.len(), pruned = outcome.pruned.len(), "Applied.");
+            let time = snapshots.first().map(|snapshot| snapshot.time).unwrap_or_default();
+            #[expect(clippy::cast_precision_loss, reason = "seconds of a delay")]
+            self.metrics.applied_after((Timestamp::now().as_second() - time) as f64);
+        }
+        self.tell(&application, &outcome, &commits);
+        memory.inventory = Some(outcome.inventory.clone());
+        let digest = rendered.app.digest;
+        let blind = blind.into_iter().next().map(|(_, error)| error);
+        let facts = Facts {
+            snapshots: &snapshots,
+            source: source_failure.as_ref(),
+            outcome: Some(&outcome),
+            blind: blind.as_ref(),
+            digest,
+            ..Facts::default()
+        };
+        let wait = self.report(&application, memory, &facts).await?;
+        if let Some(failure) = outcome.failures.into_iter().next() {
+            return Err(failure.error.in_app(app));
+        }
+        if let Some(error) = blind {
+            return Err(error.in_app(app));
+        }
+        Ok([wait, outcome.due].into_iter().flatten().min())
+    }
+
+    /// The commits to use, and why the newest poll failed if it did; `None` before the first answer.
+    async fn snapshots(&self, app: &AppKey, spec: &ApplicationSpec) -> Result<Option<(Vec<Snapshot>, Option<Error>)>> {
+        let mut snapshots = Vec::new();
+        let mut failure = None;
+        for (number, source) in spec.sources().enumerate() {
+            if let Some(commit) = spec.rollback.as_ref().and_then(|rollback| rollback.revisions.get(number)) {
+                snapshots.push(self.sources.commit(app, source, commit).await.map_err(|error| error.in_app(app))?);
+                continue;
+            }
+            let Some(head) = self.sources.head(app, source)? else { return Ok(None) };
+            failure = failure.or_else(|| head.failure.clone().map(|error| error.in_app(app)));
+            match (head.snapshot, head.failure) {
+                (Some(snapshot), _) => snapshots.push(snapshot),
+                (None, Some(error)) => return Err(error.in_app(app)),
+                (None, None) => return Ok(None),
+            }
+        }
+        Ok(Some((snapshots, failure)))
+    }
+
+    /// Whether the last render still holds: the same spec, and nothing that it read has changed.
+    async fn is_current(&self, memory: &Memory, generation: i64, commits: &[String], snapshots: &[Snapshot]) -> bool {
+        let Some(rendered) = memory.rendered.as_ref().filter(|rendered| rendered.generation == generation) else {
+            return false;
+        };
+        if rendered.commits == commits {
+            return true;
+        }
+        let (reads, snapshots) = (rendered.app.reads.clone(), snapshots.to_vec());
+        tokio::task::spawn_blocking(move || unchanged(&reads, &snapshots)).await.unwrap_or(false)
+    }
+
+    async fn render(
+        &self,
+        app: &AppKey,
+        spec: &ApplicationSpec,
+        settings: &crate::plan::Settings,
+        snapshots: &[Snapshot],
+    ) -> Result<RenderedApp> {
+        let cluster = &self.engine.cluster;
+        if cluster.discovered().is_empty() {
+            // Any kind that is always there: scopes are needed before the first object is placed.
+            cluster.resource(&Gvk::parse("v1", "Namespace"), true).await?;
+        }
+        let by_manager = spec.ignore_differences.iter().any(|rule| !rule.managers.is_empty());
+        let mut live = HashMap::new();
+        let once = |live: HashMap<Key, serde_json::Value>| {
+            let (spec, settings, snapshots) = (spec.clone(), settings.clone(), snapshots.to_vec());
+            let discovered = cluster.discovered();
+            tokio::task::spawn_blocking(move || {
+                let namespaced = |gvk: &Gvk| discovered.get(gvk).map(|resource| resource.namespaced);
+                render_app(&spec, &settings, &snapshots, namespaced, |key| live.get(key).cloned())
+            })
+        };
+        let ended = |error: tokio::task::JoinError| Error::new(Code::Internal, format!("the render ended early: {error}"));
+        let mut rendered = once(HashMap::new()).await.map_err(ended)?.map_err(|error| error.in_app(app))?;
+        if by_manager {
+            for object in &rendered.desired {
+                let resource = cluster.resource(&object.gvk, false).await;
+                if let Ok(resource) = resource
+                    && let Some(value) = cluster.get(&resource, &object.key).await?
+                {
+                    live.insert(object.key.clone(), value);
+                }
+            }
+            rendered = once(live).await.map_err(ended)?.map_err(|error| error.in_app(app))?;
+        }
+        Ok(rendered)
+    }
+
+    async fn keep_finalizer(&self, application: &Application) -> Result<()> {
+        let has = application.finalizers().iter().any(|name| name == FINALIZER);
+        let wants = application.spec.deletion == Deletion::Cascade;
+        if has == wants {
+            return Ok(());
+        }
+        let mut finalizers: Vec<String> =
+            application.finalizers().iter().filter(|name| *name != FINALIZER).cloned().collect();
+        if wants {
+            finalizers.push(FINALIZER.into());
+        }
+        self.patch(application, &finalizers).await
+    }
+
+    async fn patch(&self, application: &Application, finalizers: &[String]) -> Result<()> {
+        let app = key_of(application);
+        let api: Api<Application> = Api::namespaced(self.engine.cluster.client(), &app.namespace);
+        // The resourceVersion makes sure that nobody's finalizer is lost.
+        let patch = serde_json::json!({"metadata": {
+            "resourceVersion": application.resource_version(), "finalizers": finalizers}});
+        match api.patch(&app.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(error) => Err(translate(&error).in_app(&app)),
+        }
+    }
+
+    async fn finalize(&self, app: &AppKey, application: &Application, memory: &mut Memory, label: &str) -> Result<Option<Duration>> {
+        if !application.finalizers().iter().any(|name| name == FINALIZER) {
+            return Ok(None);
+        }
+        if application.spec.deletion == Deletion::Cascade {
+            let held = match memory.inventory.take() {
+                Some(held) => held,
+                None => inventory::load(&self.engine.cluster, application).await?,
+            };
+            self.engine.delete_all(label, &held).await.map_err(|error| error.in_app(app))?;
+            memory.inventory = Some(Inventory::new());
+            tracing::info!(app = %app, deleted = held.len(), "Deleted with its objects.");
+        }
+        let finalizers: Vec<String> =
+            application.finalizers().iter().filter(|name| *name != FINALIZER).cloned().collect();
+        self.patch(application, &finalizers).await?;
+        Ok(None)
+    }
+
+    /// Writes the status if it says something new; returns when it wants to be written later.
+    async fn report(&self, application: &Application, memory: &mut Memory, facts: &Facts<'_>) -> Result<Option<Duration>> {
+        let app = key_of(application);
+        let held = memory.inventory.clone();
+        let health = held.as_ref().map_or_else(crate::health::Health::healthy, |held| self.engine.health(held));
+        let on_its_way = health.status == Status::Progressing
+            && facts.outcome.is_some_and(|outcome| outcome.failures.is_empty() && outcome.pending.is_empty());
+        if on_its_way {
+            let since = *memory.progressing.get_or_insert_with(Instant::now);
+            if since.elapsed() < PROGRESS {
+                return Ok(Some(PROGRESS.saturating_sub(since.elapsed())));
+            }
+        } else {
+            memory.progressing = None;
+        }
+        let before = application.status.clone().unwrap_or_default();
+        let stored = match &held {
+            Some(held) => inventory::store(&self.engine.cluster, application, held).await?,
+            None => before.inventory.clone(),
+        };
+        let summary = Summary {
+            application,
+            snapshots: facts.snapshots,
+            source: facts.source,
+            render: facts.render,
+            outcome: facts.outcome,
+            blind: facts.blind,
+            digest: facts.digest,
+            health,
+            inventory: stored,
+            sync_request: memory.refreshed.clone(),
+        };
+        let status = compose(&summary, Timestamp::now());
+        let ready = status.conditions.iter().any(|condition| {
+            condition.kind == "Ready" && condition.status == crate::api::ConditionStatus::True
+        });
+        {
+            let mut unready = guard(&self.unready);
+            if ready {
+                unready.remove(&app);
+            } else {
+                unready.insert(app.clone());
+            }
+            self.metrics.unready.set(i64::try_from(unready.len()).unwrap_or(i64::MAX));
+        }
+        if news(&before, &status) {
+            self.write_status(application, &before, &status).await?;
+            inventory::remove_stale(&self.engine.cluster, &app.namespace, &before.inventory, &status.inventory).await;
+            let mut updated = application.clone();
+            updated.status = Some(status);
+            memory.application = Some(Arc::new(updated));
+        }
+        Ok(None)
+    }
+
+    async fn write_status(&self, application: &Application, before: &ApplicationStatus, after: &ApplicationStatus) -> Result<()> {
+        let app = key_of(application);
+        let internal = |error: serde_json::Error| Error::new(Code::Internal, error.to_string());
+        let old = serde_json::to_value(before).map_err(internal)?;
+        let new = serde_json::to_value(after).map_err(internal)?;
+        let first = application.status.is_none();
+        let Some(patch) = (if first { Some(new) } else { merge_patch(&old, &new) }) else { return Ok(()) };
+        let api: Api<Application> = Api::namespaced(self.engine.cluster.client(), &app.namespace);
+        let patch = serde_json::json!({"status": patch});
+        match api.patch_status(&app.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(translate(&error).in_app(&app)),
+        }
+    }
+
+    /// One event for the result of a pass that did something.
+    fn tell(&self, application: &Application, outcome: &Outcome, commits: &[String]) {
+        let revision = commits.first().map(|commit| &commit[..commit.len().min(7)]).unwrap_or_default();
+        let repaired: Vec<_> = outcome.drift.iter().filter(|drift| drift.repaired).collect();
+        let (kind, reason, note) = if let Some(failure) = outcome.failures.first() {
+            (EventType::Warning, failure.error.code.reason().to_owned(), failure.error.to_string())
+        } else if let Some(first) = repaired.first() {
+            let by = if first.managers.is_empty() { String::new() } else { format!(", changed by {}", first.managers.join(", ")) };
+            (EventType::Normal, "DriftRepaired".into(), format!("{} objects, first {}{by}", repaired.len(), first.key))
+        } else if let Some(contested) = outcome.drift.first().filter(|_| outcome.due.is_some()) {
+            let by = if contested.managers.is_empty() { String::new() } else { format!(" by {}", contested.managers.join(", ")) };
+            (EventType::Warning, "Contested".into(), format!("{} is changed{by} again and again; repairs pause", contested.key))
+        } else if outcome.applied.iter().any(|(_, why)| *why != crate::plan::Why::Moved) || !outcome.pruned.is_empty() {
+            let note = format!("{revision}: {} applied, {} deleted", outcome.applied.len(), outcome.pruned.len());
+            (EventType::Normal, "Synced".into(), note)
+        } else {
+            return;
+        };
+        let note: String = note.chars().take(1000).collect();
+        let event = Event { type_: kind, reason, note: Some(note), action: "Sync".into(), secondary: None };
+        let _ = self.events.try_send((event, application.object_ref(&())));
+    }
+}
+
+/// What a pass found out, for its status.
+#[derive(Default)]
+struct Facts<'a> {
+    snapshots: &'a [Snapshot],
+    source: Option<&'a Error>,
+    render: Option<&'a Error>,
+    outcome: Option<&'a Outcome>,
+    blind: Option<&'a Error>,
+    digest: Option<crate::model::Digest>,
+}
+
+/// Whether a status is worth a write: a head that moved without touching the application is not.
+fn news(before: &ApplicationStatus, after: &ApplicationStatus) -> bool {
+    let mut quiet = after.clone();
+    quiet.observed_revision.clone_from(&before.observed_revision);
+    quiet.sources.clone_from(&before.sources);
+    quiet != *before
+}

@@ -1,0 +1,100 @@
+//! From an Application and the commits of its sources to the objects it wants.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use crate::api::{ApplicationSpec, label_value};
+use crate::diff::IgnoreRule;
+use crate::error::{Code, Error, Result};
+use crate::model::{Digest, Gvk, Key, Object};
+use crate::plan::{Desired, Settings, prepare};
+use crate::render::{Selection, Tree, render};
+use crate::source::Snapshot;
+
+/// What one source read: paths and their identities. While they stay, so does the render.
+pub type SourceIdentity = Vec<(String, String)>;
+
+/// All objects of an application at the commits of its sources.
+#[derive(Clone, Debug, Default)]
+pub struct RenderedApp {
+    /// What will be applied.
+    pub desired: Vec<Desired>,
+    /// Digest over all of it.
+    pub digest: Option<Digest>,
+    /// What each source read.
+    pub reads: Vec<SourceIdentity>,
+}
+
+/// What an Application adds to its objects.
+pub fn settings(namespace: &str, name: &str, spec: &ApplicationSpec) -> Settings {
+    let ignore = spec
+        .ignore_differences
+        .iter()
+        .map(|rule| IgnoreRule {
+            group: rule.group.clone(),
+            kind: rule.kind.clone(),
+            namespace: rule.namespace.clone(),
+            name: rule.name.clone(),
+            pointers: rule.pointers.clone(),
+            jq: rule.jq.clone(),
+            managers: rule.managers.clone(),
+        })
+        .collect();
+    Settings {
+        label: label_value(namespace, name),
+        namespace: spec.destination.namespace.clone().unwrap_or_else(|| namespace.to_owned()),
+        ignore,
+    }
+}
+
+/// Renders all sources and prepares their objects. Blocking: it reads Git objects.
+pub fn render_app(
+    spec: &ApplicationSpec,
+    settings: &Settings,
+    snapshots: &[Snapshot],
+    namespaced: impl Fn(&Gvk) -> Option<bool>,
+    live: impl Fn(&Key) -> Option<Value>,
+) -> Result<RenderedApp> {
+    let mut objects: Vec<Object> = Vec::new();
+    let mut reads = Vec::new();
+    for (source, snapshot) in spec.sources().zip(snapshots) {
+        let tree = snapshot.tree()?;
+        let rendered = render(&tree, &source.path, &selection(source))?;
+        objects.extend(rendered.objects.iter().cloned());
+        reads.push(rendered.reads);
+    }
+    if objects.is_empty() && !spec.sync.allow_empty {
+        let why = "the source holds no manifest; everything this application manages would be deleted";
+        return Err(Error::new(Code::NothingRendered, why).hint("set spec.sync.allowEmpty: true if that is meant"));
+    }
+    let desired = prepare(&objects, settings, namespaced, live)?;
+    let digest = Digest::of_parts(desired.iter().map(|object| object.digest.as_bytes().to_vec()));
+    Ok(RenderedApp { desired, digest: Some(digest), reads })
+}
+
+/// The files that a source selects.
+pub(crate) fn selection(source: &crate::api::Source) -> Selection {
+    Selection {
+        recurse: source.directory.recurse,
+        include: source.directory.include.clone(),
+        exclude: source.directory.exclude.clone(),
+    }
+}
+
+/// Whether everything that was read is the same at other commits. Blocking.
+pub fn unchanged(reads: &[SourceIdentity], snapshots: &[Snapshot]) -> bool {
+    reads.len() == snapshots.len()
+        && reads.iter().zip(snapshots).all(|(reads, snapshot)| {
+            let Ok(tree) = snapshot.tree() else { return false };
+            let same = |path: &str, identity: &str| {
+                tree.entry(path).is_ok_and(|entry| entry.is_some_and(|entry| entry.identity == identity))
+            };
+            reads.iter().all(|(path, identity)| same(path, identity))
+        })
+}
+
+/// The kinds of a set of objects.
+pub(super) fn kinds(desired: &[Desired]) -> HashSet<Gvk> {
+    desired.iter().map(|object| object.gvk.clone()).collect()
+}
