@@ -18,10 +18,11 @@ mod status;
 
 pub use config::Config;
 pub use controller::run;
-pub use engine::{Engine, Failure, Outcome, Permissions};
+pub use engine::{Engine, Failure, Fights, Outcome, Permissions};
 pub use inventory::{from_status, load, store};
 pub use metrics::Metrics;
 pub use render::{RenderedApp, SourceIdentity, render_app, settings, unchanged};
+pub(crate) use sources::credentials;
 pub use sources::{Head, Sources};
 pub use status::{Summary, compose};
 

@@ -70,6 +70,46 @@ pub fn compare(desired: &Value, live: &Value, manager: &str, trust_ownership: bo
     comparison.changes
 }
 
+/// Compares two versions of what Git states, in both directions: `have` was before, `want` is after.
+pub fn between(want: &Value, have: &Value) -> Vec<Change> {
+    let mut changes = Vec::new();
+    both_ways(want, have, &mut Vec::new(), &mut changes);
+    changes
+}
+
+fn both_ways(want: &Value, have: &Value, path: &mut Vec<Step>, changes: &mut Vec<Change>) {
+    let change = |path: &[Step], want: Option<&Value>, have: Option<&Value>| Change {
+        pointer: pointer(path),
+        want: want.cloned(),
+        have: have.cloned(),
+        manager: None,
+        since: None,
+        masked: false,
+    };
+    match (want, have) {
+        (Value::Object(after), Value::Object(before)) => {
+            let names: std::collections::BTreeSet<&String> = after.keys().chain(before.keys()).collect();
+            for name in names {
+                path.push(Step::Field(name.clone()));
+                match (after.get(name), before.get(name)) {
+                    (Some(after), Some(before)) => both_ways(after, before, path, changes),
+                    (after, before) => changes.push(change(path, after, before)),
+                }
+                path.pop();
+            }
+        }
+        (Value::Array(after), Value::Array(before)) if after.len() == before.len() => {
+            for (index, (after, before)) in after.iter().zip(before).enumerate() {
+                path.push(Step::Item(index, Value::Null));
+                both_ways(after, before, path, changes);
+                path.pop();
+            }
+        }
+        _ if want == have => {}
+        _ => changes.push(change(path, Some(want), Some(have))),
+    }
+}
+
 struct Comparison<'a> {
     live: &'a Value,
     manager: &'a str,

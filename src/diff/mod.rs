@@ -11,6 +11,6 @@ mod ignore;
 pub mod mask;
 
 pub use autoscale::{Scaled, scaled_targets};
-pub use change::{Change, compare};
+pub use change::{Change, between, compare};
 pub use fields::{Fields, Owner, ours};
 pub use ignore::{IgnoreRule, strip};

@@ -68,3 +68,17 @@ impl fmt::Display for Key {
         }
     }
 }
+
+/// Whether a kind of Kubernetes itself lives outside namespaces, for work without a cluster.
+pub fn is_cluster_scoped(gvk: &Gvk) -> bool {
+    match gvk.group.as_str() {
+        "" => matches!(gvk.kind.as_str(), "Namespace" | "Node" | "PersistentVolume" | "ComponentStatus"),
+        "rbac.authorization.k8s.io" => gvk.kind.starts_with("Cluster"),
+        "storage.k8s.io" => gvk.kind != "CSIStorageCapacity",
+        "networking.k8s.io" => matches!(gvk.kind.as_str(), "IngressClass" | "ServiceCIDR" | "IPAddress"),
+        "apiextensions.k8s.io" | "apiregistration.k8s.io" | "admissionregistration.k8s.io" | "scheduling.k8s.io"
+        | "node.k8s.io" | "certificates.k8s.io" | "flowcontrol.apiserver.k8s.io" => true,
+        "gateway.networking.k8s.io" => gvk.kind == "GatewayClass",
+        _ => false,
+    }
+}

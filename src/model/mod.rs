@@ -9,7 +9,7 @@ mod patch;
 pub mod yaml;
 
 pub use digest::Digest;
-pub use key::{Gvk, Key};
+pub use key::{Gvk, Key, is_cluster_scoped};
 pub use patch::merge_patch;
 pub use object::{Object, Origin};
 

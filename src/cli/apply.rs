@@ -1,0 +1,167 @@
+//! `driftless apply`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use jiff::Timestamp;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::Global;
+use super::output::Output;
+use super::workspace::{self, Scratch};
+use crate::agent::{Engine, Permissions, Summary, compose, load, store};
+use crate::api::{Application, FIELD_MANAGER, label_value};
+use crate::error::{Code, Error, Result};
+use crate::health::Status;
+use crate::live::kube::{Cluster, Index, Watches, translate};
+use crate::model::Gvk;
+use crate::plan::{Live, plan};
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// File or folder with Applications
+    #[arg(short, long, required = true)]
+    filename: Vec<PathBuf>,
+    /// Wait until everything is healthy
+    #[arg(long)]
+    wait: bool,
+    /// Seconds to wait
+    #[arg(long, default_value_t = 300)]
+    timeout: u64,
+}
+
+pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) -> Result<u8> {
+    let cluster = Arc::new(Cluster::connect(&global.connection()).await?);
+    cluster.resource(&Gvk::parse("v1", "Namespace"), true).await?;
+    let namespace = global.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
+    let mut applications = Vec::new();
+    for file in &arguments.filename {
+        applications.extend(workspace::read_applications(file, &namespace)?);
+    }
+    if applications.is_empty() {
+        return Err(Error::new(Code::Usage, "there is no Application in these files"));
+    }
+    let mut code = 0;
+    for application in &applications {
+        let title = workspace::title(application);
+        let limit = arguments.wait.then(|| Duration::from_secs(arguments.timeout));
+        match one(&cluster, application, limit, output).await {
+            Ok(()) => {}
+            Err(error) => {
+                let error = error.in_app(title);
+                output.error(&error);
+                code = code.max(error.code.kind().exit_code());
+            }
+        }
+    }
+    Ok(code)
+}
+
+async fn one(cluster: &Arc<Cluster>, stated: &Application, wait: Option<Duration>, output: &Output) -> Result<()> {
+    let namespace = stated.metadata.namespace.clone().unwrap_or_default();
+    let name = stated.metadata.name.clone().unwrap_or_default();
+    let api: Api<Application> = Api::namespaced(cluster.client(), &namespace);
+    let mut body = serde_json::to_value(stated).map_err(|error| Error::new(Code::Internal, error.to_string()))?;
+    if let Some(fields) = body.as_object_mut() {
+        fields.remove("status");
+    }
+    // The inventory lives in the Application: without it a later pass could not know what to prune.
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    let application = api.patch(&name, &parameters, &Patch::Apply(body)).await.map_err(|error| {
+        let error = translate(&error);
+        if error.code == Code::KindUnknown {
+            return error.hint("the CRDs are not installed: driftless crds | kubectl apply --server-side -f -");
+        }
+        error
+    })?;
+    let scratch = Scratch(workspace::cache());
+    let client = workspace::client(&scratch);
+    let (snapshots, rendered) = workspace::render(&client, Some(cluster), &application).await?;
+    let label = label_value(&namespace, &name);
+    let inventory = load(cluster, &application).await?;
+
+    let index = Arc::new(Index::default());
+    let (notices, mut noticed) = mpsc::channel(64);
+    tokio::spawn(async move { while noticed.recv().await.is_some() {} });
+    let watches = Arc::new(Watches::new(cluster.clone(), index.clone(), notices));
+    let engine = Engine { cluster: cluster.clone(), index, watches };
+    let mut used: std::collections::HashSet<Gvk> = rendered.desired.iter().map(|object| object.gvk.clone()).collect();
+    used.extend(inventory.iter().map(|(key, owned)| Gvk::parse(&owned.api_version, &key.kind)));
+    let blind = engine.watch(&used).await.into_iter().next().map(|(_, error)| error);
+    let gvks: std::collections::HashMap<_, _> =
+        rendered.desired.iter().map(|object| (object.key.clone(), object.gvk.clone())).collect();
+    let live = |key: &crate::model::Key| gvks.get(key).map_or(Live::Unknown, |gvk| engine.live(gvk, key));
+    let prune = application.spec.sync.prune;
+    let todo = plan(&rendered.desired, &inventory, &label, live, blind.is_none(), prune);
+    let permissions = Permissions { apply: true, repair: true };
+    let all = workspace_labels(&api).await?;
+    let is_application = |label: &str| all.iter().any(|known| known == label);
+    let outcome = engine
+        .execute(&label, &rendered.desired, &todo, inventory, permissions, &mut crate::agent::Fights::default(), &is_application)
+        .await;
+    for (key, why) in &outcome.applied {
+        output.data(&format!("applied  {key}  ({why:?})\n"));
+    }
+    for key in &outcome.pruned {
+        output.data(&format!("deleted  {key}\n"));
+    }
+    let begin = Instant::now();
+    let mut health = engine.health(&outcome.inventory);
+    while let Some(limit) = wait
+        && health.status != Status::Healthy
+        && health.status != Status::Suspended
+        && health.status != Status::Degraded
+        && begin.elapsed() < limit
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        health = engine.health(&outcome.inventory);
+    }
+    let stored = store(cluster, &application, &outcome.inventory).await?;
+    let summary = Summary {
+        application: &application,
+        snapshots: &snapshots,
+        source: None,
+        render: None,
+        outcome: Some(&outcome),
+        blind: blind.as_ref(),
+        digest: rendered.digest,
+        health: health.clone(),
+        inventory: stored,
+        sync_request: String::new(),
+    };
+    let status = compose(&summary, Timestamp::now());
+    api.patch_status(&name, &PatchParams::default(), &Patch::Merge(json!({"status": status})))
+        .await
+        .map_err(|error| translate(&error))?;
+    if let Some(failure) = outcome.failures.into_iter().next() {
+        return Err(failure.error);
+    }
+    if let Some(error) = blind {
+        return Err(error);
+    }
+    let revision: String = snapshots.first().map(|snapshot| snapshot.commit.chars().take(7).collect()).unwrap_or_default();
+    output.data(&format!("{namespace}/{name} is at {revision}: {} objects, {}\n", outcome.inventory.len(), health.status));
+    match (wait, health.status) {
+        (Some(_), Status::Degraded) => Err(Error::new(Code::Unhealthy, health.reason)),
+        (Some(_), Status::Progressing | Status::Missing | Status::Unknown) => Err(Error::new(Code::TimedOut, health.reason)),
+        _ => Ok(()),
+    }
+}
+
+async fn workspace_labels(api: &Api<Application>) -> Result<Vec<String>> {
+    let everywhere: Api<Application> = Api::all(api.clone().into_client());
+    let list = match everywhere.list_metadata(&kube::api::ListParams::default()).await {
+        Ok(list) => list.items,
+        // Without the right to list all, those of the namespace are what can be asked.
+        Err(_) => api.list_metadata(&kube::api::ListParams::default()).await.map_err(|error| translate(&error))?.items,
+    };
+    let label = |metadata: &kube::core::ObjectMeta| {
+        label_value(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+    };
+    Ok(list.iter().map(|item| label(&item.metadata)).collect())
+}

@@ -1,0 +1,178 @@
+//! The verbs that ask the agent for something, by editing an Application: sync, rollback, suspend, resume.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use jiff::Timestamp;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::Global;
+use super::get::condition;
+use super::output::Output;
+use super::workspace;
+use crate::api::{Application, ConditionStatus, POKE};
+use crate::error::{Code, Error, Result};
+use crate::live::kube::{Cluster, translate};
+
+#[derive(Args)]
+pub(super) struct NameArguments {
+    /// The Application (name, or namespace/name)
+    app: String,
+}
+
+#[derive(Args)]
+pub(super) struct SyncArguments {
+    /// Applications (name, or namespace/name)
+    #[arg(required = true)]
+    apps: Vec<String>,
+    /// Ask Git at once; sync always does, the flag says so in scripts
+    #[arg(long)]
+    refresh: bool,
+    /// Wait until the sync has ended and the Application is Ready
+    #[arg(long)]
+    wait: bool,
+    /// Seconds to wait
+    #[arg(long, default_value_t = 300)]
+    timeout: u64,
+}
+
+#[derive(Args)]
+pub(super) struct RollbackArguments {
+    /// The Application (name, or namespace/name)
+    app: String,
+    /// A commit or an id of `driftless history`; the revision before the present one where missing
+    revision: Option<String>,
+    /// End the hold: follow Git again
+    #[arg(long)]
+    release: bool,
+}
+
+#[derive(Args)]
+pub(super) struct SuspendArguments {
+    /// The Application (name, or namespace/name)
+    app: String,
+    /// Why, for whoever finds it
+    #[arg(long, default_value = "")]
+    why: String,
+}
+
+async fn find(global: &Global, app: &str) -> Result<(Cluster, Application)> {
+    let cluster = Cluster::connect(&global.connection()).await?;
+    let mut found = workspace::live_applications(&cluster, global, &[app.to_owned()], false, None).await?;
+    let application = found.pop().ok_or_else(|| Error::new(Code::ApplicationNotFound, app.to_owned()))?;
+    Ok((cluster, application))
+}
+
+async fn patch(cluster: &Cluster, application: &Application, patch: Value) -> Result<Application> {
+    let namespace = application.metadata.namespace.clone().unwrap_or_default();
+    let name = application.metadata.name.clone().unwrap_or_default();
+    let api: Api<Application> = Api::namespaced(cluster.client(), &namespace);
+    let parameters = PatchParams { field_manager: Some("driftless-cli".into()), ..PatchParams::default() };
+    api.patch(&name, &parameters, &Patch::Merge(patch)).await.map_err(|error| translate(&error))
+}
+
+/// Who asks: for the people who find it later, not a proof.
+fn user() -> String {
+    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default()
+}
+
+fn now() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+pub(super) async fn sync(global: &Global, arguments: SyncArguments, output: &Output) -> Result<u8> {
+    let _ = arguments.refresh;
+    let request = Timestamp::now().to_string();
+    for app in &arguments.apps {
+        let (cluster, application) = find(global, app).await?;
+        patch(&cluster, &application, json!({"metadata": {"annotations": {POKE: request}}})).await?;
+        if arguments.wait {
+            await_sync(&cluster, &application, &request, Duration::from_secs(arguments.timeout)).await?;
+            output.data(&format!("{} is synced and ready\n", workspace::title(&application)));
+        } else {
+            output.data(&format!("{} is asked to sync\n", workspace::title(&application)));
+        }
+    }
+    Ok(0)
+}
+
+async fn await_sync(cluster: &Cluster, application: &Application, request: &str, limit: Duration) -> Result<()> {
+    let namespace = application.metadata.namespace.clone().unwrap_or_default();
+    let name = application.metadata.name.clone().unwrap_or_default();
+    let api: Api<Application> = Api::namespaced(cluster.client(), &namespace);
+    let begin = Instant::now();
+    loop {
+        let now = api.get(&name).await.map_err(|error| translate(&error))?;
+        let done = now.status.as_ref().is_some_and(|status| status.last_sync_request == request);
+        let ready = condition(&now, "Ready");
+        if done && ready.is_some_and(|ready| ready.status == ConditionStatus::True) {
+            return Ok(());
+        }
+        let why = ready.map(|ready| format!("{}: {}", ready.reason, ready.message)).unwrap_or_default();
+        let stalled = condition(&now, "Stalled").is_some_and(|stalled| stalled.status == ConditionStatus::True);
+        if done && stalled {
+            return Err(Error::new(Code::Unhealthy, why).in_app(workspace::title(application)));
+        }
+        if begin.elapsed() > limit {
+            let seen = if done { why } else { "the agent has not taken up the request; is it running?".into() };
+            return Err(Error::new(Code::TimedOut, seen).in_app(workspace::title(application)));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+pub(super) async fn rollback(global: &Global, arguments: RollbackArguments, output: &Output) -> Result<u8> {
+    let (cluster, application) = find(global, &arguments.app).await?;
+    let title = workspace::title(&application);
+    if arguments.release {
+        patch(&cluster, &application, json!({"spec": {"rollback": null}})).await?;
+        output.data(&format!("{title} follows Git again\n"));
+        return Ok(0);
+    }
+    let history = application.status.clone().unwrap_or_default().history;
+    let revisions = match &arguments.revision {
+        Some(wanted) => {
+            let known = history.iter().rev().find(|entry| {
+                entry.id.to_string() == *wanted
+                    || entry.revisions.first().is_some_and(|revision| wanted.len() >= 7 && revision.starts_with(wanted.as_str()))
+            });
+            match known {
+                Some(entry) => entry.revisions.clone(),
+                None if wanted.len() == 40 => vec![wanted.clone()],
+                None => {
+                    return Err(Error::new(Code::RevisionNotFound, format!("{wanted} is not in the history of {title}"))
+                        .hint(format!("driftless history {title}, or give the full commit id")));
+                }
+            }
+        }
+        None => {
+            let before = history.iter().rev().nth(1).ok_or_else(|| {
+                Error::new(Code::RevisionNotFound, format!("{title} has had one revision only"))
+            })?;
+            before.revisions.clone()
+        }
+    };
+    let shown: String = revisions.first().map(|revision| revision.chars().take(7).collect()).unwrap_or_default();
+    let hold = json!({"spec": {"rollback": {"revisions": revisions, "by": user(), "since": now()}}});
+    patch(&cluster, &application, hold).await?;
+    output.data(&format!("{title} is held at {shown}; `driftless rollback {title} --release` follows Git again\n"));
+    output.say("A hold is not in Git: `git revert` is the rollback that lasts.");
+    Ok(0)
+}
+
+pub(super) async fn suspend(global: &Global, arguments: SuspendArguments, output: &Output) -> Result<u8> {
+    let (cluster, application) = find(global, &arguments.app).await?;
+    let hold = json!({"spec": {"suspend": {"by": user(), "why": arguments.why, "since": now()}}});
+    patch(&cluster, &application, hold).await?;
+    output.data(&format!("{} is suspended\n", workspace::title(&application)));
+    Ok(0)
+}
+
+pub(super) async fn resume(global: &Global, arguments: NameArguments, output: &Output) -> Result<u8> {
+    let (cluster, application) = find(global, &arguments.app).await?;
+    patch(&cluster, &application, json!({"spec": {"suspend": null}})).await?;
+    output.data(&format!("{} goes on\n", workspace::title(&application)));
+    Ok(0)
+}

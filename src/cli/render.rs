@@ -1,0 +1,77 @@
+//! `driftless render`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::Global;
+use super::output::{Format, Output};
+use super::workspace::{self, Scratch};
+use crate::error::{Code, Error, Result};
+use crate::plan::{Settings, prepare};
+use crate::render::{Selection, render};
+use crate::source::FolderTree;
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// A folder or file of manifests, or a file with an Application
+    path: PathBuf,
+    /// Go into sub-folders
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// yaml, or one List as json
+    #[arg(short, long, value_enum, default_value = "yaml")]
+    output: Format,
+}
+
+pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) -> Result<u8> {
+    let namespace = global.namespace.clone().unwrap_or_default();
+    let path = &arguments.path;
+    let found = if path.is_file() { workspace::read_applications(path, "default").unwrap_or_default() } else { Vec::new() };
+    let mut values: Vec<Value> = Vec::new();
+    if found.is_empty() {
+        let metadata = std::fs::metadata(path)
+            .map_err(|error| Error::new(Code::FileUnreadable, format!("cannot read {}: {error}", path.display())))?;
+        // A file is rendered from its folder, so that its links resolve as in a repository.
+        let (root, inner) = if metadata.is_dir() {
+            (path.clone(), String::new())
+        } else {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            (parent.map_or_else(|| ".".into(), PathBuf::from), name)
+        };
+        let selection = Selection { recurse: arguments.recursive, ..Selection::default() };
+        let rendered = render(&FolderTree::new(root), &inner, &selection)?;
+        values.extend(rendered.objects.iter().map(|object| object.value().clone()));
+        if !namespace.is_empty() {
+            let settings = Settings { namespace, ..Settings::default() };
+            let scope = |gvk: &crate::model::Gvk| crate::model::is_cluster_scoped(gvk).then_some(false);
+            let desired = prepare(&rendered.objects, &settings, scope, |_| None)?;
+            for (value, desired) in values.iter_mut().zip(&desired) {
+                if !desired.key.namespace.is_empty() {
+                    value["metadata"]["namespace"] = desired.key.namespace.as_str().into();
+                }
+            }
+        }
+    } else {
+        let scratch = Scratch(workspace::cache());
+        let client = workspace::client(&scratch);
+        for application in &found {
+            let (_, rendered) = workspace::render(&client, None, application)
+                .await
+                .map_err(|error| error.in_app(workspace::title(application)))?;
+            for object in &rendered.desired {
+                values.push(serde_json::from_slice(&object.body).map_err(|error| Error::new(Code::Internal, error.to_string()))?);
+            }
+        }
+    }
+    match arguments.output {
+        Format::Json => output.value(&json!({"apiVersion": "v1", "kind": "List", "items": values}), Format::Json),
+        Format::Yaml => {
+            let documents: Vec<String> = values.iter().map(crate::model::yaml::emit).collect();
+            output.data(&documents.join("---\n"));
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,167 @@
+//! What several verbs need: Applications from files or the cluster, and their rendered objects.
+
+use std::path::Path;
+
+use kube::Api;
+use kube::api::ListParams;
+
+use super::Global;
+use crate::agent::{RenderedApp, render_app, settings};
+use crate::api::{Application, GROUP};
+use crate::error::{Code, Error, Result};
+use crate::live::kube::{Cluster, translate};
+use crate::model::{Gvk, yaml};
+use crate::source::{Client, Limits, Location, Revision, Snapshot};
+
+/// Reads the Applications of a file or folder of this machine.
+pub(super) fn read_applications(path: &Path, namespace: &str) -> Result<Vec<Application>> {
+    let unreadable = |error: std::io::Error| Error::new(Code::FileUnreadable, format!("cannot read {}: {error}", path.display()));
+    if path.is_dir() {
+        let mut files: Vec<_> = std::fs::read_dir(path)
+            .map_err(unreadable)?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json"))
+            .collect();
+        files.sort();
+        return files.iter().map(|file| read_applications(file, namespace)).collect::<Result<Vec<_>>>().map(|all| all.concat());
+    }
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    applications(&bytes, &path.display().to_string(), namespace)
+}
+
+/// The Applications among the documents of a file; other kinds are passed over.
+pub(super) fn applications(bytes: &[u8], file: &str, namespace: &str) -> Result<Vec<Application>> {
+    let mut found = Vec::new();
+    for document in yaml::read(bytes, file)? {
+        let text = |field: &str| document.value[field].as_str().unwrap_or_default();
+        if !Gvk::parse(text("apiVersion"), text("kind")).is(GROUP, "Application") {
+            continue;
+        }
+        let mut application: Application = serde_json::from_value(document.value).map_err(|error| {
+            Error::new(Code::ApplicationInvalid, error.to_string()).in_file(file).at(document.line, 0)
+        })?;
+        if application.spec.source.is_some() == application.spec.sources.is_some() {
+            let why = "give either spec.source or spec.sources, not both and not neither";
+            return Err(Error::new(Code::ApplicationInvalid, why).in_file(file).at(document.line, 0));
+        }
+        application.metadata.namespace.get_or_insert_with(|| namespace.to_owned());
+        found.push(application);
+    }
+    Ok(found)
+}
+
+/// The Applications of the cluster that were named, or all.
+pub(super) async fn live_applications(
+    cluster: &Cluster,
+    global: &Global,
+    names: &[String],
+    everywhere: bool,
+    selector: Option<&str>,
+) -> Result<Vec<Application>> {
+    let namespace = global.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
+    let failed = |error: kube::Error| {
+        let translated = translate(&error);
+        if translated.code == Code::KindUnknown {
+            return translated.hint("the CRDs are not installed: driftless crds | kubectl apply --server-side -f -");
+        }
+        translated
+    };
+    if names.is_empty() {
+        let api: Api<Application> =
+            if everywhere { Api::all(cluster.client()) } else { Api::namespaced(cluster.client(), &namespace) };
+        let parameters = selector.map_or_else(ListParams::default, |selector| ListParams::default().labels(selector));
+        return Ok(api.list(&parameters).await.map_err(failed)?.items);
+    }
+    let mut found = Vec::new();
+    for name in names {
+        // `ns/name` and `application/name` are both what people type.
+        let name = name.strip_prefix("application/").or_else(|| name.strip_prefix("app/")).unwrap_or(name);
+        let (namespace, name) = name.split_once('/').unwrap_or((&namespace, name));
+        let api: Api<Application> = Api::namespaced(cluster.client(), namespace);
+        let application = api.get_opt(name).await.map_err(failed)?.ok_or_else(|| {
+            Error::new(Code::ApplicationNotFound, format!("there is no Application {namespace}/{name}"))
+        })?;
+        found.push(application);
+    }
+    Ok(found)
+}
+
+/// `ns/name`.
+pub(super) fn title(application: &Application) -> String {
+    let part = |text: &Option<String>| text.clone().unwrap_or_default();
+    format!("{}/{}", part(&application.metadata.namespace), part(&application.metadata.name))
+}
+
+/// A cache for commands: below the user's cache folder, or a temporary one.
+pub(super) fn cache() -> std::path::PathBuf {
+    let home = std::env::var_os("XDG_CACHE_HOME")
+        .map(std::path::PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| std::path::PathBuf::from(home).join(".cache")));
+    let base = home.unwrap_or_else(std::env::temp_dir);
+    // Each process has its own: two commands may run at once, and a depth-1 fetch costs little.
+    base.join("driftless").join(format!("run-{}", std::process::id()))
+}
+
+/// Removes a cache when the command ends.
+pub(super) struct Scratch(pub(super) std::path::PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Fetches the sources of an application, as the agent would.
+pub(super) async fn fetch(client: &Client, cluster: Option<&Cluster>, application: &Application) -> Result<Vec<Snapshot>> {
+    let namespace = application.metadata.namespace.clone().unwrap_or_default();
+    let mut snapshots = Vec::new();
+    for (number, source) in application.spec.sources().enumerate() {
+        let location = Location::parse(&source.repo)?;
+        let credentials = match (&source.secret_ref, cluster) {
+            (Some(secret), Some(cluster)) => {
+                crate::agent::credentials(cluster, Some(&(namespace.clone(), secret.name.clone()))).await?
+            }
+            _ => crate::source::Credentials::default(),
+        };
+        let held = application.spec.rollback.as_ref().and_then(|rollback| rollback.revisions.get(number));
+        let revision = Revision::parse(held.unwrap_or(&source.revision))?;
+        let resolved = client.resolve(&location, &revision, &credentials).await?;
+        snapshots.push(client.fetch(&location, &resolved.commit, &credentials).await?);
+    }
+    Ok(snapshots)
+}
+
+/// Fetches and renders.
+pub(super) async fn render(
+    client: &Client,
+    cluster: Option<&Cluster>,
+    application: &Application,
+) -> Result<(Vec<Snapshot>, RenderedApp)> {
+    let snapshots = fetch(client, cluster, application).await?;
+    let rendered = render_at(cluster, application, &snapshots)?;
+    Ok((snapshots, rendered))
+}
+
+/// Renders at commits that are at hand.
+pub(super) fn render_at(cluster: Option<&Cluster>, application: &Application, snapshots: &[Snapshot]) -> Result<RenderedApp> {
+    let namespace = application.metadata.namespace.clone().unwrap_or_default();
+    let name = application.metadata.name.clone().unwrap_or_default();
+    let settings = settings(&namespace, &name, &application.spec);
+    let discovered = cluster.map(Cluster::discovered).unwrap_or_default();
+    let scope = |gvk: &Gvk| scope(&discovered, gvk);
+    render_app(&application.spec, &settings, snapshots, scope, |_| None)
+}
+
+/// What is known of a kind's scope: the cluster's word, then what Kubernetes itself defines.
+pub(super) fn scope(discovered: &crate::live::kube::Discovered, gvk: &Gvk) -> Option<bool> {
+    match discovered.get(gvk) {
+        Some(resource) => Some(resource.namespaced),
+        None if crate::model::is_cluster_scoped(gvk) => Some(false),
+        None => None,
+    }
+}
+
+/// A client with the usual limits.
+pub(super) fn client(scratch: &Scratch) -> Client {
+    Client::new(&scratch.0, Limits::default())
+}
