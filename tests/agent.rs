@@ -241,7 +241,7 @@ async fn bad_input_is_named_and_deletes_nothing() {
     world.repository.commit(&[("app/b.yaml", "a: [\n")], "Broken");
     world.poke("app").await;
     let message = world.reason("app", "Ready", "ManifestInvalid").await;
-    assert!(message.contains("app/b.yaml:2"), "{message}");
+    assert!(message.contains("app/b.yaml:1:4"), "{message}");
     assert_eq!(world.value("a").await.as_deref(), Some("one"));
 
     // The path vanishes.

@@ -9,16 +9,16 @@ use serde::Deserialize;
 
 /// Where a control plane is reached.
 #[derive(Clone, Debug, Deserialize)]
-pub struct ControlPlane {
+pub(crate) struct ControlPlane {
     /// Path of its kubeconfig, with cluster-admin.
-    pub kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
     /// Address.
-    pub server: String,
+    pub(crate) server: String,
     /// Bearer token of the kubeconfig.
-    pub token: String,
+    pub(crate) token: String,
     /// Names and process ids.
     #[serde(default)]
-    pub processes: std::collections::BTreeMap<String, u32>,
+    pub(crate) processes: std::collections::BTreeMap<String, u32>,
 }
 
 struct Running {
@@ -33,12 +33,12 @@ static RUNNING: OnceLock<Running> = OnceLock::new();
 
 /// The control plane of this process; started at the first call (3 s, or 5 minutes when it must be built).
 /// `DRIFTLESS_TEST_KUBECONFIG` names an existing cluster instead.
-pub fn control_plane() -> ControlPlane {
+pub(crate) fn control_plane() -> ControlPlane {
     RUNNING.get_or_init(|| start(None, "controller-manager")).plane.clone()
 }
 
 /// As [`control_plane`], in a folder that outlives it.
-pub fn control_plane_in(folder: &Path) -> ControlPlane {
+pub(crate) fn control_plane_in(folder: &Path) -> ControlPlane {
     RUNNING.get_or_init(|| start(Some(folder), "controller-manager,scheduler,kwok")).plane.clone()
 }
 
@@ -73,60 +73,82 @@ fn start(folder: Option<&Path>, parts: &str) -> Running {
 }
 
 /// A client with cluster-admin.
-pub async fn client(plane: &ControlPlane) -> kube::Client {
+pub(crate) async fn client(plane: &ControlPlane) -> kube::Client {
     let file = kube::config::Kubeconfig::read_from(&plane.kubeconfig).expect("a kubeconfig");
     let options = kube::config::KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(file, &options).await.expect("a configuration");
     kube::Client::try_from(config).expect("a client")
 }
 
-/// A running agent; ends when dropped.
-pub struct Agent {
-    process: Child,
+/// Starts the program in the background, prints its id, and ends it when standard input closes, which the
+/// kernel does however the test process ends: a static is never dropped, and a panic may skip what is.
+const SHELL: &str = r#""$@" >&2 & echo $!; read -r _; kill $! 2>/dev/null; wait $!"#;
+
+/// A running agent; ends when dropped, or with this process.
+pub(crate) struct Agent {
+    shell: Child,
+    alive: Option<ChildStdin>,
+    id: u32,
     _cache: tempfile::TempDir,
     /// Address of its metrics and probes.
-    pub listen: String,
+    pub(crate) listen: String,
 }
 
 impl Agent {
     /// Starts the program with these extra options.
-    pub fn start(plane: &ControlPlane, options: &[&str]) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+    pub(crate) fn start(plane: &ControlPlane, options: &[&str]) -> Self {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = socket.local_addr().expect("an address").port();
+        drop(socket);
         let cache = tempfile::tempdir().expect("a temporary folder");
         let listen = format!("127.0.0.1:{port}");
-        let process = Command::new(program())
-            .args(["agent", "--log", &std::env::var("DRIFTLESS_LOG").unwrap_or_else(|_| "warn".into()), "--listen", &listen])
+        let mut shell = Command::new("sh")
+            .args(["-c", SHELL, "sh"])
+            .arg(program())
+            .args(["agent", "--log", &std::env::var("DRIFTLESS_LOG").unwrap_or_else(|_| "error".into())])
+            .args(["--listen", &listen])
             .arg("--kubeconfig")
             .arg(&plane.kubeconfig)
             .arg("--cache")
             .arg(cache.path())
             .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("start the agent");
-        Self { process, _cache: cache, listen }
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().expect("piped")).read_line(&mut line).expect("its id");
+        let id = line.trim().parse().expect("an id");
+        let alive = shell.stdin.take();
+        Self { shell, alive, id, _cache: cache, listen }
     }
 
     /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.process.id()
+    pub(crate) fn id(&self) -> u32 {
+        self.id
     }
 
     /// Asks it to end, as a cluster does; the exit code.
-    pub fn terminate(mut self) -> Option<i32> {
-        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
-        self.process.wait().ok().and_then(|status| status.code())
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        drop(self.alive.take());
+        self.shell.wait().ok().and_then(|status| status.code())
+    }
+
+    /// Ends it at once, as a failing machine does.
+    pub(crate) fn kill(self) {
+        let _ = Command::new("kill").args(["-9", &self.id.to_string()]).status();
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        drop(self.alive.take());
+        let _ = self.shell.wait();
     }
 }
 
 /// The program under test.
-pub fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     option_env!("CARGO_BIN_EXE_driftless").map_or_else(
         || {
             let own = std::env::current_exe().expect("a path");

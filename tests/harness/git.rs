@@ -13,14 +13,14 @@ use axum::http::{Method, Request, Response, StatusCode, header};
 
 /// How a repository's answers are spoilt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// This status instead of an answer.
     Status(u16),
     /// No answer at all.
     Hang,
     /// Only the first bytes of the answer.
     Cut(usize),
-    /// One byte of the answer changed, counted from its end.
+    /// One byte of a pack changed, counted from its end.
     Corrupt(usize),
     /// A redirect to this address.
     Redirect(String),
@@ -37,7 +37,7 @@ struct Shared {
 }
 
 /// A server with any number of repositories; ends when dropped.
-pub struct Server {
+pub(crate) struct Server {
     shared: Arc<Shared>,
     _folder: tempfile::TempDir,
     address: std::net::SocketAddr,
@@ -52,7 +52,7 @@ impl Drop for Server {
 
 impl Server {
     /// Starts on a free port.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let shared = Arc::new(Shared { root: folder.path().to_owned(), ..Shared::default() });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -63,12 +63,12 @@ impl Server {
     }
 
     /// A new, empty repository, such as `ml/platform`.
-    pub fn repository(&self, name: &str) -> Repository {
+    pub(crate) fn repository(&self, name: &str) -> Repository {
         Repository::create(&self.shared.root.join(format!("{name}.git")), format!("http://{}/{name}.git", self.address))
     }
 
     /// Spoils the answers of a repository, or mends them.
-    pub fn fault(&self, name: &str, fault: Option<Fault>) {
+    pub(crate) fn fault(&self, name: &str, fault: Option<Fault>) {
         let mut faults = self.shared.faults.lock().expect("not poisoned");
         match fault {
             Some(fault) => faults.insert(name.into(), fault),
@@ -77,12 +77,12 @@ impl Server {
     }
 
     /// Asks for a password.
-    pub fn protect(&self, name: &str, account: &str) {
+    pub(crate) fn protect(&self, name: &str, account: &str) {
         self.shared.accounts.lock().expect("not poisoned").insert(name.into(), account.into());
     }
 
     /// Requests and bytes of answers since the last call.
-    pub fn traffic(&self) -> (u64, u64) {
+    pub(crate) fn traffic(&self) -> (u64, u64) {
         (self.shared.requests.swap(0, Ordering::Relaxed), self.shared.bytes.swap(0, Ordering::Relaxed))
     }
 }
@@ -117,7 +117,7 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
     let (status, kind, mut bytes) = answer;
     match fault {
         Some(Fault::Cut(length)) => bytes.truncate(length),
-        Some(Fault::Corrupt(from_end)) if bytes.len() > from_end => {
+        Some(Fault::Corrupt(from_end)) if bytes.windows(4).any(|window| window == b"PACK") => {
             let at = bytes.len() - from_end;
             bytes[at] ^= 0x55;
         }
@@ -168,15 +168,15 @@ fn backend(root: &Path, path: &str, method: &Method, query: &str, protocol: &str
 }
 
 /// A bare repository and what a team does to it.
-pub struct Repository {
+pub(crate) struct Repository {
     folder: PathBuf,
     /// Its address.
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Repository {
     /// A new, empty one in a folder.
-    pub fn create(folder: &Path, url: String) -> Self {
+    pub(crate) fn create(folder: &Path, url: String) -> Self {
         std::fs::create_dir_all(folder).expect("a folder");
         let repository = git2::Repository::init_opts(
             folder,
@@ -194,12 +194,12 @@ impl Repository {
     }
 
     /// Its folder.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Commits files (`None` removes one) on main; the commit.
-    pub fn change(&self, files: &[(&str, Option<&str>)], message: &str) -> String {
+    pub(crate) fn change(&self, files: &[(&str, Option<&str>)], message: &str) -> String {
         let repository = self.open();
         let parent = repository.refname_to_id("refs/heads/main").ok().map(|id| repository.find_commit(id).expect("a commit"));
         let mut index = git2::Index::new().expect("an index");
@@ -243,13 +243,13 @@ impl Repository {
     }
 
     /// Commits files on main; the commit.
-    pub fn commit(&self, files: &[(&str, &str)], message: &str) -> String {
+    pub(crate) fn commit(&self, files: &[(&str, &str)], message: &str) -> String {
         let files: Vec<_> = files.iter().map(|(path, content)| (*path, Some(*content))).collect();
         self.change(&files, message)
     }
 
     /// What `git revert HEAD` makes: the tree before the newest commit.
-    pub fn revert(&self) -> String {
+    pub(crate) fn revert(&self) -> String {
         let repository = self.open();
         let head = repository.find_commit(repository.refname_to_id("refs/heads/main").expect("main")).expect("a commit");
         let before = head.parent(0).expect("a parent");
@@ -257,18 +257,18 @@ impl Repository {
     }
 
     /// Makes a ref.
-    pub fn reference(&self, name: &str, commit: &str) {
+    pub(crate) fn reference(&self, name: &str, commit: &str) {
         let id = git2::Oid::from_str(commit).expect("an id");
         self.open().reference(name, id, true, "test").expect("a ref");
     }
 
     /// Removes a ref.
-    pub fn remove_reference(&self, name: &str) {
+    pub(crate) fn remove_reference(&self, name: &str) {
         self.open().find_reference(name).expect("a ref").delete().expect("deleted");
     }
 
     /// Points main somewhere else.
-    pub fn force(&self, commit: &str) {
+    pub(crate) fn force(&self, commit: &str) {
         self.reference("refs/heads/main", commit);
     }
 }

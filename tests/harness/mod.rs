@@ -1,12 +1,12 @@
 //! Real parts for tests, the demo and the benches: a Kubernetes control plane and a Git server.
 
-pub mod cluster;
-pub mod git;
+pub(crate) mod cluster;
+pub(crate) mod git;
 
 use std::time::{Duration, Instant};
 
 /// Waits until something is so; says what was waited for when it is not.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
     let begin = Instant::now();
     loop {
         if let Some(found) = look().await {
