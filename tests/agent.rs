@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use driftless::api::{Application, ConditionStatus, definitions};
+use futures::FutureExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -99,13 +100,19 @@ impl World {
         .await;
     }
 
-    /// The reason of a condition, once it is this.
+    /// The message of a condition, once its reason is this.
     async fn reason(&self, name: &str, kind: &str, reason: &str) -> String {
-        eventually(&format!("{name} has {kind} with reason {reason}"), || async {
-            let (_, found, message) = self.condition(name, kind).await?;
-            (found == reason).then_some(message)
-        })
-        .await
+        let last = std::sync::Mutex::new(None);
+        let what = format!("{name} has {kind} with reason {reason}");
+        let wait = eventually(&what, || async {
+            let found = self.condition(name, kind).await;
+            last.lock().unwrap().clone_from(&found);
+            found.filter(|(_, found, _)| found == reason).map(|(_, _, message)| message)
+        });
+        match std::panic::AssertUnwindSafe(wait).catch_unwind().await {
+            Ok(message) => message,
+            Err(_) => panic!("{name} has not {kind} with reason {reason}, but {:?}", last.lock().unwrap()),
+        }
     }
 
     async fn value(&self, name: &str) -> Option<String> {
