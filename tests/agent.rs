@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use driftless::api::{Application, ConditionStatus, definitions};
+use driftless::api::{Application, ConditionStatus};
 use futures::FutureExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::harness::cluster::{Agent, ControlPlane, client, control_plane};
+use crate::harness::cluster::{Agent, ControlPlane, client, control_plane, install};
 use crate::harness::eventually;
 use crate::harness::git::{Fault, Repository, Server};
 
@@ -26,20 +25,6 @@ struct World {
 }
 
 static AGENT: OnceCell<std::sync::Mutex<Agent>> = OnceCell::const_new();
-
-async fn install(client: &kube::Client) {
-    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for (_, definition) in definitions() {
-        let name = definition.name_any();
-        crds.patch(&name, &PatchParams::apply("tests").force(), &Patch::Apply(&definition)).await.unwrap();
-        eventually("the CRD is established", || async {
-            let crd = crds.get(&name).await.ok()?;
-            let conditions = crd.status?.conditions?;
-            conditions.iter().any(|found| found.type_ == "Established" && found.status == "True").then_some(())
-        })
-        .await;
-    }
-}
 
 impl World {
     async fn new(namespace: &str) -> Self {
@@ -281,7 +266,7 @@ async fn bad_input_is_named_and_deletes_nothing() {
     let message = world.reason("app", "Ready", "ObjectRejected").await;
     assert!(message.contains("Service bad-input/s") && message.contains("app/u.yaml:1"), "{message}");
 
-    world.repository.commit(&[("app/u.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: n, namespace: nowhere}\n")], "No namespace");
+    world.repository.commit(&[("app/u.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: lost, namespace: nowhere}\n")], "No namespace");
     world.poke("app").await;
     world.reason("app", "Ready", "NamespaceMissing").await;
 

@@ -1,5 +1,7 @@
 //! One binary for all behaviour areas: linking kube once instead of once for each saves minutes.
 
 mod agent;
+#[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 mod harness;
+mod tidy;
 mod yaml;

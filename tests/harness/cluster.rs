@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use serde::Deserialize;
+
+use super::eventually;
 
 /// Where a control plane is reached.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,32 +26,39 @@ pub(crate) struct ControlPlane {
     pub(crate) processes: std::collections::BTreeMap<String, u32>,
 }
 
-struct Running {
-    plane: ControlPlane,
+/// A control plane that ends when this is dropped, or with this process.
+pub(crate) struct Running {
+    /// Where it is reached.
+    pub(crate) plane: ControlPlane,
     _folder: Option<tempfile::TempDir>,
     /// The control plane ends when this closes, which the kernel does however this process ends.
-    _alive: Option<ChildStdin>,
-    _process: Option<Child>,
+    alive: Option<ChildStdin>,
+    process: Option<Child>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.alive.take());
+        if let Some(mut process) = self.process.take() {
+            let _ = process.wait();
+        }
+    }
 }
 
 static RUNNING: OnceLock<Running> = OnceLock::new();
 
 /// The control plane of this process; started at the first call (3 s, or 5 minutes when it must be built).
-/// `DRIFTLESS_TEST_KUBECONFIG` names an existing cluster instead.
 pub(crate) fn control_plane() -> ControlPlane {
-    RUNNING.get_or_init(|| start(None, "controller-manager")).plane.clone()
+    RUNNING.get_or_init(|| launch(None, "controller-manager")).plane.clone()
 }
 
-/// As [`control_plane`], in a folder that outlives it.
-pub(crate) fn control_plane_in(folder: &Path) -> ControlPlane {
-    RUNNING.get_or_init(|| start(Some(folder), "controller-manager,scheduler,kwok")).plane.clone()
-}
-
-fn start(folder: Option<&Path>, parts: &str) -> Running {
+/// Starts a control plane with these parts, in a folder or a temporary one. `DRIFTLESS_TEST_KUBECONFIG`
+/// names an existing cluster instead.
+pub(crate) fn launch(folder: Option<&Path>, parts: &str) -> Running {
     if let Some(path) = std::env::var_os("DRIFTLESS_TEST_KUBECONFIG") {
         let kubeconfig = PathBuf::from(path);
         let plane = ControlPlane { kubeconfig, server: String::new(), token: String::new(), processes: [].into() };
-        return Running { plane, _folder: None, _alive: None, _process: None };
+        return Running { plane, _folder: None, alive: None, process: None };
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control-plane/build.sh");
     let built = Command::new(script).stderr(Stdio::inherit()).output().expect("run build.sh");
@@ -69,7 +81,21 @@ fn start(folder: Option<&Path>, parts: &str) -> Running {
     BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("its ready line");
     let plane = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
     let alive = process.stdin.take();
-    Running { plane, _folder: temporary, _alive: alive, _process: Some(process) }
+    Running { plane, _folder: temporary, alive, process: Some(process) }
+}
+
+/// Installs the CRDs and waits until they are served.
+pub(crate) async fn install(client: &kube::Client) {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for (_, definition) in driftless::api::definitions() {
+        let name = definition.name_any();
+        crds.patch(&name, &PatchParams::apply("tests").force(), &Patch::Apply(&definition)).await.expect("applied");
+        eventually("the CRD is established", || async {
+            let conditions = crds.get(&name).await.ok()?.status?.conditions?;
+            conditions.iter().any(|found| found.type_ == "Established" && found.status == "True").then_some(())
+        })
+        .await;
+    }
 }
 
 /// A client with cluster-admin.

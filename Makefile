@@ -1,0 +1,28 @@
+# One command for each thing a person wants. Needs: Rust (rustup or a distribution's, 1.90 or newer),
+# Go 1.26 or newer (the control plane of tests, demo and bench), a C compiler, git.
+.PHONY: help build demo test check bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+
+build: ## the program, optimised: target/release/driftless
+	cargo build --release --locked
+
+demo: ## the main job on a real control plane; KEEP=1 leaves it running
+	cargo run --locked --example demo
+
+test: ## all tests, against a real API server and real Git servers
+	cargo test --locked
+
+check: ## formatting, lints, documentation, licences and advisories
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	@if command -v cargo-deny >/dev/null 2>&1; then cargo deny --locked check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences and sources are not checked (cargo install cargo-deny)"; fi
+
+bench: ## what the README claims, measured; the table and target/bench.json
+	cargo bench --locked --bench fleet
+
+clean: ## everything that was built, the control plane too
+	cargo clean
