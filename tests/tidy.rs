@@ -1,6 +1,5 @@
 //! The rules of the house, read from the source itself.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What each room may use of the others, of async, of the clock and of the machine. `error` is everybody's.
@@ -97,27 +96,100 @@ fn nothing_prints_but_the_command_line() {
     }
 }
 
+/// Compares a file that is written from the code, or writes it where `UPDATE` is set (`make manifests`).
+fn written_out(file: &str, wanted: &str) {
+    let path = root().join(file);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == wanted, "{file} is stale: run `make manifests`");
+}
+
 #[test]
 fn written_out_crds_are_what_the_types_say() {
-    let folder = root().join("manifests/crds");
-    let mut on_disk: BTreeMap<String, String> = BTreeMap::new();
-    for entry in std::fs::read_dir(&folder).unwrap() {
-        let path = entry.unwrap().path();
-        on_disk.insert(path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(&path).unwrap());
-    }
-    let mut wanted = BTreeMap::new();
     for (file, definition) in driftless::api::definitions() {
-        wanted.insert(file.to_owned(), driftless::api::yaml(&definition).unwrap());
+        let text = driftless::api::yaml(&definition).unwrap();
+        for folder in ["manifests/crds", "charts/driftless/crds"] {
+            written_out(&format!("{folder}/{file}"), &text);
+            let count = std::fs::read_dir(root().join(folder)).unwrap().count();
+            assert_eq!(count, driftless::api::definitions().len(), "{folder} holds nothing else");
+        }
     }
-    assert_eq!(on_disk.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
-    for (file, text) in &wanted {
-        assert!(on_disk[file] == *text, "manifests/crds/{file} is stale: make manifests");
+}
+
+fn rows(schema: &serde_json::Value, path: &str, required: bool, out: &mut String) {
+    let kind = match (schema["type"].as_str(), schema["items"]["type"].as_str()) {
+        (Some("array"), Some(item)) => format!("list of {item}"),
+        (Some(kind), _) => kind.to_owned(),
+        (None, _) => "any".to_owned(),
+    };
+    let words = schema["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    let choices = schema["enum"].as_array().map(|all| {
+        let names: Vec<&str> = all.iter().filter_map(serde_json::Value::as_str).collect();
+        format!(" One of {}.", names.join(", "))
+    });
+    let default = match &schema["default"] {
+        serde_json::Value::Null => if required { "required".to_owned() } else { String::new() },
+        value => format!("`{value}`"),
+    };
+    if !path.is_empty() {
+        assert!(!words.is_empty(), "{path} has no description");
+        out.push_str(&format!("| `{path}` | {kind} | {default} | {}{} |\n", words.replace('|', "\\|"), choices.unwrap_or_default()));
     }
-    // The chart carries the same files.
-    for (file, text) in &wanted {
-        let chart = std::fs::read_to_string(root().join("charts/driftless/crds").join(file)).unwrap();
-        assert!(chart == *text, "charts/driftless/crds/{file} is stale: make manifests");
+    let (inner, mark) = if schema["items"].is_object() { (&schema["items"], "[]") } else { (schema, "") };
+    let needed: Vec<&str> = inner["required"].as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect();
+    for (name, field) in inner["properties"].as_object().into_iter().flatten() {
+        let dot = if path.is_empty() { "" } else { "." };
+        rows(field, &format!("{path}{mark}{dot}{name}"), needed.contains(&name.as_str()), out);
     }
+}
+
+#[test]
+fn the_crd_reference_is_what_the_types_say() {
+    let mut text = "# Application\n\nWritten from the types by `make manifests`; `kubectl explain application` says the same.\n".to_owned();
+    let (_, definition) = driftless::api::definitions().remove(0);
+    let value = serde_json::to_value(&definition).unwrap();
+    let schema = &value["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+    for part in ["spec", "status"] {
+        text.push_str(&format!("\n## {part}\n\n| field | type | default | meaning |\n|---|---|---|---|\n"));
+        rows(&schema[part], "", true, &mut text);
+    }
+    written_out("docs/application.md", &text);
+}
+
+#[test]
+fn the_command_line_reference_is_what_help_says() {
+    let help = |arguments: &[&str]| {
+        let done = std::process::Command::new(crate::harness::cluster::program())
+            .args(arguments)
+            .env_remove("KUBECONFIG")
+            .env("COLUMNS", "100")
+            .output()
+            .unwrap();
+        assert_eq!(done.status.code(), Some(0), "{arguments:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let first = help(&["--help"]);
+    let verbs: Vec<&str> = first
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|verb| *verb != "help")
+        .collect();
+    for verb in ["agent", "apply", "preview", "drift", "render", "sync", "get", "history", "rollback", "suspend", "resume", "explain", "version", "completions"] {
+        assert!(verbs.contains(&verb), "{verb} is missing");
+    }
+    let mut text = format!("# The command line\n\nWritten from `--help` by `make manifests`.\n\n```text\n{first}```\n");
+    for verb in verbs {
+        text.push_str(&format!("\n## {verb}\n\n```text\n{}```\n", help(&[verb, "--help"])));
+    }
+    text.push_str("\n## Error codes\n\n```text\n");
+    text.push_str(&help(&["explain"]));
+    text.push_str("```\n");
+    written_out("docs/cli.md", &text);
 }
 
 /// Every relative link of the documents leads somewhere.

@@ -32,12 +32,16 @@ impl Object {
         let incomplete = |why: String| {
             Error::new(Code::ManifestIncomplete, why).in_file(&origin.file).at(origin.line, 0)
         };
-        let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
+        let text = |value: &Value, field: &str| value.get(field).cloned();
         let Some(fields) = value.as_object() else {
             return Err(incomplete("the document is not a map".into()));
         };
-        let filled = |found: Option<String>, field: &str| match found {
-            Some(found) if !found.is_empty() => Ok(found),
+        let filled = |found: Option<Value>, field: &str| match found {
+            Some(Value::String(found)) if !found.is_empty() => Ok(found),
+            // YAML 1.1 reads n, no, off and 12 as something else than the word that was meant.
+            Some(found @ (Value::Bool(_) | Value::Number(_))) => {
+                Err(incomplete(format!("{field} is read as {found}, which is no text; put it in quotes")))
+            }
             _ => Err(incomplete(format!("the document has no {field}"))),
         };
         let api_version = filled(text(&value, "apiVersion"), "apiVersion")?;

@@ -285,6 +285,7 @@ mod tests {
             ("a.yaml", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "ManifestInvalid: app/a.yaml: this is a Git LFS"),
             ("a.yaml", "kind: X\nmetadata: {name: a}\n", "ManifestIncomplete: app/a.yaml:1: the document has no apiVersion"),
             ("a.yaml", "apiVersion: v1\nkind: X\nmetadata: {name: a, labels: {a: yes}}\n", "ManifestIncomplete"),
+            ("a.yaml", "apiVersion: v1\nkind: X\nmetadata: {name: n}\n", "metadata.name is read as false, which is no text; put it in quotes"),
             ("a.yaml", "a: [", "ManifestInvalid: app/a.yaml:"),
         ] {
             let text = names(&MemoryTree::default().file(&format!("app/{file}"), content), "app", &Selection::default());
