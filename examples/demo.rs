@@ -2,6 +2,13 @@
 //!
 //! Deploy, merge, hand edit, drift report, revert. `KEEP=1` leaves everything running at the end.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a broken premise ends a test, a demo or a bench"
+)]
+
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 #[path = "../tests/harness/mod.rs"]
 mod harness;
@@ -85,7 +92,10 @@ impl Demo {
     async fn ready(&self, commit: &str) {
         eventually("the Application is ready", || async {
             let status = self.apps().get("fraud").await.ok()?.status?;
-            let ready = status.conditions.iter().any(|found| found.kind == "Ready" && found.status == ConditionStatus::True);
+            let ready = status
+                .conditions
+                .iter()
+                .any(|found| found.kind == "Ready" && found.status == ConditionStatus::True);
             (ready && status.applied_revision == commit).then_some(())
         })
         .await;
@@ -103,7 +113,10 @@ impl Demo {
     }
 
     async fn image_becomes(&self, image: &str) {
-        eventually(&format!("the image is {image}"), || async { (self.image().await.as_deref() == Some(image)).then_some(()) }).await;
+        eventually(&format!("the image is {image}"), || async {
+            (self.image().await.as_deref() == Some(image)).then_some(())
+        })
+        .await;
     }
 
     fn step(&mut self, what: &'static str, begin: Instant) {
@@ -113,7 +126,8 @@ impl Demo {
     }
 
     async fn edit(&self, image: &str) {
-        let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "server", "image": image}]}}}});
+        let patch =
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "server", "image": image}]}}}});
         let by_hand = PatchParams { field_manager: Some("kubectl-edit".into()), ..PatchParams::default() };
         self.deployments().patch("fraud", &by_hand, &Patch::Strategic(patch)).await.expect("edited");
     }
@@ -133,10 +147,15 @@ impl Demo {
 async fn main() {
     let keep = std::env::var("KEEP").is_ok_and(|value| value != "0" && !value.is_empty());
     let folder = tempfile::tempdir().expect("a temporary folder");
-    say("1. A control plane (etcd, kube-apiserver, controller-manager, scheduler, KWOK) and a Git server start.");
+    say(
+        "1. A control plane (etcd, kube-apiserver, controller-manager, scheduler, KWOK) and a Git server start.",
+    );
     let begin = Instant::now();
     let path = folder.path().to_owned();
-    let running = tokio::task::spawn_blocking(move || launch(Some(&path), "controller-manager,scheduler,kwok")).await.expect("started");
+    let running =
+        tokio::task::spawn_blocking(move || launch(Some(&path), "controller-manager,scheduler,kwok"))
+            .await
+            .expect("started");
     let client = client(&running.plane).await;
     install(&client).await;
     let git = Server::start().await;
@@ -146,14 +165,19 @@ async fn main() {
     let nodes: Api<Node> = Api::all(client.clone());
     let node = json!({"metadata": {"name": "node-0", "annotations": {"kwok.x-k8s.io/node": "fake"}},
         "status": {"allocatable": {"cpu": "32", "memory": "256Gi", "pods": "110"}, "capacity": {"cpu": "32", "memory": "256Gi", "pods": "110"}}});
-    nodes.create(&PostParams::default(), &serde_json::from_value(node).expect("a node")).await.expect("created");
+    nodes
+        .create(&PostParams::default(), &serde_json::from_value(node).expect("a node"))
+        .await
+        .expect("created");
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let stated = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}})).expect("a namespace");
     namespaces.create(&PostParams::default(), &stated).await.expect("created");
     let agent = Agent::start(&running.plane, &[]);
     demo.step("control plane, Git server and agent are up", begin);
 
-    say("2. A team's repository: model server, Service, configuration, nightly training. An Application points at it.");
+    say(
+        "2. A team's repository: model server, Service, configuration, nightly training. An Application points at it.",
+    );
     let files = [("apps/fraud/server.yaml", server(1)), ("apps/fraud/config.yaml", config(1))];
     let mut all: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
     all.extend([("apps/fraud/service.yaml", SERVICE), ("apps/fraud/training.yaml", TRAINING)]);
@@ -172,9 +196,14 @@ async fn main() {
     let running_pods = pods.list(&ListParams::default()).await.expect("listed").items.len();
     say(&format!("   {running_pods} pods run registry.example/fraud-server:1"));
 
-    say("3. A pull request is merged: model 2. (A webhook or the 60 s poll would tell the agent; here `driftless sync`.)");
+    say(
+        "3. A pull request is merged: model 2. (A webhook or the 60 s poll would tell the agent; here `driftless sync`.)",
+    );
     let files = [("apps/fraud/server.yaml", server(2)), ("apps/fraud/config.yaml", config(2))];
-    let second = demo.repository.commit(&files.iter().map(|(path, text)| (*path, text.as_str())).collect::<Vec<_>>(), "Serve fraud model 2");
+    let second = demo.repository.commit(
+        &files.iter().map(|(path, text)| (*path, text.as_str())).collect::<Vec<_>>(),
+        "Serve fraud model 2",
+    );
     let begin = Instant::now();
     demo.poke().await;
     demo.image_becomes("registry.example/fraud-server:2").await;
@@ -196,7 +225,10 @@ async fn main() {
     maps.delete("fraud-config", &kube::api::DeleteParams::default()).await.expect("deleted");
     let begin = Instant::now();
     let report = demo.driftless(&["drift", "fraud"]).await;
-    assert!(report.contains("kubectl-edit") && report.contains("fraud-config"), "the report names both: {report}");
+    assert!(
+        report.contains("kubectl-edit") && report.contains("fraud-config"),
+        "the report names both: {report}"
+    );
     demo.step("drift report", begin);
     let repair = json!({"spec": {"sync": {"selfHeal": true}}});
     demo.apps().patch("fraud", &PatchParams::default(), &Patch::Merge(repair)).await.expect("patched");
@@ -216,7 +248,11 @@ async fn main() {
         say(&format!("  {:>6} ms  {what}", time.as_millis()));
     }
     if keep {
-        say(&format!("\nEverything stays up until Ctrl-C.\n  export KUBECONFIG={}\n  git clone {}", demo.kubeconfig.display(), demo.repository.url));
+        say(&format!(
+            "\nEverything stays up until Ctrl-C.\n  export KUBECONFIG={}\n  git clone {}",
+            demo.kubeconfig.display(),
+            demo.repository.url
+        ));
         let _ = tokio::signal::ctrl_c().await;
     }
     let ended = agent.terminate();

@@ -78,7 +78,7 @@ codes! {
     SourceTimedOut "DL0106" Source true "the Git server did not answer in time"
         "The server accepted the connection and then sent nothing, or too slowly. The poll is tried again with backoff; other applications go on."
     HostKeyUnknown "DL0107" Source false "the SSH host key is not in known_hosts, or is another one"
-        "Host keys are checked strictly. Put the output of `ssh-keyscan HOST` (compared with what the host's owner publishes) under the key known_hosts of the Secret."
+        "Host keys are checked strictly. Put the output of `ssh-keyscan HOST` (compared with what the host's owner publishes) under the key `known_hosts` of the Secret."
     SubmoduleRefused "DL0109" Source false "the path holds a Git submodule"
         "driftless reads one repository per source and follows no submodule. Name the other repository as a second entry of spec.sources."
     SymlinkRefused "DL0110" Source false "a symbolic link leaves the repository or never ends"
@@ -122,7 +122,7 @@ codes! {
     NamespaceMissing "DL0308" Api true "the namespace does not exist"
         "Add the Namespace to the repository, create it, or correct spec.destination.namespace."
     CrdNotEstablished "DL0309" Api true "a CustomResourceDefinition did not become Established in time"
-        "Its conditions say why: `kubectl get crd NAME -o yaml`, often NamesAccepted=False."
+        "Its conditions say why: `kubectl get crd NAME -o yaml`, often `NamesAccepted=False`."
     Throttled "DL0310" Api true "the API server asks for fewer requests"
         "429 Too Many Requests; its Retry-After is obeyed."
     OwnedByAnother "DL0311" Policy false "another application manages this object"
@@ -172,7 +172,7 @@ pub struct Error {
     /// Why, in words; never holds a secret.
     pub why: String,
     /// Where.
-    pub place: Place,
+    pub place: Box<Place>,
     /// The next command or action, where one is better than the page of the code.
     pub hint: Option<String>,
 }
@@ -183,7 +183,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A failure with its reason in words (lower case, no full stop).
     pub fn new(code: Code, why: impl Into<String>) -> Self {
-        Self { code, why: why.into(), place: Place::default(), hint: None }
+        Self { code, why: why.into(), place: Box::default(), hint: None }
     }
 
     /// Adds the Application, unless a deeper layer named it.

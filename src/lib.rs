@@ -1,4 +1,4 @@
-//! GitOps continuous delivery for ML platforms. A folder is a room; data walks down the list once.
+//! `GitOps` continuous delivery for ML platforms. A folder is a room; data walks down the list once.
 //!
 //! - [`error`]: every failure: code, place, reason, next command.
 //! - [`model`]: vocabulary: objects, keys, digests, YAML as kubectl reads it.

@@ -79,7 +79,10 @@ impl World {
     async fn ready(&self, name: &str, revision: &str) {
         eventually(&format!("{name} is ready at {revision}"), || async {
             let status = self.apps().get(name).await.ok()?.status?;
-            let ready = status.conditions.iter().any(|found| found.kind == "Ready" && found.status == ConditionStatus::True);
+            let ready = status
+                .conditions
+                .iter()
+                .any(|found| found.kind == "Ready" && found.status == ConditionStatus::True);
             (ready && status.applied_revision == revision).then_some(())
         })
         .await;
@@ -131,7 +134,10 @@ fn map(name: &str, value: &str) -> String {
 async fn a_merge_deploys_drift_is_repaired_and_a_revert_rolls_back() {
     let world = World::new("main-loop").await;
     let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: model}\nspec:\n  replicas: 0\n  selector: {matchLabels: {app: model}}\n  template:\n    metadata: {labels: {app: model}}\n    spec: {containers: [{name: server, image: 'model:1'}]}\n";
-    let first = world.repository.commit(&[("app/a.yaml", &map("a", "one")), ("app/d.yaml", deployment), ("other/x.yaml", "not: a manifest")], "First");
+    let first = world.repository.commit(
+        &[("app/a.yaml", &map("a", "one")), ("app/d.yaml", deployment), ("other/x.yaml", "not: a manifest")],
+        "First",
+    );
     world.application("fraud", json!({})).await;
     world.ready("fraud", &first).await;
     assert_eq!(world.value("a").await.as_deref(), Some("one"));
@@ -139,7 +145,9 @@ async fn a_merge_deploys_drift_is_repaired_and_a_revert_rolls_back() {
     assert_eq!(label, "main-loop.fraud");
 
     // A merge deploys.
-    let second = world.repository.commit(&[("app/a.yaml", &map("a", "two")), ("app/b.yaml", &map("b", "new"))], "Second");
+    let second = world
+        .repository
+        .commit(&[("app/a.yaml", &map("a", "two")), ("app/b.yaml", &map("b", "new"))], "Second");
     world.poke("fraud").await;
     world.ready("fraud", &second).await;
     assert_eq!(world.value("a").await.as_deref(), Some("two"));
@@ -179,8 +187,14 @@ async fn a_merge_deploys_drift_is_repaired_and_a_revert_rolls_back() {
     assert_eq!(world.value("a").await.as_deref(), Some("one"));
     world.becomes("b", None).await;
     let status = world.apps().get("fraud").await.unwrap().status.unwrap();
-    assert_eq!(status.history.iter().map(|entry| entry.revisions[0].clone()).collect::<Vec<_>>(), [first, second, third]);
-    assert_eq!(status.history[0].rendered_digest, status.history[2].rendered_digest, "a revert is byte-equal");
+    assert_eq!(
+        status.history.iter().map(|entry| entry.revisions[0].clone()).collect::<Vec<_>>(),
+        [first, second, third]
+    );
+    assert_eq!(
+        status.history[0].rendered_digest, status.history[2].rendered_digest,
+        "a revert is byte-equal"
+    );
     assert_eq!(status.inventory.count, 2);
 }
 
@@ -218,7 +232,11 @@ async fn self_heal_off_only_reports_and_suspend_stops_writes() {
     let message = world.reason("seen", "Applied", "Suspended").await;
     assert!(message.contains("ana") && message.contains("incident 7"), "{message}");
     assert_eq!(world.value("a").await.as_deref(), Some("edited"));
-    world.apps().patch("seen", &PatchParams::default(), &Patch::Merge(json!({"spec": {"suspend": null}}))).await.unwrap();
+    world
+        .apps()
+        .patch("seen", &PatchParams::default(), &Patch::Merge(json!({"spec": {"suspend": null}})))
+        .await
+        .unwrap();
     world.becomes("a", Some("two")).await;
 }
 
@@ -261,12 +279,21 @@ async fn bad_input_is_named_and_deletes_nothing() {
     world.becomes("b", Some("fine")).await;
     assert_eq!(world.value("a").await.as_deref(), Some("one"), "no prune in a pass that failed");
 
-    world.repository.commit(&[("app/u.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{port: 99999}]}\n")], "Rejected");
+    world.repository.commit(
+        &[(
+            "app/u.yaml",
+            "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{port: 99999}]}\n",
+        )],
+        "Rejected",
+    );
     world.poke("app").await;
     let message = world.reason("app", "Ready", "ObjectRejected").await;
     assert!(message.contains("Service bad-input/s") && message.contains("app/u.yaml:1"), "{message}");
 
-    world.repository.commit(&[("app/u.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: lost, namespace: nowhere}\n")], "No namespace");
+    world.repository.commit(
+        &[("app/u.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: lost, namespace: nowhere}\n")],
+        "No namespace",
+    );
     world.poke("app").await;
     world.reason("app", "Ready", "NamespaceMissing").await;
 
@@ -304,7 +331,9 @@ async fn git_failures_keep_the_last_good_state() {
     world.ready("app", &second).await;
 
     // A corrupt pack does not poison the cache.
-    let third = world.repository.commit(&[("app/a.yaml", &map("a", "three")), ("app/big.txt", &"x".repeat(9000))], "Third");
+    let third = world
+        .repository
+        .commit(&[("app/a.yaml", &map("a", "three")), ("app/big.txt", &"x".repeat(9000))], "Third");
     world.git.fault("ml/platform", Some(Fault::Corrupt(30)));
     world.poke("app").await;
     world.reason("app", "SourceReady", "RepositoryCorrupt").await;
@@ -331,15 +360,17 @@ async fn credentials_come_from_a_secret() {
     world.git.protect("ml/platform", "bot:hunter2");
     world.application("app", json!({"spec": {"source": {"secretRef": {"name": "git"}}}})).await;
     world.reason("app", "Ready", "CredentialsInvalid").await;
-    let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(world.client.clone(), &world.namespace);
-    let stated = |password: &str| {
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "git"}, "stringData": {"username": "bot", "password": password}})
-    };
+    let secrets: Api<k8s_openapi::api::core::v1::Secret> =
+        Api::namespaced(world.client.clone(), &world.namespace);
+    let stated = |password: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "git"}, "stringData": {"username": "bot", "password": password}});
     secrets.patch("git", &PatchParams::apply("tests").force(), &Patch::Apply(stated("wrong"))).await.unwrap();
     world.poke("app").await;
     let message = world.reason("app", "Ready", "AuthenticationFailed").await;
     assert!(!message.contains("wrong"), "{message}");
-    secrets.patch("git", &PatchParams::apply("tests").force(), &Patch::Apply(stated("hunter2"))).await.unwrap();
+    secrets
+        .patch("git", &PatchParams::apply("tests").force(), &Patch::Apply(stated("hunter2")))
+        .await
+        .unwrap();
     world.poke("app").await;
     world.ready("app", &first).await;
 }
@@ -358,14 +389,18 @@ async fn crds_and_namespaces_come_before_what_needs_them() {
 #[tokio::test]
 async fn deleting_an_application_leaves_its_objects_unless_it_asks_for_more() {
     let world = World::new("deleted").await;
-    let first = world.repository.commit(&[("app/a.yaml", &map("a", "one")), ("b/b.yaml", &map("b", "one"))], "First");
+    let first =
+        world.repository.commit(&[("app/a.yaml", &map("a", "one")), ("b/b.yaml", &map("b", "one"))], "First");
     world.application("keeps", json!({})).await;
     world.application("takes", json!({"spec": {"deletion": "Cascade", "source": {"path": "b"}}})).await;
     world.ready("keeps", &first).await;
     world.ready("takes", &first).await;
     for name in ["keeps", "takes"] {
         world.apps().delete(name, &DeleteParams::default()).await.unwrap();
-        eventually("the Application is gone", || async { world.apps().get_opt(name).await.unwrap().is_none().then_some(()) }).await;
+        eventually("the Application is gone", || async {
+            world.apps().get_opt(name).await.unwrap().is_none().then_some(())
+        })
+        .await;
     }
     world.becomes("b", None).await;
     assert_eq!(world.value("a").await.as_deref(), Some("one"));
@@ -374,7 +409,9 @@ async fn deleting_an_application_leaves_its_objects_unless_it_asks_for_more() {
 #[tokio::test]
 async fn an_object_has_one_owner() {
     let world = World::new("shared").await;
-    let first = world.repository.commit(&[("app/a.yaml", &map("a", "one")), ("b/a.yaml", &map("a", "theirs"))], "First");
+    let first = world
+        .repository
+        .commit(&[("app/a.yaml", &map("a", "one")), ("b/a.yaml", &map("a", "theirs"))], "First");
     world.application("first", json!({})).await;
     world.ready("first", &first).await;
     world.application("second", json!({"spec": {"source": {"path": "b"}}})).await;
@@ -405,7 +442,11 @@ async fn a_rollback_holds_until_it_is_released() {
 
 async fn cli(world: &World, arguments: &[&str]) -> (i32, String, String) {
     let mut command = tokio::process::Command::new(crate::harness::cluster::program());
-    command.arg("--kubeconfig").arg(&world.plane.kubeconfig).args(["--namespace", &world.namespace]).args(arguments);
+    command
+        .arg("--kubeconfig")
+        .arg(&world.plane.kubeconfig)
+        .args(["--namespace", &world.namespace])
+        .args(arguments);
     let done = command.output().await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (done.status.code().unwrap_or(-1), text(done.stdout), text(done.stderr))
@@ -415,7 +456,10 @@ async fn cli(world: &World, arguments: &[&str]) -> (i32, String, String) {
 async fn drift_reports_say_who_and_change_nothing() {
     let world = World::new("drift").await;
     let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {token: hunter2}\n";
-    let first = world.repository.commit(&[("app/a.yaml", &map("a", "one")), ("app/b.yaml", &map("b", "one")), ("app/s.yaml", secret)], "First");
+    let first = world.repository.commit(
+        &[("app/a.yaml", &map("a", "one")), ("app/b.yaml", &map("b", "one")), ("app/s.yaml", secret)],
+        "First",
+    );
     world.application("app", json!({"spec": {"sync": {"selfHeal": false}}})).await;
     world.ready("app", &first).await;
     let (code, text, errors) = cli(&world, &["drift", "app"]).await;
@@ -423,16 +467,28 @@ async fn drift_reports_say_who_and_change_nothing() {
     let parameters = PatchParams { field_manager: Some("ana-laptop".into()), ..PatchParams::default() };
     world.maps().patch("a", &parameters, &Patch::Merge(json!({"data": {"value": "edited"}}))).await.unwrap();
     world.maps().delete("b", &DeleteParams::default()).await.unwrap();
-    let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(world.client.clone(), &world.namespace);
-    secrets.patch("s", &parameters, &Patch::Merge(json!({"stringData": {"token": "canary-7"}}))).await.unwrap();
+    let secrets: Api<k8s_openapi::api::core::v1::Secret> =
+        Api::namespaced(world.client.clone(), &world.namespace);
+    secrets
+        .patch("s", &parameters, &Patch::Merge(json!({"stringData": {"token": "canary-7"}})))
+        .await
+        .unwrap();
     let (code, text, _) = cli(&world, &["drift", "app"]).await;
     assert_eq!(code, 1, "{text}");
-    assert!(text.contains("~ ConfigMap drift/a") && text.contains("by ana-laptop") && text.contains("app/a.yaml:1"), "{text}");
+    assert!(
+        text.contains("~ ConfigMap drift/a")
+            && text.contains("by ana-laptop")
+            && text.contains("app/a.yaml:1"),
+        "{text}"
+    );
     assert!(text.contains("+ ConfigMap drift/b") && text.contains("/data/token: changed (secret)"), "{text}");
     let (code, json, _) = cli(&world, &["drift", "app", "-o", "json"]).await;
     let report: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(code, 1);
-    assert_eq!(report["counts"], json!({"apps": 1, "unchanged": 0, "modified": 2, "missing": 1, "extra": 0, "foreignField": 0, "pending": 0, "errors": 0}));
+    assert_eq!(
+        report["counts"],
+        json!({"apps": 1, "unchanged": 0, "modified": 2, "missing": 1, "extra": 0, "foreignField": 0, "pending": 0, "errors": 0})
+    );
     let (_, markdown, _) = cli(&world, &["drift", "app", "-o", "markdown"]).await;
     for report in [text, json, markdown] {
         for canary in ["hunter2", "canary-7", "aHVudGVyMg", "Y2FuYXJ5LTc"] {

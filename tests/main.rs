@@ -1,4 +1,10 @@
 //! One binary for all behaviour areas: linking kube once instead of once for each saves minutes.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a broken premise ends a test, a demo or a bench"
+)]
 
 mod agent;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]

@@ -6,20 +6,45 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str], &[&str])] = &[
     ("model", &[], PURE),
     // The CRD types derive from kube-core: shapes only, no client.
-    ("api", &["model"], &["tokio", "futures", "reqwest", "std::fs", "std::net", "std::process", "SystemTime", "Instant::now", "Timestamp::now"]),
+    (
+        "api",
+        &["model"],
+        &[
+            "tokio",
+            "futures",
+            "reqwest",
+            "std::fs",
+            "std::net",
+            "std::process",
+            "SystemTime",
+            "Instant::now",
+            "Timestamp::now",
+        ],
+    ),
     ("diff", &["model"], PURE),
     ("health", &["model"], PURE),
     ("plan", &["model", "diff"], PURE),
     ("render", &["model"], PURE),
     ("report", &["model"], PURE),
     ("source", &["model", "render"], &["kube::", "kube_"]),
-    ("live", &["model", "diff", "health"], &["reqwest", "git2"]),
+    // Of api, the names of labels and of the field manager.
+    ("live", &["api", "model", "diff", "health"], &["reqwest", "git2"]),
     ("agent", &["api", "model", "source", "render", "diff", "health", "plan", "live", "report"], &[]),
     ("server", &["agent", "model"], &[]),
 ];
 
-const PURE: &[&str] =
-    &["kube", "tokio", "futures", "reqwest", "std::fs", "std::net", "std::process", "SystemTime", "Instant::now", "Timestamp::now"];
+const PURE: &[&str] = &[
+    "kube",
+    "tokio",
+    "futures",
+    "reqwest",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "SystemTime",
+    "Instant::now",
+    "Timestamp::now",
+];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -40,7 +65,10 @@ fn root() -> PathBuf {
 fn code(path: &Path) -> Vec<(usize, String)> {
     let text = std::fs::read_to_string(path).unwrap();
     let own = text.split("#[cfg(test)]").next().unwrap();
-    let lines = own.lines().enumerate().map(|(number, line)| (number + 1, line.split("//").next().unwrap().to_owned()));
+    let lines = own
+        .lines()
+        .enumerate()
+        .map(|(number, line)| (number + 1, line.split("//").next().unwrap().to_owned()));
     lines.filter(|(_, line)| !line.trim().is_empty()).collect()
 }
 
@@ -66,14 +94,17 @@ fn rooms_use_only_what_they_may() {
         assert!(!sources.is_empty(), "the room {room} is gone; change this test with it");
         for path in sources {
             for (number, line) in code(&path) {
-                let place = format!("{}:{number}: {}", path.strip_prefix(root()).unwrap().display(), line.trim());
+                let place =
+                    format!("{}:{number}: {}", path.strip_prefix(root()).unwrap().display(), line.trim());
                 for name in rooms_named(&line) {
                     if name != "error" && name != *room && !allowed.contains(&name.as_str()) {
                         broken.push(format!("{place}\n    {room} may not use {name}"));
                     }
                 }
                 for word in *forbidden {
-                    let uses = line.contains(&format!("{word}::")) || (word.contains("::") && line.contains(word)) || line.contains(&format!("use {word}"));
+                    let uses = line.contains(&format!("{word}::"))
+                        || (word.contains("::") && line.contains(word))
+                        || line.contains(&format!("use {word}"));
                     if uses {
                         broken.push(format!("{place}\n    {room} may not use {word}"));
                     }
@@ -90,7 +121,11 @@ fn nothing_prints_but_the_command_line() {
     files(&root().join("src"), &mut sources);
     for path in sources.iter().filter(|path| !path.starts_with(root().join("src/cli"))) {
         for (number, line) in code(path) {
-            assert!(!line.contains("io::stdout") && !line.contains("io::stderr"), "{}:{number}", path.display());
+            assert!(
+                !line.contains("io::stdout") && !line.contains("io::stderr"),
+                "{}:{number}",
+                path.display()
+            );
             assert!(!line.contains("crate::cli"), "{}:{number}: nothing uses cli", path.display());
         }
     }
@@ -124,21 +159,33 @@ fn rows(schema: &serde_json::Value, path: &str, required: bool, out: &mut String
         (Some(kind), _) => kind.to_owned(),
         (None, _) => "any".to_owned(),
     };
-    let words = schema["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    let words =
+        schema["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
     let choices = schema["enum"].as_array().map(|all| {
         let names: Vec<&str> = all.iter().filter_map(serde_json::Value::as_str).collect();
         format!(" One of {}.", names.join(", "))
     });
     let default = match &schema["default"] {
-        serde_json::Value::Null => if required { "required".to_owned() } else { String::new() },
+        serde_json::Value::Null => {
+            if required {
+                "required".to_owned()
+            } else {
+                String::new()
+            }
+        }
         value => format!("`{value}`"),
     };
     if !path.is_empty() {
         assert!(!words.is_empty(), "{path} has no description");
-        out.push_str(&format!("| `{path}` | {kind} | {default} | {}{} |\n", words.replace('|', "\\|"), choices.unwrap_or_default()));
+        out.push_str(&format!(
+            "| `{path}` | {kind} | {default} | {}{} |\n",
+            words.replace('|', "\\|"),
+            choices.unwrap_or_default()
+        ));
     }
     let (inner, mark) = if schema["items"].is_object() { (&schema["items"], "[]") } else { (schema, "") };
-    let needed: Vec<&str> = inner["required"].as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect();
+    let needed: Vec<&str> =
+        inner["required"].as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect();
     for (name, field) in inner["properties"].as_object().into_iter().flatten() {
         let dot = if path.is_empty() { "" } else { "." };
         rows(field, &format!("{path}{mark}{dot}{name}"), needed.contains(&name.as_str()), out);
@@ -179,10 +226,26 @@ fn the_command_line_reference_is_what_help_says() {
         .filter_map(|line| line.split_whitespace().next())
         .filter(|verb| *verb != "help")
         .collect();
-    for verb in ["agent", "apply", "preview", "drift", "render", "sync", "get", "history", "rollback", "suspend", "resume", "explain", "version", "completions"] {
+    for verb in [
+        "agent",
+        "apply",
+        "preview",
+        "drift",
+        "render",
+        "sync",
+        "get",
+        "history",
+        "rollback",
+        "suspend",
+        "resume",
+        "explain",
+        "version",
+        "completions",
+    ] {
         assert!(verbs.contains(&verb), "{verb} is missing");
     }
-    let mut text = format!("# The command line\n\nWritten from `--help` by `make manifests`.\n\n```text\n{first}```\n");
+    let mut text =
+        format!("# The command line\n\nWritten from `--help` by `make manifests`.\n\n```text\n{first}```\n");
     for verb in verbs {
         text.push_str(&format!("\n## {verb}\n\n```text\n{}```\n", help(&[verb, "--help"])));
     }

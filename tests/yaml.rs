@@ -4,8 +4,10 @@ use driftless::model::yaml;
 use serde_json::Value;
 
 /// Cases where we differ on purpose, and why. Nothing else may differ.
-const DIFFERENT: &[(&str, &str)] =
-    &[("next line", "kubectl refuses U+0085, a printable character since YAML 1.2; nothing is lost by taking it")];
+const DIFFERENT: &[(&str, &str)] = &[(
+    "next line",
+    "kubectl refuses U+0085, a printable character since YAML 1.2; nothing is lost by taking it",
+)];
 
 /// Equal as Kubernetes would see it: numbers by value.
 fn same(ours: &Value, theirs: &Value) -> bool {
@@ -30,7 +32,8 @@ fn reads_what_kubectl_reads() {
     let mut wrong = Vec::new();
     let mut expected = Vec::new();
     for case in &cases {
-        let (name, input, kubectl) = (case["name"].as_str().unwrap(), case["input"].as_str().unwrap(), &case["kubectl"]);
+        let (name, input, kubectl) =
+            (case["name"].as_str().unwrap(), case["input"].as_str().unwrap(), &case["kubectl"]);
         let ours = yaml::read(input.as_bytes(), "case.yaml");
         let agrees = match &ours {
             Ok(documents) if documents.len() == 1 => !kubectl.is_null() && same(&documents[0].value, kubectl),
@@ -45,7 +48,11 @@ fn reads_what_kubectl_reads() {
             continue;
         }
         let ours = match ours {
-            Ok(documents) => documents.iter().map(|document| document.value["v"].to_string()).collect::<Vec<_>>().join(" | "),
+            Ok(documents) => documents
+                .iter()
+                .map(|document| document.value["v"].to_string())
+                .collect::<Vec<_>>()
+                .join(" | "),
             Err(error) => format!("error {error}"),
         };
         let kubectl = if kubectl.is_null() { "refused".to_owned() } else { kubectl["v"].to_string() };

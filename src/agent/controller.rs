@@ -78,8 +78,17 @@ fn key_of(application: &Application) -> AppKey {
 }
 
 /// Runs until `stop` is true. `ready` becomes true when all Applications are known.
-pub async fn run(config: Config, metrics: Arc<Metrics>, ready: Arc<AtomicBool>, mut stop: watch::Receiver<bool>) -> Result<()> {
-    let cluster = Arc::new(Cluster::connect(&config.connection).await?);
+pub async fn run(
+    config: Config,
+    metrics: Arc<Metrics>,
+    ready: Arc<AtomicBool>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<()> {
+    let observe = {
+        let metrics = metrics.clone();
+        Arc::new(move |verb| metrics.asked(verb))
+    };
+    let cluster = Arc::new(Cluster::connect_observed(&config.connection, observe).await?);
     let index = Arc::new(Index::default());
     // A burst of a fleet's events; the receiver only moves names into the queue.
     let (notices, mut noticed) = mpsc::channel(4096);
@@ -165,7 +174,11 @@ async fn send_events(
 async fn follow(controller: Arc<Controller>, api: Api<Application>, ready: Arc<AtomicBool>) {
     let mut events = watcher::watcher(api, watcher::Config::default()).boxed();
     let mut listed = HashSet::new();
+    let mut failures = 0u32;
     while let Some(event) = events.next().await {
+        if event.is_ok() && std::mem::take(&mut failures) > 0 {
+            tracing::info!("The watch of Applications goes on.");
+        }
         match event {
             Ok(watcher::Event::Init) => listed.clear(),
             Ok(watcher::Event::InitApply(application)) => {
@@ -173,15 +186,21 @@ async fn follow(controller: Arc<Controller>, api: Api<Application>, ready: Arc<A
                 controller.seen(application).await;
             }
             Ok(watcher::Event::InitDone) => {
-                let gone: Vec<AppKey> = guard(&controller.apps).keys().filter(|app| !listed.contains(app)).cloned().collect();
+                let gone: Vec<AppKey> =
+                    guard(&controller.apps).keys().filter(|app| !listed.contains(app)).cloned().collect();
                 gone.iter().for_each(|app| controller.gone(app));
                 ready.store(true, Ordering::Release);
             }
             Ok(watcher::Event::Apply(application)) => controller.seen(application).await,
             Ok(watcher::Event::Delete(application)) => controller.gone(&key_of(&application)),
             Err(error) => {
-                tracing::warn!(error = %error, "Watch of Applications interrupted.");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                // Said once, not at every try: 1 s doubling to 30 s.
+                if failures == 0 {
+                    tracing::warn!(error = %error, "The watch of Applications is interrupted; it is tried again.");
+                }
+                failures += 1;
+                tokio::time::sleep(Duration::from_secs(1 << failures.min(5)).min(Duration::from_secs(30)))
+                    .await;
             }
         }
     }
@@ -195,7 +214,8 @@ impl Controller {
         guard(&self.labels).insert(label_value(&app.namespace, &app.name), app.clone());
         self.metrics.applications.set(i64::try_from(guard(&self.apps).len()).unwrap_or(i64::MAX));
         let request = application.annotations().get(POKE).cloned().unwrap_or_default();
-        let handled = application.status.as_ref().map(|status| status.last_sync_request.clone()).unwrap_or_default();
+        let handled =
+            application.status.as_ref().map(|status| status.last_sync_request.clone()).unwrap_or_default();
         let mut memory = memory.lock().await;
         let before = memory.application.replace(Arc::new(application));
         let Some(now) = memory.application.clone() else { return };
@@ -266,7 +286,8 @@ impl Controller {
             Err(error) => {
                 tracing::warn!(app = %app, code = error.code.number(), error = %error, "Pass failed.");
                 // 1 s doubling to 5 min; a new commit does not wait for it.
-                self.queue.push_after(app, Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(300)));
+                self.queue
+                    .push_after(app, Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(300)));
             }
         }
     }
@@ -284,7 +305,8 @@ impl Controller {
             let sources: Vec<_> = spec.sources().cloned().collect();
             if let Err(error) = self.sources.subscribe(app, &sources) {
                 let error = error.in_app(app);
-                self.report(&application, memory, &Facts { source: Some(&error), ..Facts::default() }).await?;
+                self.report(&application, memory, &Facts { source: Some(&error), ..Facts::default() })
+                    .await?;
                 return if error.code.is_transient() { Err(error) } else { Ok(None) };
             }
             memory.subscribed = Some(generation);
@@ -294,7 +316,8 @@ impl Controller {
             // The poll wakes us when it has an answer.
             Ok(None) => return Ok(None),
             Err(error) => {
-                self.report(&application, memory, &Facts { source: Some(&error), ..Facts::default() }).await?;
+                self.report(&application, memory, &Facts { source: Some(&error), ..Facts::default() })
+                    .await?;
                 return if spec.rollback.is_some() { Err(error) } else { Ok(None) };
             }
         };
@@ -310,7 +333,12 @@ impl Controller {
                     full = true;
                 }
                 Err(error) => {
-                    let facts = Facts { snapshots: &snapshots, source: source_failure.as_ref(), render: Some(&error), ..Facts::default() };
+                    let facts = Facts {
+                        snapshots: &snapshots,
+                        source: source_failure.as_ref(),
+                        render: Some(&error),
+                        ..Facts::default()
+                    };
                     self.report(&application, memory, &facts).await?;
                     return if error.code.is_transient() { Err(error) } else { Ok(None) };
                 }
@@ -328,7 +356,8 @@ impl Controller {
         let deep = self.config.deep_check > Duration::ZERO
             && memory.deep.is_some_and(|at| at.elapsed() > self.config.deep_check);
         let live = |key: &Key| gvks.get(key).map_or(Live::Unknown, |gvk| self.engine.live(gvk, key));
-        let mut todo = plan(&rendered.app.desired, &held, &settings.label, live, blind.is_empty(), spec.sync.prune);
+        let mut todo =
+            plan(&rendered.app.desired, &held, &settings.label, live, blind.is_empty(), spec.sync.prune);
         if deep {
             let known: HashSet<usize> = todo.applies().map(|(index, _)| *index).collect();
             let rest = (0..rendered.app.desired.len()).filter(|index| !known.contains(index));
@@ -350,7 +379,15 @@ impl Controller {
         let is_application = |label: &str| guard(&self.labels).contains_key(label);
         let outcome = self
             .engine
-            .execute(&settings.label, &rendered.app.desired, &todo, held, permissions, &mut memory.fights, &is_application)
+            .execute(
+                &settings.label,
+                &rendered.app.desired,
+                &todo,
+                held,
+                permissions,
+                &mut memory.fights,
+                &is_application,
+            )
             .await;
         for object in &mut rendered.app.desired {
             object.body = Vec::new();
@@ -388,12 +425,17 @@ impl Controller {
     }
 
     /// The commits to use, and why the newest poll failed if it did; `None` before the first answer.
-    async fn snapshots(&self, app: &AppKey, spec: &ApplicationSpec) -> Result<Option<(Vec<Snapshot>, Option<Error>)>> {
+    async fn snapshots(
+        &self,
+        app: &AppKey,
+        spec: &ApplicationSpec,
+    ) -> Result<Option<(Vec<Snapshot>, Option<Error>)>> {
         let mut snapshots = Vec::new();
         let mut failure = None;
         for (number, source) in spec.sources().enumerate() {
             if let Some(commit) = spec.rollback.as_ref().and_then(|rollback| rollback.revisions.get(number)) {
-                snapshots.push(self.sources.commit(app, source, commit).await.map_err(|error| error.in_app(app))?);
+                snapshots
+                    .push(self.sources.commit(app, source, commit).await.map_err(|error| error.in_app(app))?);
                 continue;
             }
             let Some(head) = self.sources.head(app, source)? else { return Ok(None) };
@@ -408,8 +450,15 @@ impl Controller {
     }
 
     /// Whether the last render still holds: the same spec, and nothing that it read has changed.
-    async fn is_current(&self, memory: &Memory, generation: i64, commits: &[String], snapshots: &[Snapshot]) -> bool {
-        let Some(rendered) = memory.rendered.as_ref().filter(|rendered| rendered.generation == generation) else {
+    async fn is_current(
+        &self,
+        memory: &Memory,
+        generation: i64,
+        commits: &[String],
+        snapshots: &[Snapshot],
+    ) -> bool {
+        let Some(rendered) = memory.rendered.as_ref().filter(|rendered| rendered.generation == generation)
+        else {
             return false;
         };
         if rendered.commits == commits {
@@ -441,7 +490,9 @@ impl Controller {
                 render_app(&spec, &settings, &snapshots, namespaced, |key| live.get(key).cloned())
             })
         };
-        let ended = |error: tokio::task::JoinError| Error::new(Code::Internal, format!("the render ended early: {error}"));
+        let ended = |error: tokio::task::JoinError| {
+            Error::new(Code::Internal, format!("the render ended early: {error}"))
+        };
         let mut rendered = once(HashMap::new()).await.map_err(ended)?.map_err(|error| error.in_app(app))?;
         if by_manager {
             for object in &rendered.desired {
@@ -484,7 +535,13 @@ impl Controller {
         }
     }
 
-    async fn finalize(&self, app: &AppKey, application: &Application, memory: &mut Memory, label: &str) -> Result<Option<Duration>> {
+    async fn finalize(
+        &self,
+        app: &AppKey,
+        application: &Application,
+        memory: &mut Memory,
+        label: &str,
+    ) -> Result<Option<Duration>> {
         if !application.finalizers().iter().any(|name| name == FINALIZER) {
             return Ok(None);
         }
@@ -504,10 +561,16 @@ impl Controller {
     }
 
     /// Writes the status if it says something new; returns when it wants to be written later.
-    async fn report(&self, application: &Application, memory: &mut Memory, facts: &Facts<'_>) -> Result<Option<Duration>> {
+    async fn report(
+        &self,
+        application: &Application,
+        memory: &mut Memory,
+        facts: &Facts<'_>,
+    ) -> Result<Option<Duration>> {
         let app = key_of(application);
         let held = memory.inventory.clone();
-        let health = held.as_ref().map_or_else(crate::health::Health::healthy, |held| self.engine.health(held));
+        let health =
+            held.as_ref().map_or_else(crate::health::Health::healthy, |held| self.engine.health(held));
         let on_its_way = health.status == Status::Progressing
             && facts.outcome.is_some_and(|outcome| outcome.failures.is_empty() && outcome.pending.is_empty());
         if on_its_way {
@@ -550,7 +613,13 @@ impl Controller {
         }
         if news(&before, &status) {
             self.write_status(application, &before, &status).await?;
-            inventory::remove_stale(&self.engine.cluster, &app.namespace, &before.inventory, &status.inventory).await;
+            inventory::remove_stale(
+                &self.engine.cluster,
+                &app.namespace,
+                &before.inventory,
+                &status.inventory,
+            )
+            .await;
             let mut updated = application.clone();
             updated.status = Some(status);
             memory.application = Some(Arc::new(updated));
@@ -558,7 +627,12 @@ impl Controller {
         Ok(None)
     }
 
-    async fn write_status(&self, application: &Application, before: &ApplicationStatus, after: &ApplicationStatus) -> Result<()> {
+    async fn write_status(
+        &self,
+        application: &Application,
+        before: &ApplicationStatus,
+        after: &ApplicationStatus,
+    ) -> Result<()> {
         let app = key_of(application);
         let internal = |error: serde_json::Error| Error::new(Code::Internal, error.to_string());
         let old = serde_json::to_value(before).map_err(internal)?;
@@ -581,13 +655,32 @@ impl Controller {
         let (kind, reason, note) = if let Some(failure) = outcome.failures.first() {
             (EventType::Warning, failure.error.code.reason().to_owned(), failure.error.to_string())
         } else if let Some(first) = repaired.first() {
-            let by = if first.managers.is_empty() { String::new() } else { format!(", changed by {}", first.managers.join(", ")) };
-            (EventType::Normal, "DriftRepaired".into(), format!("{} objects, first {}{by}", repaired.len(), first.key))
+            let by = if first.managers.is_empty() {
+                String::new()
+            } else {
+                format!(", changed by {}", first.managers.join(", "))
+            };
+            (
+                EventType::Normal,
+                "DriftRepaired".into(),
+                format!("{} objects, first {}{by}", repaired.len(), first.key),
+            )
         } else if let Some(contested) = outcome.drift.first().filter(|_| outcome.due.is_some()) {
-            let by = if contested.managers.is_empty() { String::new() } else { format!(" by {}", contested.managers.join(", ")) };
-            (EventType::Warning, "Contested".into(), format!("{} is changed{by} again and again; repairs pause", contested.key))
-        } else if outcome.applied.iter().any(|(_, why)| *why != crate::plan::Why::Moved) || !outcome.pruned.is_empty() {
-            let note = format!("{revision}: {} applied, {} deleted", outcome.applied.len(), outcome.pruned.len());
+            let by = if contested.managers.is_empty() {
+                String::new()
+            } else {
+                format!(" by {}", contested.managers.join(", "))
+            };
+            (
+                EventType::Warning,
+                "Contested".into(),
+                format!("{} is changed{by} again and again; repairs pause", contested.key),
+            )
+        } else if outcome.applied.iter().any(|(_, why)| *why != crate::plan::Why::Moved)
+            || !outcome.pruned.is_empty()
+        {
+            let note =
+                format!("{revision}: {} applied, {} deleted", outcome.applied.len(), outcome.pruned.len());
             (EventType::Normal, "Synced".into(), note)
         } else {
             return;

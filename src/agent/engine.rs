@@ -93,7 +93,8 @@ impl Fights {
     /// How long to wait before repairing once more; `None` for at once. 2 s doubling to 5 min.
     fn wait(&self, key: &Key, now: Instant) -> Option<Duration> {
         let fight = self.0.get(key).filter(|fight| fight.repairs >= FREE_REPAIRS)?;
-        let pause = Duration::from_secs(2u64 << (fight.repairs - FREE_REPAIRS).min(8)).min(Duration::from_secs(300));
+        let pause =
+            Duration::from_secs(2u64 << (fight.repairs - FREE_REPAIRS).min(8)).min(Duration::from_secs(300));
         (fight.last + pause).checked_duration_since(now).filter(|wait| !wait.is_zero())
     }
 
@@ -175,6 +176,10 @@ impl Engine {
 
     /// Carries out a plan. `is_application` tells whether a tracking label belongs to another live
     /// Application.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call in the agent, one in apply; a struct would only rename them"
+    )]
     pub async fn execute(
         &self,
         label: &str,
@@ -196,8 +201,14 @@ impl Engine {
                     if !permissions.repair || wait.is_some() {
                         let managers = self.index.get(&object.key).and_then(|seen| seen.last_writer);
                         let managers = managers.map(String::from).into_iter().collect();
-                        outcome.drift.push(Drift { key: object.key.clone(), why: *why, managers, repaired: false });
-                        outcome.due = [outcome.due, wait.filter(|_| permissions.repair)].into_iter().flatten().min();
+                        outcome.drift.push(Drift {
+                            key: object.key.clone(),
+                            why: *why,
+                            managers,
+                            repaired: false,
+                        });
+                        outcome.due =
+                            [outcome.due, wait.filter(|_| permissions.repair)].into_iter().flatten().min();
                         continue;
                     }
                 } else if !permissions.apply && *why != Why::Moved {
@@ -218,7 +229,12 @@ impl Engine {
                         outcome.inventory.insert(object.key.clone(), owned);
                         if why.is_drift() {
                             fights.repaired(&object.key, Instant::now());
-                            outcome.drift.push(Drift { key: object.key.clone(), why, managers, repaired: true });
+                            outcome.drift.push(Drift {
+                                key: object.key.clone(),
+                                why,
+                                managers,
+                                repaired: true,
+                            });
                         }
                         if object.gvk.is("apiextensions.k8s.io", "CustomResourceDefinition") {
                             crds.push(object.key.clone());
@@ -280,10 +296,18 @@ impl Engine {
         new_kinds: bool,
         is_application: &(dyn Fn(&str) -> bool + Sync),
     ) -> Result<(Owned, Vec<String>)> {
-        let resource = self.cluster.resource(&object.gvk, new_kinds).await.map_err(|error| error.on_object(&object.key))?;
+        let resource = self
+            .cluster
+            .resource(&object.gvk, new_kinds)
+            .await
+            .map_err(|error| error.on_object(&object.key))?;
         if why == Why::New {
-            self.watches.ensure(&object.gvk, &resource).await.map_err(|error| error.on_object(&object.key))?;
-            let other = self.index.get(&object.key).filter(|seen| !seen.label.is_empty() && *seen.label != *label);
+            self.watches
+                .ensure(&object.gvk, &resource)
+                .await
+                .map_err(|error| error.on_object(&object.key))?;
+            let other =
+                self.index.get(&object.key).filter(|seen| !seen.label.is_empty() && *seen.label != *label);
             if let Some(other) = other
                 && is_application(&other.label)
             {
@@ -302,12 +326,22 @@ impl Engine {
         };
         // Without force first where somebody edited: the refusal names who.
         if why == Why::Edited {
-            match self.cluster.apply(&resource, &object.key, object.body.clone(), Force::No).await.map_err(scrubbed)? {
+            match self
+                .cluster
+                .apply(&resource, &object.key, object.body.clone(), Force::No)
+                .await
+                .map_err(scrubbed)?
+            {
                 Applied::Done(lean) => return Ok((self.record(object, *lean), managers)),
                 Applied::Conflict(found) => managers = found,
             }
         }
-        match self.cluster.apply(&resource, &object.key, object.body.clone(), Force::Yes).await.map_err(scrubbed)? {
+        match self
+            .cluster
+            .apply(&resource, &object.key, object.body.clone(), Force::Yes)
+            .await
+            .map_err(scrubbed)?
+        {
             Applied::Done(lean) => Ok((self.record(object, *lean), managers)),
             Applied::Conflict(found) => {
                 let why = format!("other managers own its fields: {}", found.join(", "));
@@ -361,7 +395,8 @@ impl Engine {
                         return Err(Failure { key: key.clone(), error });
                     }
                     None if Instant::now() > deadline => {
-                        let error = Error::new(Code::CrdNotEstablished, "the watch has not seen it").on_object(key);
+                        let error =
+                            Error::new(Code::CrdNotEstablished, "the watch has not seen it").on_object(key);
                         return Err(Failure { key: key.clone(), error });
                     }
                     _ => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -389,7 +424,8 @@ mod tests {
 
     #[test]
     fn a_fight_is_paused_longer_each_time() {
-        let key = Key { group: String::new(), kind: "ConfigMap".into(), namespace: "n".into(), name: "a".into() };
+        let key =
+            Key { group: String::new(), kind: "ConfigMap".into(), namespace: "n".into(), name: "a".into() };
         let mut fights = Fights::default();
         let mut now = Instant::now();
         let mut waits = Vec::new();

@@ -1,4 +1,4 @@
-//! The inventory as it is kept: in the status while small, in ConfigMaps beside the Application beyond.
+//! The inventory as it is kept: in the status while small, in `ConfigMaps` beside the Application beyond.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -12,7 +12,7 @@ use crate::plan::{Inventory, Owned};
 
 /// Entries kept in the status: 250 bytes each, so 100 kB, which every watch of Applications carries.
 const IN_STATUS: usize = 400;
-/// Entries of one ConfigMap: 250 bytes each, half of the API server's limit of 1 MiB.
+/// Entries of one `ConfigMap`: 250 bytes each, half of the API server's limit of 1 MiB.
 const IN_CHUNK: usize = 2000;
 
 fn entries(inventory: &Inventory) -> Vec<InventoryEntry> {
@@ -46,7 +46,8 @@ fn decode(entries: &[InventoryEntry]) -> Result<Inventory> {
                 api_version: entry.api_version.clone(),
                 uid: entry.uid.clone(),
                 digest: entry.digest.parse().map_err(broken)?,
-                ours: u64::from_str_radix(&entry.ours, 16).map_err(|_| broken("a fingerprint is no number"))?,
+                ours: u64::from_str_radix(&entry.ours, 16)
+                    .map_err(|_| broken("a fingerprint is no number"))?,
                 generation: entry.generation,
             };
             Ok((key, owned))
@@ -79,14 +80,21 @@ pub async fn load(cluster: &Cluster, application: &Application) -> Result<Invent
     let mut all = Vec::with_capacity(stored.count);
     for name in &stored.chunks {
         let map = maps.get(name).await.map_err(|error| translate(&error))?;
-        let text = map.data.as_ref().and_then(|data| data.get("entries")).map(String::as_str).unwrap_or_default();
+        let text =
+            map.data.as_ref().and_then(|data| data.get("entries")).map(String::as_str).unwrap_or_default();
         let chunk: Vec<InventoryEntry> = serde_json::from_str(text).map_err(|error| {
-            Error::new(Code::PruneRefused, format!("the inventory chunk {namespace}/{name} cannot be read: {error}"))
+            Error::new(
+                Code::PruneRefused,
+                format!("the inventory chunk {namespace}/{name} cannot be read: {error}"),
+            )
         })?;
         all.extend(chunk);
     }
     if digest(&all) != stored.digest {
-        return Err(Error::new(Code::PruneRefused, "the chunks of the inventory do not add up to its digest"));
+        return Err(Error::new(
+            Code::PruneRefused,
+            "the chunks of the inventory do not add up to its digest",
+        ));
     }
     decode(&all)
 }
@@ -110,7 +118,8 @@ pub async fn store(cluster: &Cluster, application: &Application, inventory: &Inv
     for (number, chunk) in entries.chunks(IN_CHUNK).enumerate() {
         // The digest is part of the name: chunks that a status still names are never changed.
         let chunk_name = format!("{}-inventory-{}-{number}", cut(name), &digest[..8]);
-        let text = serde_json::to_string(chunk).map_err(|error| Error::new(Code::Internal, error.to_string()))?;
+        let text =
+            serde_json::to_string(chunk).map_err(|error| Error::new(Code::Internal, error.to_string()))?;
         let map = serde_json::json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {
@@ -152,7 +161,8 @@ mod tests {
 
     #[test]
     fn reads_what_it_writes() {
-        let key = Key { group: "apps".into(), kind: "Deployment".into(), namespace: "n".into(), name: "d".into() };
+        let key =
+            Key { group: "apps".into(), kind: "Deployment".into(), namespace: "n".into(), name: "d".into() };
         let owned = Owned {
             api_version: "apps/v1".into(),
             uid: "u".into(),

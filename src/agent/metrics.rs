@@ -21,6 +21,11 @@ struct Action {
     action: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Verb {
+    verb: &'static str,
+}
+
 /// All metrics, and the registry that prints them.
 pub struct Metrics {
     registry: Registry,
@@ -29,6 +34,7 @@ pub struct Metrics {
     polls: Family<Verdict, Counter>,
     poll_seconds: Histogram,
     objects: Family<Action, Counter>,
+    requests: Family<Verb, Counter>,
     /// Applications known.
     pub applications: Gauge,
     /// Applications by what they are not: a gauge for each state.
@@ -50,6 +56,7 @@ impl Default for Metrics {
             polls: Family::default(),
             poll_seconds: seconds(),
             objects: Family::default(),
+            requests: Family::default(),
             applications: Gauge::default(),
             unready: Gauge::default(),
             queued: Gauge::default(),
@@ -58,10 +65,21 @@ impl Default for Metrics {
             registry: Registry::default(),
         };
         registry.register("passes", "Passes over applications that ended, by result", new.passes.clone());
-        registry.register_with_unit("pass_duration", "Time of a pass", Unit::Seconds, new.pass_seconds.clone());
+        registry.register_with_unit(
+            "pass_duration",
+            "Time of a pass",
+            Unit::Seconds,
+            new.pass_seconds.clone(),
+        );
         registry.register("polls", "Polls of repositories that ended, by result", new.polls.clone());
-        registry.register_with_unit("poll_duration", "Time of a poll and its fetch", Unit::Seconds, new.poll_seconds.clone());
+        registry.register_with_unit(
+            "poll_duration",
+            "Time of a poll and its fetch",
+            Unit::Seconds,
+            new.poll_seconds.clone(),
+        );
         registry.register("objects", "Objects written, by action", new.objects.clone());
+        registry.register("api_requests", "Requests to the API server, by verb", new.requests.clone());
         registry.register("applications", "Applications known", new.applications.clone());
         registry.register("applications_unready", "Applications that are not Ready", new.unready.clone());
         registry.register("queue_length", "Applications waiting for a pass", new.queued.clone());
@@ -91,6 +109,11 @@ impl Metrics {
     pub fn polled(&self, ok: bool, time: Duration) {
         self.polls.get_or_create(&verdict(ok)).inc();
         self.poll_seconds.observe(time.as_secs_f64());
+    }
+
+    /// A request was sent to the API server.
+    pub fn asked(&self, verb: &'static str) {
+        self.requests.get_or_create(&Verb { verb }).inc();
     }
 
     /// Objects were written.

@@ -57,7 +57,7 @@ impl Queue {
         self.lock(|inner| {
             if inner.running.contains(&app) {
                 let wanted = inner.again.entry(app).or_insert((at, urgency));
-                *wanted = ((*wanted).0.min(at), (*wanted).1.min(urgency));
+                *wanted = (wanted.0.min(at), wanted.1.min(urgency));
                 return;
             }
             inner.add(app, urgency, at);

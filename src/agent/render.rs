@@ -66,7 +66,9 @@ pub fn render_app(
     }
     if objects.is_empty() && !spec.sync.allow_empty {
         let why = "the source holds no manifest; everything this application manages would be deleted";
-        return Err(Error::new(Code::NothingRendered, why).hint("set spec.sync.allowEmpty: true if that is meant"));
+        return Err(
+            Error::new(Code::NothingRendered, why).hint("set spec.sync.allowEmpty: true if that is meant")
+        );
     }
     let desired = prepare(&objects, settings, namespaced, live)?;
     let digest = Digest::of_parts(desired.iter().map(|object| object.digest.as_bytes().to_vec()));

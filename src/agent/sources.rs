@@ -146,7 +146,8 @@ impl Sources {
     pub async fn refresh(&self, app: &AppKey, sources: &[Source]) {
         for source in sources {
             let Ok(target) = Self::target(app, source) else { continue };
-            let found = self.lock(|polls| polls.get(&target).map(|poll| (poll.head.clone(), poll.poke.clone())));
+            let found =
+                self.lock(|polls| polls.get(&target).map(|poll| (poll.head.clone(), poll.poke.clone())));
             let Some((mut head, poke)) = found else { continue };
             // A poll that is under way may have asked before the push; the next one has not.
             let after = head.borrow().polls + 1;
@@ -172,8 +173,9 @@ impl Sources {
     }
 
     fn tell(&self, target: &Target) {
-        let apps: HashSet<AppKey> =
-            self.lock(|polls| polls.get(target).map(|poll| poll.apps.keys().cloned().collect()).unwrap_or_default());
+        let apps: HashSet<AppKey> = self.lock(|polls| {
+            polls.get(target).map(|poll| poll.apps.keys().cloned().collect()).unwrap_or_default()
+        });
         let _ = self.moved.send(apps.into_iter().collect());
     }
 }
@@ -227,7 +229,11 @@ async fn follow(
         drop(owner);
         let base = *interval.borrow_and_update();
         // A failing poll is tried sooner at first (2 s), then no more often than a good one.
-        let wait = if failures > 0 { Duration::from_secs(1 << failures.min(10)).min(base.max(Duration::from_secs(60))) } else { jittered(base) };
+        let wait = if failures > 0 {
+            Duration::from_secs(1 << failures.min(10)).min(base.max(Duration::from_secs(60)))
+        } else {
+            jittered(base)
+        };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = poke.notified() => {}
@@ -243,13 +249,12 @@ async fn poll(
     known: &mut Option<(Credentials, std::time::Instant)>,
     at_hand: Option<&Snapshot>,
 ) -> Result<Option<Snapshot>> {
-    let credentials = match known {
-        Some((credentials, _)) => credentials.clone(),
-        None => {
-            let found = credentials(&owner.cluster, target.secret.as_ref()).await?;
-            *known = Some((found.clone(), std::time::Instant::now()));
-            found
-        }
+    let credentials = if let Some((credentials, _)) = known {
+        credentials.clone()
+    } else {
+        let found = credentials(&owner.cluster, target.secret.as_ref()).await?;
+        *known = Some((found.clone(), std::time::Instant::now()));
+        found
     };
     let revision = Revision::parse(&target.revision)?;
     let resolved = owner.client.resolve(&target.location, &revision, &credentials).await?;
@@ -268,8 +273,10 @@ pub(crate) async fn credentials(cluster: &Cluster, secret: Option<&(String, Stri
         Error::new(Code::CredentialsInvalid, format!("there is no Secret {namespace}/{name}"))
             .hint(format!("kubectl -n {namespace} create secret generic {name} --from-literal=username=... --from-literal=password=..."))
     })?;
-    let data: BTreeMap<String, Vec<u8>> = found.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
-    Credentials::from_secret(&data).map_err(|error| Error { why: format!("Secret {namespace}/{name}: {}", error.why), ..error })
+    let data: BTreeMap<String, Vec<u8>> =
+        found.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
+    Credentials::from_secret(&data)
+        .map_err(|error| Error { why: format!("Secret {namespace}/{name}: {}", error.why), ..error })
 }
 
 /// Ten percent more or less, so that many agents and repositories do not poll in step.

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::{Failure, Outcome};
 use crate::api::{
-    Application, ApplicationStatus, Condition, ConditionStatus, HealthStatus, History, Inventory, SourceStatus,
-    SyncState, set_condition,
+    Application, ApplicationStatus, Condition, ConditionStatus, HealthStatus, History, Inventory,
+    SourceStatus, SyncState, set_condition,
 };
 use crate::error::Error;
 use crate::health::{Health, Status};
@@ -36,9 +36,16 @@ pub struct Summary<'a> {
     pub sync_request: String,
 }
 
-fn condition(kind: &str, status: ConditionStatus, reason: &str, message: String, generation: i64) -> Condition {
+fn condition(
+    kind: &str,
+    status: ConditionStatus,
+    reason: &str,
+    message: String,
+    generation: i64,
+) -> Condition {
     // 32 KiB is the API convention's limit of a message; 1,000 characters are what a person reads.
-    let message = if message.len() > 1000 { message.chars().take(997).chain("...".chars()).collect() } else { message };
+    let message =
+        if message.len() > 1000 { message.chars().take(997).chain("...".chars()).collect() } else { message };
     Condition {
         kind: kind.into(),
         status,
@@ -84,7 +91,9 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
     };
     match summary.source {
         Some(error) => set("SourceReady", False, error.code.reason(), described(error)),
-        None if commits.is_empty() => set("SourceReady", Unknown, "Pending", "the first poll has not ended".into()),
+        None if commits.is_empty() => {
+            set("SourceReady", Unknown, "Pending", "the first poll has not ended".into())
+        }
         None => set("SourceReady", True, "Fetched", String::new()),
     }
     match summary.render {
@@ -99,9 +108,12 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
         if let Some((error, message)) = &failed {
             set("Applied", False, error.code.reason(), message.clone());
         } else if let Some(first) = outcome.pending.first() {
-            let message = format!("{} objects wait for `driftless sync`, first {first}", outcome.pending.len());
+            let message =
+                format!("{} objects wait for `driftless sync`, first {first}", outcome.pending.len());
             let (reason, message) = match &spec.suspend {
-                Some(hold) => ("Suspended", format!("suspended by {}: {}; {message}", word(&hold.by), word(&hold.why))),
+                Some(hold) => {
+                    ("Suspended", format!("suspended by {}: {}; {message}", word(&hold.by), word(&hold.why)))
+                }
                 None => ("WaitingForSync", message),
             };
             set("Applied", False, reason, message);
@@ -112,9 +124,22 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
         let open: Vec<_> = outcome.drift.iter().filter(|drift| !drift.repaired).collect();
         match open.first() {
             Some(first) => {
-                let by = if first.managers.is_empty() { String::new() } else { format!(" by {}", first.managers.join(", ")) };
-                let held = if outcome.due.is_some() { "; it was repaired several times and is changed again, the next repair waits" } else { "" };
-                let message = format!("{} objects differ from Git, first {} ({:?}{by}){held}", open.len(), first.key, first.why);
+                let by = if first.managers.is_empty() {
+                    String::new()
+                } else {
+                    format!(" by {}", first.managers.join(", "))
+                };
+                let held = if outcome.due.is_some() {
+                    "; it was repaired several times and is changed again, the next repair waits"
+                } else {
+                    ""
+                };
+                let message = format!(
+                    "{} objects differ from Git, first {} ({:?}{by}){held}",
+                    open.len(),
+                    first.key,
+                    first.why
+                );
                 set("Drifted", True, if held.is_empty() { "Drifted" } else { "Contested" }, message);
             }
             None => set("Drifted", False, "InSync", String::new()),
@@ -129,7 +154,10 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
     } else if let Some((error, message)) = &failed {
         set("Applied", Unknown, error.code.reason(), message.clone());
     }
-    status.health = HealthStatus { status: summary.health.status.to_string(), message: summary.health.reason.to_string() };
+    status.health = HealthStatus {
+        status: summary.health.status.to_string(),
+        message: summary.health.reason.to_string(),
+    };
     let healthy = summary.health.status == Status::Healthy || summary.health.status == Status::Suspended;
     set(
         "Healthy",
@@ -145,10 +173,10 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
                 status.applied_revision.clone_from(first);
             }
             remember(&mut status, summary, &commits, &digest, now);
-        } else if summary.outcome.is_some_and(Outcome::wrote) {
-            if let Some(first) = commits.first() {
-                status.applied_revision.clone_from(first);
-            }
+        } else if summary.outcome.is_some_and(Outcome::wrote)
+            && let Some(first) = commits.first()
+        {
+            status.applied_revision.clone_from(first);
         }
         status.rendered_digest = digest;
     }
@@ -158,7 +186,10 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
     };
     // The first thing that is wrong on the way is the one that a person needs.
     let no_source = summary.source.filter(|_| commits.is_empty());
-    let wrong = no_source.map(|error| (error, described(error))).or_else(|| summary.render.map(|error| (error, described(error)))).or(failed);
+    let wrong = no_source
+        .map(|error| (error, described(error)))
+        .or_else(|| summary.render.map(|error| (error, described(error))))
+        .or(failed);
     let drifted = summary.outcome.is_some_and(|outcome| outcome.drift.iter().any(|drift| !drift.repaired));
     let (ready, reason, message) = if let Some((error, message)) = &wrong {
         (False, error.code.reason().to_owned(), message.clone())
@@ -172,15 +203,26 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
         (False, "Drifted".to_owned(), "objects differ from Git".to_owned())
     } else {
         let held = spec.rollback.as_ref().map(|_| " (held by a rollback)").unwrap_or_default();
-        let short = commits.first().map(|commit| commit[..7.min(commit.len())].to_owned()).unwrap_or_default();
+        let short =
+            commits.first().map(|commit| commit[..7.min(commit.len())].to_owned()).unwrap_or_default();
         let _ = short;
         (True, "Ready".to_owned(), format!("applied and healthy{held}"))
     };
     let stalled = wrong.as_ref().is_some_and(|(error, _)| !error.code.is_transient());
     let working = ready != True && !stalled;
     set("Ready", ready, &reason, message.clone());
-    set("Reconciling", if working { True } else { False }, &reason, if working { message.clone() } else { String::new() });
-    set("Stalled", if stalled { True } else { False }, &reason, if stalled { message } else { String::new() });
+    set(
+        "Reconciling",
+        if working { True } else { False },
+        &reason,
+        if working { message.clone() } else { String::new() },
+    );
+    set(
+        "Stalled",
+        if stalled { True } else { False },
+        &reason,
+        if stalled { message } else { String::new() },
+    );
     status
 }
 
@@ -188,9 +230,17 @@ fn word(text: &str) -> &str {
     if text.is_empty() { "somebody" } else { text }
 }
 
-fn remember(status: &mut ApplicationStatus, summary: &Summary<'_>, commits: &[String], digest: &str, now: Timestamp) {
+fn remember(
+    status: &mut ApplicationStatus,
+    summary: &Summary<'_>,
+    commits: &[String],
+    digest: &str,
+    now: Timestamp,
+) {
     let last = status.history.last();
-    if last.is_some_and(|last| last.rendered_digest == digest && last.revisions == commits) || commits.is_empty() {
+    if last.is_some_and(|last| last.rendered_digest == digest && last.revisions == commits)
+        || commits.is_empty()
+    {
         return;
     }
     let first = summary.snapshots.first();

@@ -321,7 +321,7 @@ pub struct ApplicationStatus {
     /// Digest of the rendered objects that were applied.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub rendered_digest: String,
-    /// Synced, OutOfSync or Unknown.
+    /// Synced, `OutOfSync` or Unknown.
     #[serde(default)]
     pub sync: SyncState,
     /// The worst health of all objects.
@@ -336,7 +336,7 @@ pub struct ApplicationStatus {
     /// What this application owns.
     #[serde(default)]
     pub inventory: Inventory,
-    /// Ready, Reconciling, Stalled, SourceReady, Rendered, Applied, Healthy, Drifted.
+    /// Ready, Reconciling, Stalled, `SourceReady`, Rendered, Applied, Healthy, Drifted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -19,7 +19,7 @@ pub enum ConditionStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// Ready, Reconciling, Stalled, SourceReady, Rendered, Applied, Healthy or Drifted.
+    /// Ready, Reconciling, Stalled, `SourceReady`, Rendered, Applied, Healthy or Drifted.
     #[serde(rename = "type")]
     pub kind: String,
     /// True, False or Unknown.
@@ -37,22 +37,16 @@ pub struct Condition {
 
 /// Sets a condition; its time moves only when its status does. Returns whether anything changed.
 pub fn set_condition(conditions: &mut Vec<Condition>, mut new: Condition, now: Timestamp) -> bool {
-    match conditions.iter_mut().find(|old| old.kind == new.kind) {
-        Some(old) => {
-            new.last_transition_time = if old.status == new.status {
-                old.last_transition_time.clone()
-            } else {
-                second(now)
-            };
-            let changed = *old != new;
-            *old = new;
-            changed
-        }
-        None => {
-            new.last_transition_time = second(now);
-            conditions.push(new);
-            true
-        }
+    if let Some(old) = conditions.iter_mut().find(|old| old.kind == new.kind) {
+        new.last_transition_time =
+            if old.status == new.status { old.last_transition_time.clone() } else { second(now) };
+        let changed = *old != new;
+        *old = new;
+        changed
+    } else {
+        new.last_transition_time = second(now);
+        conditions.push(new);
+        true
     }
 }
 

@@ -33,7 +33,7 @@ pub struct InventoryEntry {
     pub generation: i64,
 }
 
-/// The inventory: in the status while small, in ConfigMaps beside the Application beyond that.
+/// The inventory: in the status while small, in `ConfigMaps` beside the Application beyond that.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Inventory {
@@ -43,7 +43,7 @@ pub struct Inventory {
     /// The objects, when they fit (up to 400 entries, about 100 kB).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<InventoryEntry>,
-    /// Names of the ConfigMaps that hold them otherwise, in order.
+    /// Names of the `ConfigMaps` that hold them otherwise, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chunks: Vec<String>,
     /// Digest of all entries in order; chunks that do not add up to it are refused, and nothing is pruned.

@@ -50,15 +50,19 @@ enum LogFormat {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<u8> {
     logs(&arguments)?;
-    let namespace = arguments.namespaced.then(|| global.namespace.clone().unwrap_or_else(|| "default".into()));
-    let listen = (!arguments.listen.is_empty())
-        .then(|| arguments.listen.parse::<SocketAddr>())
-        .transpose()
-        .map_err(|error| Error::new(Code::Usage, format!("--listen {}: {error}", arguments.listen)))?;
+    let namespace =
+        arguments.namespaced.then(|| global.namespace.clone().unwrap_or_else(|| "default".into()));
+    let listen =
+        (!arguments.listen.is_empty())
+            .then(|| arguments.listen.parse::<SocketAddr>())
+            .transpose()
+            .map_err(|error| Error::new(Code::Usage, format!("--listen {}: {error}", arguments.listen)))?;
     let config = Config {
         connection: global.connection(),
         namespace,
-        cache: arguments.cache.unwrap_or_else(|| std::env::temp_dir().join(format!("driftless-{}", std::process::id()))),
+        cache: arguments
+            .cache
+            .unwrap_or_else(|| std::env::temp_dir().join(format!("driftless-{}", std::process::id()))),
         interval: Duration::from_secs(arguments.interval.max(5)),
         workers: arguments.workers,
         deep_check: Duration::from_secs(arguments.deep_check),
@@ -69,8 +73,10 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<u8> {
     let ready = Arc::new(AtomicBool::new(false));
     let (sender, stop) = tokio::sync::watch::channel(false);
     let internal = |error: std::io::Error| Error::new(Code::Internal, error.to_string());
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate()).map_err(internal)?, signal(SignalKind::interrupt()).map_err(internal)?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate()).map_err(internal)?,
+        signal(SignalKind::interrupt()).map_err(internal)?,
+    );
     tokio::spawn(async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         tracing::info!("Stopping.");
@@ -93,7 +99,8 @@ fn logs(arguments: &Arguments) -> Result<()> {
         .map_err(|error| Error::new(Code::Usage, format!("--log {}: {error}", arguments.log)))?;
     let terminal = std::io::stderr().is_terminal();
     let json = arguments.log_format.map_or(!terminal, |format| format == LogFormat::Json);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
     if json {
         builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
     } else {

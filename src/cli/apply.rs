@@ -62,11 +62,17 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
     Ok(code)
 }
 
-async fn one(cluster: &Arc<Cluster>, stated: &Application, wait: Option<Duration>, output: &Output) -> Result<()> {
+async fn one(
+    cluster: &Arc<Cluster>,
+    stated: &Application,
+    wait: Option<Duration>,
+    output: &Output,
+) -> Result<()> {
     let namespace = stated.metadata.namespace.clone().unwrap_or_default();
     let name = stated.metadata.name.clone().unwrap_or_default();
     let api: Api<Application> = Api::namespaced(cluster.client(), &namespace);
-    let mut body = serde_json::to_value(stated).map_err(|error| Error::new(Code::Internal, error.to_string()))?;
+    let mut body =
+        serde_json::to_value(stated).map_err(|error| Error::new(Code::Internal, error.to_string()))?;
     if let Some(fields) = body.as_object_mut() {
         fields.remove("status");
     }
@@ -75,7 +81,8 @@ async fn one(cluster: &Arc<Cluster>, stated: &Application, wait: Option<Duration
     let application = api.patch(&name, &parameters, &Patch::Apply(body)).await.map_err(|error| {
         let error = translate(&error);
         if error.code == Code::KindUnknown {
-            return error.hint("the CRDs are not installed: driftless crds | kubectl apply --server-side -f -");
+            return error
+                .hint("the CRDs are not installed: driftless crds | kubectl apply --server-side -f -");
         }
         error
     })?;
@@ -90,7 +97,8 @@ async fn one(cluster: &Arc<Cluster>, stated: &Application, wait: Option<Duration
     tokio::spawn(async move { while noticed.recv().await.is_some() {} });
     let watches = Arc::new(Watches::new(cluster.clone(), index.clone(), notices));
     let engine = Engine { cluster: cluster.clone(), index, watches };
-    let mut used: std::collections::HashSet<Gvk> = rendered.desired.iter().map(|object| object.gvk.clone()).collect();
+    let mut used: std::collections::HashSet<Gvk> =
+        rendered.desired.iter().map(|object| object.gvk.clone()).collect();
     used.extend(inventory.iter().map(|(key, owned)| Gvk::parse(&owned.api_version, &key.kind)));
     let blind = engine.watch(&used).await.into_iter().next().map(|(_, error)| error);
     let gvks: std::collections::HashMap<_, _> =
@@ -102,7 +110,15 @@ async fn one(cluster: &Arc<Cluster>, stated: &Application, wait: Option<Duration
     let all = workspace_labels(&api).await?;
     let is_application = |label: &str| all.iter().any(|known| known == label);
     let outcome = engine
-        .execute(&label, &rendered.desired, &todo, inventory, permissions, &mut crate::agent::Fights::default(), &is_application)
+        .execute(
+            &label,
+            &rendered.desired,
+            &todo,
+            inventory,
+            permissions,
+            &mut crate::agent::Fights::default(),
+            &is_application,
+        )
         .await;
     for (key, why) in &outcome.applied {
         output.data(&format!("applied  {key}  ({why:?})\n"));
@@ -144,11 +160,18 @@ async fn one(cluster: &Arc<Cluster>, stated: &Application, wait: Option<Duration
     if let Some(error) = blind {
         return Err(error);
     }
-    let revision: String = snapshots.first().map(|snapshot| snapshot.commit.chars().take(7).collect()).unwrap_or_default();
-    output.data(&format!("{namespace}/{name} is at {revision}: {} objects, {}\n", outcome.inventory.len(), health.status));
+    let revision: String =
+        snapshots.first().map(|snapshot| snapshot.commit.chars().take(7).collect()).unwrap_or_default();
+    output.data(&format!(
+        "{namespace}/{name} is at {revision}: {} objects, {}\n",
+        outcome.inventory.len(),
+        health.status
+    ));
     match (wait, health.status) {
         (Some(_), Status::Degraded) => Err(Error::new(Code::Unhealthy, health.reason)),
-        (Some(_), Status::Progressing | Status::Missing | Status::Unknown) => Err(Error::new(Code::TimedOut, health.reason)),
+        (Some(_), Status::Progressing | Status::Missing | Status::Unknown) => {
+            Err(Error::new(Code::TimedOut, health.reason))
+        }
         _ => Ok(()),
     }
 }
@@ -158,10 +181,18 @@ async fn workspace_labels(api: &Api<Application>) -> Result<Vec<String>> {
     let list = match everywhere.list_metadata(&kube::api::ListParams::default()).await {
         Ok(list) => list.items,
         // Without the right to list all, those of the namespace are what can be asked.
-        Err(_) => api.list_metadata(&kube::api::ListParams::default()).await.map_err(|error| translate(&error))?.items,
+        Err(_) => {
+            api.list_metadata(&kube::api::ListParams::default())
+                .await
+                .map_err(|error| translate(&error))?
+                .items
+        }
     };
     let label = |metadata: &kube::core::ObjectMeta| {
-        label_value(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+        label_value(
+            metadata.namespace.as_deref().unwrap_or_default(),
+            metadata.name.as_deref().unwrap_or_default(),
+        )
     };
     Ok(list.iter().map(|item| label(&item.metadata)).collect())
 }

@@ -49,8 +49,14 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
     }
     if arguments.filename.is_empty() {
         let selector = arguments.selector.as_deref();
-        applications =
-            workspace::live_applications(&cluster, global, &arguments.apps, arguments.all_namespaces, selector).await?;
+        applications = workspace::live_applications(
+            &cluster,
+            global,
+            &arguments.apps,
+            arguments.all_namespaces,
+            selector,
+        )
+        .await?;
     }
     let scratch = Scratch(workspace::cache());
     let client = workspace::client(&scratch);
@@ -111,7 +117,13 @@ async fn app(client: &Client, cluster: &Cluster, application: &Application) -> (
                 since: None,
                 masked: false,
             };
-            report.objects.push(ObjectReport::new(&object.gvk, &object.key, Class::ForeignField, Some(&object.origin), vec![change]));
+            report.objects.push(ObjectReport::new(
+                &object.gvk,
+                &object.key,
+                Class::ForeignField,
+                Some(&object.origin),
+                vec![change],
+            ));
         }
     }
     let wanted: std::collections::HashSet<_> = rendered.desired.iter().map(|object| &object.key).collect();
@@ -142,10 +154,16 @@ async fn one(cluster: &Cluster, object: &Desired, inventory: &Inventory) -> Resu
     let owned = inventory.get(&object.key);
     let applied = owned.is_some_and(|owned| owned.digest == object.digest);
     let Some(live) = live else {
-        return Ok(Some(ObjectReport::new(&object.gvk, &object.key, Class::Missing, Some(&object.origin), Vec::new())));
+        return Ok(Some(ObjectReport::new(
+            &object.gvk,
+            &object.key,
+            Class::Missing,
+            Some(&object.origin),
+            Vec::new(),
+        )));
     };
-    let desired: Value =
-        serde_json::from_slice(&object.body).map_err(|error| Error::new(Code::Internal, error.to_string()))?;
+    let desired: Value = serde_json::from_slice(&object.body)
+        .map_err(|error| Error::new(Code::Internal, error.to_string()))?;
     // What was applied last is compared by ownership; what is newer than that, by value.
     let mut changes = compare(&desired, &live, FIELD_MANAGER, applied);
     mask::changes(&object.gvk, &mut changes);

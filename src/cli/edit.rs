@@ -98,7 +98,12 @@ pub(super) async fn sync(global: &Global, arguments: SyncArguments, output: &Out
     Ok(0)
 }
 
-async fn await_sync(cluster: &Cluster, application: &Application, request: &str, limit: Duration) -> Result<()> {
+async fn await_sync(
+    cluster: &Cluster,
+    application: &Application,
+    request: &str,
+    limit: Duration,
+) -> Result<()> {
     let namespace = application.metadata.namespace.clone().unwrap_or_default();
     let name = application.metadata.name.clone().unwrap_or_default();
     let api: Api<Application> = Api::namespaced(cluster.client(), &namespace);
@@ -111,12 +116,14 @@ async fn await_sync(cluster: &Cluster, application: &Application, request: &str,
             return Ok(());
         }
         let why = ready.map(|ready| format!("{}: {}", ready.reason, ready.message)).unwrap_or_default();
-        let stalled = condition(&now, "Stalled").is_some_and(|stalled| stalled.status == ConditionStatus::True);
+        let stalled =
+            condition(&now, "Stalled").is_some_and(|stalled| stalled.status == ConditionStatus::True);
         if done && stalled {
             return Err(Error::new(Code::Unhealthy, why).in_app(workspace::title(application)));
         }
         if begin.elapsed() > limit {
-            let seen = if done { why } else { "the agent has not taken up the request; is it running?".into() };
+            let seen =
+                if done { why } else { "the agent has not taken up the request; is it running?".into() };
             return Err(Error::new(Code::TimedOut, seen).in_app(workspace::title(application)));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -132,32 +139,38 @@ pub(super) async fn rollback(global: &Global, arguments: RollbackArguments, outp
         return Ok(0);
     }
     let history = application.status.clone().unwrap_or_default().history;
-    let revisions = match &arguments.revision {
-        Some(wanted) => {
-            let known = history.iter().rev().find(|entry| {
-                entry.id.to_string() == *wanted
-                    || entry.revisions.first().is_some_and(|revision| wanted.len() >= 7 && revision.starts_with(wanted.as_str()))
-            });
-            match known {
-                Some(entry) => entry.revisions.clone(),
-                None if wanted.len() == 40 => vec![wanted.clone()],
-                None => {
-                    return Err(Error::new(Code::RevisionNotFound, format!("{wanted} is not in the history of {title}"))
-                        .hint(format!("driftless history {title}, or give the full commit id")));
-                }
+    let revisions = if let Some(wanted) = &arguments.revision {
+        let known = history.iter().rev().find(|entry| {
+            entry.id.to_string() == *wanted
+                || entry
+                    .revisions
+                    .first()
+                    .is_some_and(|revision| wanted.len() >= 7 && revision.starts_with(wanted.as_str()))
+        });
+        match known {
+            Some(entry) => entry.revisions.clone(),
+            None if wanted.len() == 40 => vec![wanted.clone()],
+            None => {
+                return Err(Error::new(
+                    Code::RevisionNotFound,
+                    format!("{wanted} is not in the history of {title}"),
+                )
+                .hint(format!("driftless history {title}, or give the full commit id")));
             }
         }
-        None => {
-            let before = history.iter().rev().nth(1).ok_or_else(|| {
-                Error::new(Code::RevisionNotFound, format!("{title} has had one revision only"))
-            })?;
-            before.revisions.clone()
-        }
+    } else {
+        let before = history.iter().rev().nth(1).ok_or_else(|| {
+            Error::new(Code::RevisionNotFound, format!("{title} has had one revision only"))
+        })?;
+        before.revisions.clone()
     };
-    let shown: String = revisions.first().map(|revision| revision.chars().take(7).collect()).unwrap_or_default();
+    let shown: String =
+        revisions.first().map(|revision| revision.chars().take(7).collect()).unwrap_or_default();
     let hold = json!({"spec": {"rollback": {"revisions": revisions, "by": user(), "since": now()}}});
     patch(&cluster, &application, hold).await?;
-    output.data(&format!("{title} is held at {shown}; `driftless rollback {title} --release` follows Git again\n"));
+    output.data(&format!(
+        "{title} is held at {shown}; `driftless rollback {title} --release` follows Git again\n"
+    ));
     output.say("A hold is not in Git: `git revert` is the rollback that lasts.");
     Ok(0)
 }

@@ -47,7 +47,9 @@ pub(super) fn condition<'a>(application: &'a Application, kind: &str) -> Option<
 }
 
 fn values(applications: &[Application]) -> Result<Vec<Value>> {
-    let json = |application| serde_json::to_value(application).map_err(|error| Error::new(Code::Internal, error.to_string()));
+    let json = |application| {
+        serde_json::to_value(application).map_err(|error| Error::new(Code::Internal, error.to_string()))
+    };
     applications.iter().map(json).collect()
 }
 
@@ -63,15 +65,22 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
     .await?;
     match arguments.output {
         Some(ListFormat::Json) => {
-            output.value(&json!({"apiVersion": "v1", "kind": "List", "items": values(&found)?}), Format::Json);
+            output
+                .value(&json!({"apiVersion": "v1", "kind": "List", "items": values(&found)?}), Format::Json);
         }
         Some(ListFormat::Yaml) => {
-            output.value(&json!({"apiVersion": "v1", "kind": "List", "items": values(&found)?}), Format::Yaml);
+            output
+                .value(&json!({"apiVersion": "v1", "kind": "List", "items": values(&found)?}), Format::Yaml);
         }
         Some(ListFormat::Name) => {
             let names: Vec<String> = found
                 .iter()
-                .map(|application| format!("application.driftless.dev/{}\n", application.metadata.name.as_deref().unwrap_or_default()))
+                .map(|application| {
+                    format!(
+                        "application.driftless.dev/{}\n",
+                        application.metadata.name.as_deref().unwrap_or_default()
+                    )
+                })
                 .collect();
             output.data(&names.concat());
         }
@@ -115,9 +124,11 @@ fn table(found: &[Application], wide: bool, output: &Output) {
 pub(super) async fn history(global: &Global, arguments: HistoryArguments, output: &Output) -> Result<u8> {
     let cluster = Cluster::connect(&global.connection()).await?;
     let found = workspace::live_applications(&cluster, global, &[arguments.app], false, None).await?;
-    let history = found.first().and_then(|application| application.status.clone()).unwrap_or_default().history;
+    let history =
+        found.first().and_then(|application| application.status.clone()).unwrap_or_default().history;
     if let Some(format) = arguments.output {
-        let value = serde_json::to_value(&history).map_err(|error| Error::new(Code::Internal, error.to_string()))?;
+        let value =
+            serde_json::to_value(&history).map_err(|error| Error::new(Code::Internal, error.to_string()))?;
         output.value(&value, format);
         return Ok(0);
     }
@@ -125,8 +136,18 @@ pub(super) async fn history(global: &Global, arguments: HistoryArguments, output
         .iter()
         .rev()
         .map(|entry| {
-            let revision: String = entry.revisions.first().map(|revision| revision.chars().take(7).collect()).unwrap_or_default();
-            vec![entry.id.to_string(), revision, entry.applied_at.clone(), entry.author.clone(), entry.subject.clone()]
+            let revision: String = entry
+                .revisions
+                .first()
+                .map(|revision| revision.chars().take(7).collect())
+                .unwrap_or_default();
+            vec![
+                entry.id.to_string(),
+                revision,
+                entry.applied_at.clone(),
+                entry.author.clone(),
+                entry.subject.clone(),
+            ]
         })
         .collect();
     output.table(&["ID", "REVISION", "APPLIED", "AUTHOR", "SUBJECT"], &rows);

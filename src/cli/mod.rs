@@ -87,7 +87,7 @@ enum Verb {
         /// The code; all are listed where it is missing
         code: Option<String>,
     },
-    /// Print the CustomResourceDefinitions
+    /// Print the `CustomResourceDefinitions`
     Crds,
     /// Print the version
     Version {
@@ -180,15 +180,19 @@ fn runtime(agent: bool) -> Result<tokio::runtime::Runtime> {
 
 fn explain(code: Option<&str>, output: &Output) -> Result<u8> {
     let Some(wanted) = code else {
-        let lines: Vec<String> =
-            Code::ALL.iter().map(|code| format!("{}  {:<22}  {}\n", code.number(), code.reason(), code.title())).collect();
+        let lines: Vec<String> = Code::ALL
+            .iter()
+            .map(|code| format!("{}  {:<22}  {}\n", code.number(), code.reason(), code.title()))
+            .collect();
         output.data(&lines.concat());
         return Ok(0);
     };
     let found = Code::ALL
         .iter()
         .find(|code| code.number().eq_ignore_ascii_case(wanted) || code.reason().eq_ignore_ascii_case(wanted))
-        .ok_or_else(|| Error::new(Code::Usage, format!("there is no code {wanted}")).hint("driftless explain lists all"))?;
+        .ok_or_else(|| {
+            Error::new(Code::Usage, format!("there is no code {wanted}")).hint("driftless explain lists all")
+        })?;
     output.data(&format!(
         "{} {}: {}\n\n{}\n\nExit code {}.{}\n",
         found.number(),
@@ -196,7 +200,11 @@ fn explain(code: Option<&str>, output: &Output) -> Result<u8> {
         found.title(),
         found.page(),
         found.kind().exit_code(),
-        if found.is_transient() { " The agent tries again by itself." } else { " The agent waits for a change." }
+        if found.is_transient() {
+            " The agent tries again by itself."
+        } else {
+            " The agent waits for a change."
+        }
     ));
     Ok(0)
 }

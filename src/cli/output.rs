@@ -98,11 +98,16 @@ impl Output {
     /// Columns, as wide as their widest cell.
     pub(super) fn table(&self, headers: &[&str], rows: &[Vec<String>]) {
         let width = |column: usize| {
-            rows.iter().map(|row| row[column].chars().count()).chain([headers[column].len()]).max().unwrap_or_default()
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .chain([headers[column].len()])
+                .max()
+                .unwrap_or_default()
         };
         let widths: Vec<usize> = (0..headers.len()).map(width).collect();
         let line = |cells: &mut dyn Iterator<Item = &str>| {
-            let cells: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            let cells: Vec<String> =
+                cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
             cells.join("   ").trim_end().to_owned() + "\n"
         };
         let mut text = line(&mut headers.iter().copied());

@@ -1,6 +1,6 @@
 //! `driftless preview`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -39,7 +39,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8> {
     let (base, head) = arguments.range.split_once("..").ok_or_else(|| {
-        Error::new(Code::Usage, format!("{:?} is no range", arguments.range)).hint("driftless preview origin/main..HEAD")
+        Error::new(Code::Usage, format!("{:?} is no range", arguments.range))
+            .hint("driftless preview origin/main..HEAD")
     })?;
     // Three dots mean the same here: what the merge brings is what head has and base has not.
     let head = head.trim_start_matches('.');
@@ -54,8 +55,8 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8> {
         .map_err(|error| Error::new(Code::Usage, format!("--app-glob: {error}")))?;
     let (before, after) = (base.tree()?, head.tree()?);
     let (mut apps, mut errors) = (Vec::new(), Vec::new());
-    let old = find(&before, &globs, &mut BTreeMap::new())?;
-    let new = find(&after, &globs, &mut BTreeMap::new())?;
+    let old = find(&before, &globs, &mut BTreeSet::new())?;
+    let new = find(&after, &globs, &mut BTreeSet::new())?;
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort();
     names.dedup();
@@ -90,15 +91,20 @@ fn blank(application: &Application, head: &Snapshot) -> AppReport {
 }
 
 /// All Applications of a tree, by `namespace/name`. Files are read only when they can hold one.
-fn find(tree: &GitTree, globs: &[GlobMatcher], seen: &mut BTreeMap<String, ()>) -> Result<BTreeMap<String, Application>> {
+fn find(
+    tree: &GitTree,
+    globs: &[GlobMatcher],
+    seen: &mut BTreeSet<String>,
+) -> Result<BTreeMap<String, Application>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
-        if seen.insert(folder.clone(), ()).is_some() {
+        if !seen.insert(folder.clone()) {
             continue;
         }
         for entry in tree.list(&folder)? {
-            let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
+            let path =
+                if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
             match entry.kind {
                 EntryKind::Folder => folders.push(path),
                 EntryKind::File => {
@@ -154,7 +160,12 @@ fn has_link(tree: &GitTree, path: &str, recurse: bool) -> bool {
     })
 }
 
-fn app(was: Option<&Application>, is: Option<&Application>, base: &Snapshot, head: &Snapshot) -> Result<AppReport> {
+fn app(
+    was: Option<&Application>,
+    is: Option<&Application>,
+    base: &Snapshot,
+    head: &Snapshot,
+) -> Result<AppReport> {
     let side = |application: Option<&Application>, snapshot: &Snapshot| -> Result<BTreeMap<Key, Desired>> {
         let Some(application) = application else { return Ok(BTreeMap::new()) };
         let snapshots = vec![snapshot.clone(); application.spec.sources().count()];
@@ -169,13 +180,25 @@ fn app(was: Option<&Application>, is: Option<&Application>, base: &Snapshot, hea
     };
     for (key, object) in &after {
         match before.get(key) {
-            None => report.objects.push(ObjectReport::new(&object.gvk, key, Class::Missing, Some(&object.origin), vec![])),
+            None => report.objects.push(ObjectReport::new(
+                &object.gvk,
+                key,
+                Class::Missing,
+                Some(&object.origin),
+                vec![],
+            )),
             Some(old) if old.digest == object.digest => report.unchanged += 1,
             Some(old) => {
                 let mut changes = between(&value(object)?, &value(old)?);
                 mask::changes(&object.gvk, &mut changes);
                 let changes = changes.into_iter().map(change_report).collect();
-                report.objects.push(ObjectReport::new(&object.gvk, key, Class::Modified, Some(&object.origin), changes));
+                report.objects.push(ObjectReport::new(
+                    &object.gvk,
+                    key,
+                    Class::Modified,
+                    Some(&object.origin),
+                    changes,
+                ));
             }
         }
     }

@@ -28,11 +28,16 @@ pub(super) struct Arguments {
 pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) -> Result<u8> {
     let namespace = global.namespace.clone().unwrap_or_default();
     let path = &arguments.path;
-    let found = if path.is_file() { workspace::read_applications(path, "default").unwrap_or_default() } else { Vec::new() };
+    let found = if path.is_file() {
+        workspace::read_applications(path, "default").unwrap_or_default()
+    } else {
+        Vec::new()
+    };
     let mut values: Vec<Value> = Vec::new();
     if found.is_empty() {
-        let metadata = std::fs::metadata(path)
-            .map_err(|error| Error::new(Code::FileUnreadable, format!("cannot read {}: {error}", path.display())))?;
+        let metadata = std::fs::metadata(path).map_err(|error| {
+            Error::new(Code::FileUnreadable, format!("cannot read {}: {error}", path.display()))
+        })?;
         // A file is rendered from its folder, so that its links resolve as in a repository.
         let (root, inner) = if metadata.is_dir() {
             (path.clone(), String::new())
@@ -62,12 +67,17 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
                 .await
                 .map_err(|error| error.in_app(workspace::title(application)))?;
             for object in &rendered.desired {
-                values.push(serde_json::from_slice(&object.body).map_err(|error| Error::new(Code::Internal, error.to_string()))?);
+                values.push(
+                    serde_json::from_slice(&object.body)
+                        .map_err(|error| Error::new(Code::Internal, error.to_string()))?,
+                );
             }
         }
     }
     match arguments.output {
-        Format::Json => output.value(&json!({"apiVersion": "v1", "kind": "List", "items": values}), Format::Json),
+        Format::Json => {
+            output.value(&json!({"apiVersion": "v1", "kind": "List", "items": values}), Format::Json)
+        }
         Format::Yaml => {
             let documents: Vec<String> = values.iter().map(crate::model::yaml::emit).collect();
             output.data(&documents.join("---\n"));

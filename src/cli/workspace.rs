@@ -15,7 +15,9 @@ use crate::source::{Client, Limits, Location, Revision, Snapshot};
 
 /// Reads the Applications of a file or folder of this machine.
 pub(super) fn read_applications(path: &Path, namespace: &str) -> Result<Vec<Application>> {
-    let unreadable = |error: std::io::Error| Error::new(Code::FileUnreadable, format!("cannot read {}: {error}", path.display()));
+    let unreadable = |error: std::io::Error| {
+        Error::new(Code::FileUnreadable, format!("cannot read {}: {error}", path.display()))
+    };
     if path.is_dir() {
         let mut files: Vec<_> = std::fs::read_dir(path)
             .map_err(unreadable)?
@@ -23,7 +25,11 @@ pub(super) fn read_applications(path: &Path, namespace: &str) -> Result<Vec<Appl
             .filter(|path| path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json"))
             .collect();
         files.sort();
-        return files.iter().map(|file| read_applications(file, namespace)).collect::<Result<Vec<_>>>().map(|all| all.concat());
+        return files
+            .iter()
+            .map(|file| read_applications(file, namespace))
+            .collect::<Result<Vec<_>>>()
+            .map(|all| all.concat());
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
     applications(&bytes, &path.display().to_string(), namespace)
@@ -62,14 +68,19 @@ pub(super) async fn live_applications(
     let failed = |error: kube::Error| {
         let translated = translate(&error);
         if translated.code == Code::KindUnknown {
-            return translated.hint("the CRDs are not installed: driftless crds | kubectl apply --server-side -f -");
+            return translated
+                .hint("the CRDs are not installed: driftless crds | kubectl apply --server-side -f -");
         }
         translated
     };
     if names.is_empty() {
-        let api: Api<Application> =
-            if everywhere { Api::all(cluster.client()) } else { Api::namespaced(cluster.client(), &namespace) };
-        let parameters = selector.map_or_else(ListParams::default, |selector| ListParams::default().labels(selector));
+        let api: Api<Application> = if everywhere {
+            Api::all(cluster.client())
+        } else {
+            Api::namespaced(cluster.client(), &namespace)
+        };
+        let parameters =
+            selector.map_or_else(ListParams::default, |selector| ListParams::default().labels(selector));
         return Ok(api.list(&parameters).await.map_err(failed)?.items);
     }
     let mut found = Vec::new();
@@ -112,7 +123,11 @@ impl Drop for Scratch {
 }
 
 /// Fetches the sources of an application, as the agent would.
-pub(super) async fn fetch(client: &Client, cluster: Option<&Cluster>, application: &Application) -> Result<Vec<Snapshot>> {
+pub(super) async fn fetch(
+    client: &Client,
+    cluster: Option<&Cluster>,
+    application: &Application,
+) -> Result<Vec<Snapshot>> {
     let namespace = application.metadata.namespace.clone().unwrap_or_default();
     let mut snapshots = Vec::new();
     for (number, source) in application.spec.sources().enumerate() {
@@ -143,7 +158,11 @@ pub(super) async fn render(
 }
 
 /// Renders at commits that are at hand.
-pub(super) fn render_at(cluster: Option<&Cluster>, application: &Application, snapshots: &[Snapshot]) -> Result<RenderedApp> {
+pub(super) fn render_at(
+    cluster: Option<&Cluster>,
+    application: &Application,
+    snapshots: &[Snapshot],
+) -> Result<RenderedApp> {
     let namespace = application.metadata.namespace.clone().unwrap_or_default();
     let name = application.metadata.name.clone().unwrap_or_default();
     let settings = settings(&namespace, &name, &application.spec);

@@ -13,7 +13,7 @@ pub struct Scaled {
     pub by: Key,
 }
 
-/// The targets of HorizontalPodAutoscalers and KEDA ScaledObjects among these objects.
+/// The targets of `HorizontalPodAutoscalers` and KEDA `ScaledObjects` among these objects.
 pub fn scaled_targets(objects: &[Object]) -> Vec<Scaled> {
     let of = |object: &Object| {
         let reference = &object.value()["spec"]["scaleTargetRef"];

@@ -43,8 +43,13 @@ const KEYS: &[(&str, &[&str])] = &[
 /// what Git states is what was applied last.
 pub fn compare(desired: &Value, live: &Value, manager: &str, trust_ownership: bool) -> Vec<Change> {
     let entry = fields::ours(live, manager);
-    let mut comparison =
-        Comparison { live, manager, trusted: entry.filter(|_| trust_ownership), path: Vec::new(), changes: Vec::new() };
+    let mut comparison = Comparison {
+        live,
+        manager,
+        trusted: entry.filter(|_| trust_ownership),
+        path: Vec::new(),
+        changes: Vec::new(),
+    };
     for (name, want) in desired.as_object().into_iter().flatten() {
         match name.as_str() {
             "apiVersion" | "kind" | "status" => {}
@@ -160,7 +165,8 @@ impl Comparison<'_> {
             }
             return;
         }
-        let covered = want.len() == have.len() && want.iter().zip(have).all(|(want, have)| covers(want, have));
+        let covered =
+            want.len() == have.len() && want.iter().zip(have).all(|(want, have)| covers(want, have));
         if !covered {
             let (want, have) = (Value::Array(want.to_vec()), Value::Array(have.to_vec()));
             self.report(Some(&want), Some(&have));
@@ -173,7 +179,9 @@ impl Comparison<'_> {
         }
         fields::list_keys(self.live, &self.path).or_else(|| {
             let Some(Step::Field(name)) = self.path.last() else { return None };
-            let (_, keys) = KEYS.iter().find(|(list, keys)| list == name && want.iter().all(|item| item.get(keys[0]).is_some()))?;
+            let (_, keys) = KEYS
+                .iter()
+                .find(|(list, keys)| list == name && want.iter().all(|item| item.get(keys[0]).is_some()))?;
             Some(keys.iter().map(|key| (*key).to_owned()).collect())
         })
     }
@@ -283,7 +291,9 @@ fn same_scalar(want: &Value, have: &Value) -> bool {
 
 /// A resource quantity such as `500m`, `1Gi` or `2`. Plain words are none.
 fn quantity(text: &str) -> Option<f64> {
-    let split = text.find(|character: char| !(character.is_ascii_digit() || matches!(character, '.' | '+' | '-'))).unwrap_or(text.len());
+    let split = text
+        .find(|character: char| !(character.is_ascii_digit() || matches!(character, '.' | '+' | '-')))
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: f64 = number.parse().ok()?;
     let factor = match unit {
@@ -324,18 +334,29 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "cases are written in place")]
     fn check(desired: Value, live: Value, expected: &[(&str, Value, Value, Option<&str>)]) {
         let found: Vec<_> = compare(&desired, &live, "driftless", true)
             .into_iter()
-            .map(|change| (change.pointer, change.want.unwrap_or_default(), change.have.unwrap_or_default(), change.manager))
+            .map(|change| {
+                (
+                    change.pointer,
+                    change.want.unwrap_or_default(),
+                    change.have.unwrap_or_default(),
+                    change.manager,
+                )
+            })
             .collect();
         let expected: Vec<_> = expected
             .iter()
-            .map(|(pointer, want, have, manager)| ((*pointer).to_owned(), want.clone(), have.clone(), manager.map(str::to_owned)))
+            .map(|(pointer, want, have, manager)| {
+                ((*pointer).to_owned(), want.clone(), have.clone(), manager.map(str::to_owned))
+            })
             .collect();
         assert_eq!(found, expected);
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "cases are written in place")]
     fn entry(manager: &str, operation: &str, fields: Value) -> Value {
         json!({"manager": manager, "operation": operation, "time": "2026-01-01T00:00:00Z", "fieldsV1": fields})
     }
@@ -363,7 +384,11 @@ mod tests {
             json!({"spec": {"cpu": "1", "memory": "1Gi"}}),
             &[],
         );
-        check(json!({"spec": {"port": "80"}}), json!({"spec": {"port": 80}}), &[("/spec/port", json!("80"), json!(80), None)]);
+        check(
+            json!({"spec": {"port": "80"}}),
+            json!({"spec": {"port": 80}}),
+            &[("/spec/port", json!("80"), json!(80), None)],
+        );
     }
 
     #[test]
@@ -375,7 +400,11 @@ mod tests {
             live,
             &[("/spec/containers/1/image", json!("new"), json!("old"), None)],
         );
-        check(json!({"args": ["a"]}), json!({"args": ["a", "b"]}), &[("/args", json!(["a"]), json!(["a", "b"]), None)]);
+        check(
+            json!({"args": ["a"]}),
+            json!({"args": ["a", "b"]}),
+            &[("/args", json!(["a"]), json!(["a", "b"]), None)],
+        );
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub fn ours<'a>(live: &'a Value, manager: &str) -> Option<Fields<'a>> {
 }
 
 /// The other manager that owns a field and wrote last.
-pub fn owner(live: &Value, path: &[Step], except: &str) -> Option<Owner> {
+pub(super) fn owner(live: &Value, path: &[Step], except: &str) -> Option<Owner> {
     entries(live)
         .filter(|entry| entry["manager"] != except && Fields(&entry["fieldsV1"]).owns(path))
         .map(|entry| Owner {
@@ -51,7 +51,7 @@ pub fn owner(live: &Value, path: &[Step], except: &str) -> Option<Owner> {
 }
 
 /// The keys by which the elements of a list are told apart, as any manager's entry shows them.
-pub fn list_keys(live: &Value, path: &[Step]) -> Option<Vec<String>> {
+pub(super) fn list_keys(live: &Value, path: &[Step]) -> Option<Vec<String>> {
     entries(live).find_map(|entry| {
         let (list, _) = Fields(&entry["fieldsV1"]).walk(path);
         let key = list?.0.as_object()?.keys().find_map(|name| name.strip_prefix("k:"))?;
@@ -105,7 +105,8 @@ impl<'a> Fields<'a> {
             (None, depth) => {
                 let (above, _) = self.walk(&path[..depth]);
                 // A leaf owns everything below it (atomic maps and lists); the root is never one.
-                depth > 0 && above.is_some_and(|above| above.0.as_object().is_some_and(serde_json::Map::is_empty))
+                depth > 0
+                    && above.is_some_and(|above| above.0.as_object().is_some_and(serde_json::Map::is_empty))
             }
         }
     }

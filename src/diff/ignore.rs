@@ -29,7 +29,9 @@ impl IgnoreRule {
     /// Whether the rule speaks of this object.
     pub fn matches(&self, object: &Object) -> bool {
         let any = |pattern: &str, text: &str| {
-            pattern == "*" || pattern == text || globset::Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(text))
+            pattern == "*"
+                || pattern == text
+                || globset::Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(text))
         };
         self.group.as_deref().is_none_or(|group| any(group, &object.gvk().group))
             && any(&self.kind, &object.gvk().kind)
@@ -49,7 +51,8 @@ pub fn strip(object: &mut Object, live: Option<&Value>, rules: &[IgnoreRule]) ->
         }
         for pointer in &rule.pointers {
             if !pointer.starts_with('/') {
-                let why = format!("spec.ignoreDifferences: {pointer:?} is no JSON pointer; it begins with '/'");
+                let why =
+                    format!("spec.ignoreDifferences: {pointer:?} is no JSON pointer; it begins with '/'");
                 return Err(Error::new(Code::ApplicationInvalid, why));
             }
             remove(object.value_mut(), pointer);
@@ -70,7 +73,10 @@ pub fn strip(object: &mut Object, live: Option<&Value>, rules: &[IgnoreRule]) ->
 
 /// Identity is never ignored.
 fn is_identity(pointer: &str) -> bool {
-    matches!(pointer, "" | "/" | "/apiVersion" | "/kind" | "/metadata" | "/metadata/name" | "/metadata/namespace")
+    matches!(
+        pointer,
+        "" | "/" | "/apiVersion" | "/kind" | "/metadata" | "/metadata/name" | "/metadata/namespace"
+    )
 }
 
 /// Removes what a pointer names; nothing there is fine.
@@ -121,14 +127,15 @@ fn paths(expression: &str, value: &Value) -> Result<Vec<String>> {
         )
         .compile(modules)
         .map_err(|_| invalid("it uses a function that is not known here".into()))?;
-    let input: jaq_json::Val =
-        jaq_json::read::parse_single(value.to_string().as_bytes()).map_err(|error| invalid(error.to_string()))?;
+    let input: jaq_json::Val = jaq_json::read::parse_single(value.to_string().as_bytes())
+        .map_err(|error| invalid(error.to_string()))?;
     let context = Ctx::<data::JustLut<jaq_json::Val>>::new(&filter.lut, Vars::new([]));
     let mut pointers = Vec::new();
     // 10,000 results: more would be a loop.
     for found in filter.id.run((context, input)).take(10_000) {
         let found = found.map_err(|_| invalid("it failed on an object".into()))?;
-        let steps: Value = serde_json::from_str(&found.to_string()).map_err(|error| invalid(error.to_string()))?;
+        let steps: Value =
+            serde_json::from_str(&found.to_string()).map_err(|error| invalid(error.to_string()))?;
         let Some(steps) = steps.as_array() else { continue };
         let pointer = steps.iter().fold(String::new(), |mut text, step| {
             text.push('/');

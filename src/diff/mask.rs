@@ -39,8 +39,9 @@ pub fn changes(gvk: &Gvk, changes: &mut [Change]) {
     }
     for change in changes {
         let last_applied = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
-        let secret = ["/data", "/stringData", last_applied].iter().any(|prefix| change.pointer.starts_with(prefix))
-            || change.pointer == "/metadata/annotations";
+        let secret =
+            ["/data", "/stringData", last_applied].iter().any(|prefix| change.pointer.starts_with(prefix))
+                || change.pointer == "/metadata/annotations";
         if secret {
             change.want = change.want.take().map(|_| MASK.into());
             change.have = change.have.take().map(|_| MASK.into());
@@ -70,7 +71,10 @@ pub fn scrub(text: &str, gvk: &Gvk, value: &Value) -> String {
         }
     }
     // As text, and as JSON spells it; the longest first, so that no part of one is left.
-    let mut spelled: Vec<String> = words.iter().map(|word| Value::from(word.as_str()).to_string().trim_matches('"').to_owned()).collect();
+    let mut spelled: Vec<String> = words
+        .iter()
+        .map(|word| Value::from(word.as_str()).to_string().trim_matches('"').to_owned())
+        .collect();
     words.append(&mut spelled);
     words.retain(|word| !word.trim().is_empty());
     words.sort_by_key(|word| std::cmp::Reverse(word.len()));
@@ -90,8 +94,14 @@ mod tests {
             "metadata": {"annotations": {LAST_APPLIED: "hunter2"}}});
         let echo = format!("bad: hunter2 aHVudGVyMg== {} {secret}", "s3\"cret\n");
         let clean = scrub(&echo, &gvk, &secret);
-        assert!(!clean.contains("hunter2") && !clean.contains("aHVudGVyMg") && !clean.contains("cret"), "{clean}");
+        assert!(
+            !clean.contains("hunter2") && !clean.contains("aHVudGVyMg") && !clean.contains("cret"),
+            "{clean}"
+        );
         object(&gvk, &mut secret);
-        assert!(!secret.to_string().contains("hunter2") && !secret.to_string().contains("cret\\"), "{secret}");
+        assert!(
+            !secret.to_string().contains("hunter2") && !secret.to_string().contains("cret\\"),
+            "{secret}"
+        );
     }
 }

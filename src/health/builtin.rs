@@ -39,11 +39,17 @@ pub(super) fn assess(gvk: &Gvk, object: &Value) -> Option<Health> {
             if observed(object) != Some(true) {
                 return Some(progressing("its controller has not seen the newest change"));
             }
-            if let Some(failed) = condition(object, "ReplicaFailure").filter(|found| found["status"] == "True") {
+            if let Some(failed) =
+                condition(object, "ReplicaFailure").filter(|found| found["status"] == "True")
+            {
                 return Some(degraded(text(failed)));
             }
             let (wanted, ready) = (spec["replicas"].as_i64().unwrap_or(1), number(status, "readyReplicas"));
-            if ready < wanted { progressing(format!("{ready} of {wanted} pods are ready")) } else { Health::healthy() }
+            if ready < wanted {
+                progressing(format!("{ready} of {wanted} pods are ready"))
+            } else {
+                Health::healthy()
+            }
         }
         ("", "Pod") => pod(object),
         ("batch", "Job") => {
@@ -58,7 +64,11 @@ pub(super) fn assess(gvk: &Gvk, object: &Value) -> Option<Health> {
             }
         }
         ("batch", "CronJob") => {
-            if spec["suspend"] == true { Health::new(Status::Suspended, "the schedule is suspended") } else { Health::healthy() }
+            if spec["suspend"] == true {
+                Health::new(Status::Suspended, "the schedule is suspended")
+            } else {
+                Health::healthy()
+            }
         }
         ("", "PersistentVolumeClaim") => match status["phase"].as_str() {
             Some("Bound") => Health::healthy(),
@@ -83,10 +93,16 @@ pub(super) fn assess(gvk: &Gvk, object: &Value) -> Option<Health> {
             failed.map_or_else(Health::healthy, |found| degraded(text(found)))
         }
         ("policy", "PodDisruptionBudget") => {
-            if observed(object) == Some(true) { Health::healthy() } else { progressing("its controller has not seen it") }
+            if observed(object) == Some(true) {
+                Health::healthy()
+            } else {
+                progressing("its controller has not seen it")
+            }
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            if let Some(refused) = condition(object, "NamesAccepted").filter(|found| found["status"] == "False") {
+            if let Some(refused) =
+                condition(object, "NamesAccepted").filter(|found| found["status"] == "False")
+            {
                 degraded(text(refused))
             } else if condition(object, "Established").is_some_and(|found| found["status"] == "True") {
                 Health::healthy()
@@ -101,7 +117,9 @@ pub(super) fn assess(gvk: &Gvk, object: &Value) -> Option<Health> {
         },
         ("driftless.dev", "Application") => match condition(object, "Ready") {
             Some(found) if found["status"] == "True" => Health::healthy(),
-            Some(found) if condition(object, "Stalled").is_some_and(|stalled| stalled["status"] == "True") => {
+            Some(found)
+                if condition(object, "Stalled").is_some_and(|stalled| stalled["status"] == "True") =>
+            {
                 degraded(text(found))
             }
             Some(found) => progressing(text(found)),
@@ -119,7 +137,9 @@ fn deployment(object: &Value) -> Health {
     if observed(object) != Some(true) {
         return progressing("its controller has not seen the newest change");
     }
-    if let Some(stuck) = condition(object, "Progressing").filter(|found| found["reason"] == "ProgressDeadlineExceeded") {
+    if let Some(stuck) =
+        condition(object, "Progressing").filter(|found| found["reason"] == "ProgressDeadlineExceeded")
+    {
         return degraded(text(stuck));
     }
     if let Some(failed) = condition(object, "ReplicaFailure").filter(|found| found["status"] == "True") {
@@ -127,7 +147,8 @@ fn deployment(object: &Value) -> Health {
     }
     let number = |field: &str| status[field].as_i64().unwrap_or_default();
     let wanted = spec["replicas"].as_i64().unwrap_or(1);
-    let (all, updated, available) = (number("replicas"), number("updatedReplicas"), number("availableReplicas"));
+    let (all, updated, available) =
+        (number("replicas"), number("updatedReplicas"), number("availableReplicas"));
     if updated < wanted {
         progressing(format!("{updated} of {wanted} pods are updated"))
     } else if all > updated {
@@ -163,8 +184,13 @@ fn stateful_set(object: &Value) -> Health {
 
 /// Reasons of waiting containers that time alone does not mend.
 const STUCK: &[&str] = &[
-    "CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError",
-    "CreateContainerError", "RunContainerError",
+    "CrashLoopBackOff",
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
 ];
 
 fn pod(object: &Value) -> Health {

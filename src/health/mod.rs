@@ -70,7 +70,14 @@ pub fn reads_status(gvk: &Gvk) -> bool {
     let static_kind = match (gvk.group.as_str(), gvk.kind.as_str()) {
         ("", kind) => matches!(
             kind,
-            "ConfigMap" | "Secret" | "ServiceAccount" | "Endpoints" | "LimitRange" | "ResourceQuota" | "PodTemplate" | "Event"
+            "ConfigMap"
+                | "Secret"
+                | "ServiceAccount"
+                | "Endpoints"
+                | "LimitRange"
+                | "ResourceQuota"
+                | "PodTemplate"
+                | "Event"
         ),
         ("networking.k8s.io", _) => true,
         (group, _) => matches!(
@@ -137,7 +144,9 @@ fn generic(object: &Value) -> Health {
     for kind in ["Ready", "Available"] {
         match condition(object, kind) {
             Some(found) if found["status"] == "True" => return Health::healthy(),
-            Some(found) if found["status"] == "False" => return Health::new(Status::Progressing, text(found)),
+            Some(found) if found["status"] == "False" => {
+                return Health::new(Status::Progressing, text(found));
+            }
             Some(found) => return Health::new(Status::Progressing, text(found)),
             None => {}
         }

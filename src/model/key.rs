@@ -76,8 +76,13 @@ pub fn is_cluster_scoped(gvk: &Gvk) -> bool {
         "rbac.authorization.k8s.io" => gvk.kind.starts_with("Cluster"),
         "storage.k8s.io" => gvk.kind != "CSIStorageCapacity",
         "networking.k8s.io" => matches!(gvk.kind.as_str(), "IngressClass" | "ServiceCIDR" | "IPAddress"),
-        "apiextensions.k8s.io" | "apiregistration.k8s.io" | "admissionregistration.k8s.io" | "scheduling.k8s.io"
-        | "node.k8s.io" | "certificates.k8s.io" | "flowcontrol.apiserver.k8s.io" => true,
+        "apiextensions.k8s.io"
+        | "apiregistration.k8s.io"
+        | "admissionregistration.k8s.io"
+        | "scheduling.k8s.io"
+        | "node.k8s.io"
+        | "certificates.k8s.io"
+        | "flowcontrol.apiserver.k8s.io" => true,
         "gateway.networking.k8s.io" => gvk.kind == "GatewayClass",
         _ => false,
     }

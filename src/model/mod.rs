@@ -10,8 +10,8 @@ pub mod yaml;
 
 pub use digest::Digest;
 pub use key::{Gvk, Key, is_cluster_scoped};
-pub use patch::merge_patch;
 pub use object::{Object, Origin};
+pub use patch::merge_patch;
 
 /// The label on every top-level object that an application manages: `NAMESPACE.NAME`, cut and hashed
 /// beyond 63 characters. It finds objects for the watches; it never decides a deletion.

@@ -29,9 +29,8 @@ pub struct Object {
 impl Object {
     /// Checks that the value names an object. `generateName` is no name: it cannot be compared.
     pub fn new(value: Value, origin: Origin) -> Result<Self> {
-        let incomplete = |why: String| {
-            Error::new(Code::ManifestIncomplete, why).in_file(&origin.file).at(origin.line, 0)
-        };
+        let incomplete =
+            |why: String| Error::new(Code::ManifestIncomplete, why).in_file(&origin.file).at(origin.line, 0);
         let text = |value: &Value, field: &str| value.get(field).cloned();
         let Some(fields) = value.as_object() else {
             return Err(incomplete("the document is not a map".into()));
@@ -50,9 +49,13 @@ impl Object {
         filled(text(&metadata, "name"), "metadata.name")?;
         for field in ["labels", "annotations"] {
             let Some(map) = metadata.get(field).filter(|map| !map.is_null()) else { continue };
-            let strings = map.as_object().is_some_and(|map| map.values().all(|value| value.is_string() || value.is_null()));
+            let strings = map
+                .as_object()
+                .is_some_and(|map| map.values().all(|value| value.is_string() || value.is_null()));
             if !strings {
-                return Err(incomplete(format!("metadata.{field} is not a map of strings (quote numbers and yes/no)")));
+                return Err(incomplete(format!(
+                    "metadata.{field} is not a map of strings (quote numbers and yes/no)"
+                )));
             }
         }
         Ok(Self { gvk: Gvk::parse(&api_version, &kind), value, origin })

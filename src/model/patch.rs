@@ -34,8 +34,10 @@ mod tests {
 
     #[test]
     fn says_only_what_differs() {
-        assert_eq!(merge_patch(&json!({"a": 1, "b": {"c": 1, "d": 2}}), &json!({"a": 1, "b": {"c": 2}, "e": [1]})),
-            Some(json!({"b": {"c": 2, "d": null}, "e": [1]})));
+        assert_eq!(
+            merge_patch(&json!({"a": 1, "b": {"c": 1, "d": 2}}), &json!({"a": 1, "b": {"c": 2}, "e": [1]})),
+            Some(json!({"b": {"c": 2, "d": null}, "e": [1]}))
+        );
         assert_eq!(merge_patch(&json!({"a": [1]}), &json!({"a": [1]})), None);
     }
 }

@@ -88,16 +88,23 @@ pub fn prepare(
         let key = object.key();
         if let Some(first) = seen.insert(key.clone(), object.origin().clone()) {
             let second = object.origin();
-            let why =
-                format!("it is described twice: {}:{} and {}:{}", first.file, first.line, second.file, second.line);
+            let why = format!(
+                "it is described twice: {}:{} and {}:{}",
+                first.file, first.line, second.file, second.line
+            );
             return Err(crate::error::Error::new(crate::error::Code::DuplicateObject, why).on_object(key));
         }
-        let needs_live = settings.ignore.iter().any(|rule| !rule.managers.is_empty() && rule.matches(&object));
+        let needs_live =
+            settings.ignore.iter().any(|rule| !rule.managers.is_empty() && rule.matches(&object));
         let found = if needs_live { live(&key) } else { None };
         strip(&mut object, found.as_ref(), &settings.ignore)?;
         let mut ceded = Vec::new();
         if let Some(scaled) = scaled.iter().find(|scaled| scaled.target == key)
-            && object.value_mut().get_mut("spec").and_then(Value::as_object_mut).is_some_and(|spec| spec.remove("replicas").is_some())
+            && object
+                .value_mut()
+                .get_mut("spec")
+                .and_then(Value::as_object_mut)
+                .is_some_and(|spec| spec.remove("replicas").is_some())
         {
             ceded.push(("/spec/replicas".to_owned(), scaled.by.to_string()));
         }
@@ -142,7 +149,9 @@ fn clean(object: &mut Object) {
     if let Some(fields) = object.value_mut().as_object_mut() {
         fields.remove("status");
     }
-    let Some(metadata) = object.value_mut().get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    let Some(metadata) = object.value_mut().get_mut("metadata").and_then(Value::as_object_mut) else {
+        return;
+    };
     for field in ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"] {
         metadata.remove(field);
     }
@@ -155,7 +164,10 @@ mod tests {
 
     fn objects(text: &str) -> Vec<Object> {
         let documents = yaml::read(text.as_bytes(), "f").unwrap();
-        documents.into_iter().map(|document| Object::new(document.value, Origin::default()).unwrap()).collect()
+        documents
+            .into_iter()
+            .map(|document| Object::new(document.value, Origin::default()).unwrap())
+            .collect()
     }
 
     fn prepared(text: &str, ignore: Vec<IgnoreRule>) -> Vec<(Desired, Value)> {
@@ -166,7 +178,13 @@ mod tests {
             _ => Some(true),
         };
         let desired = prepare(&objects(text), &settings, known, |_| None).unwrap();
-        desired.into_iter().map(|object| { let value = serde_json::from_slice(&object.body).unwrap(); (object, value) }).collect()
+        desired
+            .into_iter()
+            .map(|object| {
+                let value = serde_json::from_slice(&object.body).unwrap();
+                (object, value)
+            })
+            .collect()
     }
 
     #[test]
@@ -179,7 +197,9 @@ mod tests {
         assert_eq!(all[1].0.key.to_string(), "Secret n/s");
         assert_eq!(all[1].1["metadata"]["labels"][TRACKING_LABEL], "n.a");
         assert_eq!(all[1].1["data"]["a"], "Yg==");
-        assert!(all[1].1.get("stringData").is_none() && all[1].1["metadata"].get("creationTimestamp").is_none());
+        assert!(
+            all[1].1.get("stringData").is_none() && all[1].1["metadata"].get("creationTimestamp").is_none()
+        );
     }
 
     #[test]

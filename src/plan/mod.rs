@@ -10,7 +10,7 @@
 mod desired;
 mod order;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 
 pub use desired::{Desired, Settings, prepare};
 pub use order::rank;
@@ -119,9 +119,9 @@ pub fn plan(
 ) -> Plan {
     let mut result = Plan::default();
     let mut stages: BTreeMap<u8, Vec<(usize, Why)>> = BTreeMap::new();
-    let mut wanted: HashMap<&Key, ()> = HashMap::with_capacity(desired.len());
+    let mut wanted: HashSet<&Key> = HashSet::with_capacity(desired.len());
     for (index, object) in desired.iter().enumerate() {
-        wanted.insert(&object.key, ());
+        wanted.insert(&object.key);
         match reason(object, inventory.get(&object.key), label, &live(&object.key)) {
             Some(why) => stages.entry(rank(&object.gvk)).or_default().push((index, why)),
             None => result.unchanged += 1,
@@ -130,10 +130,12 @@ pub fn plan(
     result.stages = stages.into_values().collect();
     let mut gone: Vec<(Key, Owned)> = inventory
         .iter()
-        .filter(|(key, _)| !wanted.contains_key(key))
+        .filter(|(key, _)| !wanted.contains(key))
         .map(|(key, owned)| (key.clone(), owned.clone()))
         .collect();
-    gone.sort_by_key(|(key, owned)| std::cmp::Reverse(rank(&crate::model::Gvk::parse(&owned.api_version, &key.kind))));
+    gone.sort_by_key(|(key, owned)| {
+        std::cmp::Reverse(rank(&crate::model::Gvk::parse(&owned.api_version, &key.kind)))
+    });
     if prune && complete {
         result.prune = gone;
     } else {
@@ -208,10 +210,18 @@ mod tests {
         prop_oneof![
             Just(Live::Absent),
             Just(Live::Unknown),
-            (0u8..4, 0u8..3, 0i64..3, any::<bool>(), prop::bool::ANY).prop_map(|(uid, ours, generation, deleting, label)| {
-                let label = if label { "l" } else { "other" };
-                Live::Present { uid: uid.to_string(), ours: u64::from(ours), generation, deleting, label: label.into() }
-            }),
+            (0u8..4, 0u8..3, 0i64..3, any::<bool>(), prop::bool::ANY).prop_map(
+                |(uid, ours, generation, deleting, label)| {
+                    let label = if label { "l" } else { "other" };
+                    Live::Present {
+                        uid: uid.to_string(),
+                        ours: u64::from(ours),
+                        generation,
+                        deleting,
+                        label: label.into(),
+                    }
+                }
+            ),
         ]
     }
 
@@ -258,14 +268,42 @@ mod tests {
             let mut live = present(0, 1);
             change(&mut live);
             let inventory = [(key(0), owned(0, 1))].into();
-            plan(&[desired(0, 1)], &inventory, "l", |_| live.clone(), true, true).applies().map(|(_, why)| *why).next()
+            plan(&[desired(0, 1)], &inventory, "l", |_| live.clone(), true, true)
+                .applies()
+                .map(|(_, why)| *why)
+                .next()
         };
         assert_eq!(with(|_| ()), None);
         assert_eq!(with(|live| *live = Live::Absent), Some(Why::Missing));
-        assert_eq!(with(|live| if let Live::Present { uid, .. } = live { *uid = "x".into() }), Some(Why::Recreated));
-        assert_eq!(with(|live| if let Live::Present { ours, .. } = live { *ours = 0 }), Some(Why::Edited));
-        assert_eq!(with(|live| if let Live::Present { label, .. } = live { label.clear() }), Some(Why::Edited));
-        assert_eq!(with(|live| if let Live::Present { generation, .. } = live { *generation = 7 }), Some(Why::Moved));
-        assert_eq!(with(|live| if let Live::Present { deleting, .. } = live { *deleting = true }), None);
+        assert_eq!(
+            with(|live| if let Live::Present { uid, .. } = live {
+                *uid = "x".into()
+            }),
+            Some(Why::Recreated)
+        );
+        assert_eq!(
+            with(|live| if let Live::Present { ours, .. } = live {
+                *ours = 0
+            }),
+            Some(Why::Edited)
+        );
+        assert_eq!(
+            with(|live| if let Live::Present { label, .. } = live {
+                label.clear()
+            }),
+            Some(Why::Edited)
+        );
+        assert_eq!(
+            with(|live| if let Live::Present { generation, .. } = live {
+                *generation = 7
+            }),
+            Some(Why::Moved)
+        );
+        assert_eq!(
+            with(|live| if let Live::Present { deleting, .. } = live {
+                *deleting = true
+            }),
+            None
+        );
     }
 }

@@ -14,7 +14,7 @@ pub fn rank(gvk: &Gvk) -> u8 {
         ("", "Secret" | "ConfigMap" | "PersistentVolumeClaim") => 6,
         ("", "Service") | ("networking.k8s.io", "NetworkPolicy") | ("policy", _) => 7,
         ("apps" | "batch" | "", _) => 8,
-        ("autoscaling", _) | ("networking.k8s.io" | "gateway.networking.k8s.io", _) => 9,
+        ("autoscaling" | "networking.k8s.io" | "gateway.networking.k8s.io", _) => 9,
         // Webhooks last: their backends are the workloads above, and they would refuse what comes after.
         ("admissionregistration.k8s.io" | "apiregistration.k8s.io", _) => 11,
         _ => 10,

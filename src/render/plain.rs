@@ -71,7 +71,8 @@ pub fn render(tree: &dyn Tree, path: &str, selection: &Selection) -> Result<Rend
         let shown = if path.is_empty() { "the root" } else { path };
         return Err(Error::new(Code::PathNotFound, format!("{shown} does not exist at this revision")));
     };
-    let mut walk = Walk { tree, globs, selection, files: Vec::new(), reads: root.links.clone(), warnings: Vec::new() };
+    let mut walk =
+        Walk { tree, globs, selection, files: Vec::new(), reads: root.links.clone(), warnings: Vec::new() };
     walk.reads.push((root.path.clone(), root.entry.identity.clone()));
     match root.entry.kind {
         EntryKind::Folder => walk.folder(&root.path, "", 0)?,
@@ -102,9 +103,13 @@ impl Walk<'_> {
     /// `real` is where the folder is, `shown` how the user sees it from the source's path.
     fn folder(&mut self, real: &str, shown: &str, depth: usize) -> Result<()> {
         if depth > MAX_FOLDERS {
-            return Err(Error::new(Code::SourceTooLarge, "folders nested deeper than 200 levels").in_file(real));
+            return Err(
+                Error::new(Code::SourceTooLarge, "folders nested deeper than 200 levels").in_file(real)
+            );
         }
-        let join = |folder: &str, name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+        let join = |folder: &str, name: &str| {
+            if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+        };
         for entry in self.tree.list(real)? {
             let (real, shown) = (join(real, &entry.name), join(shown, &entry.name));
             self.entry(&entry, &real, &shown, depth)?;
@@ -175,7 +180,9 @@ impl Walk<'_> {
 fn read(tree: &dyn Tree, file: &str, objects: &mut Vec<Object>) -> Result<()> {
     let bytes = tree.read(file)?;
     if bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
-        return Err(Error::new(Code::ManifestInvalid, "this is a Git LFS pointer, not a manifest").in_file(file));
+        return Err(
+            Error::new(Code::ManifestInvalid, "this is a Git LFS pointer, not a manifest").in_file(file)
+        );
     }
     let name: std::sync::Arc<str> = file.into();
     for document in yaml::read(&bytes, file)? {
@@ -252,7 +259,11 @@ mod tests {
             ("app", select(true, &["**/*.{yml,json}"], &[]), "b c"),
             ("app", select(true, &[], &["sub/*"]), "a b"),
             ("app/a.yaml", select(false, &[], &[]), "a"),
-            ("app/README.md/x", select(false, &[], &[]), "PathNotFound: app/README.md/x does not exist at this revision"),
+            (
+                "app/README.md/x",
+                select(false, &[], &[]),
+                "PathNotFound: app/README.md/x does not exist at this revision",
+            ),
             ("nowhere", select(false, &[], &[]), "PathNotFound: nowhere does not exist at this revision"),
         ] {
             assert_eq!(names(&tree, path, &selection), expected, "{path} {selection:?}");
@@ -282,20 +293,44 @@ mod tests {
         for (file, content, expected) in [
             ("kustomization.yaml", "resources: []", "RendererMissing"),
             ("Chart.yaml", "name: x", "RendererMissing"),
-            ("a.yaml", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "ManifestInvalid: app/a.yaml: this is a Git LFS"),
-            ("a.yaml", "kind: X\nmetadata: {name: a}\n", "ManifestIncomplete: app/a.yaml:1: the document has no apiVersion"),
-            ("a.yaml", "apiVersion: v1\nkind: X\nmetadata: {name: a, labels: {a: yes}}\n", "ManifestIncomplete"),
-            ("a.yaml", "apiVersion: v1\nkind: X\nmetadata: {name: n}\n", "metadata.name is read as false, which is no text; put it in quotes"),
+            (
+                "a.yaml",
+                "version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+                "ManifestInvalid: app/a.yaml: this is a Git LFS",
+            ),
+            (
+                "a.yaml",
+                "kind: X\nmetadata: {name: a}\n",
+                "ManifestIncomplete: app/a.yaml:1: the document has no apiVersion",
+            ),
+            (
+                "a.yaml",
+                "apiVersion: v1\nkind: X\nmetadata: {name: a, labels: {a: yes}}\n",
+                "ManifestIncomplete",
+            ),
+            (
+                "a.yaml",
+                "apiVersion: v1\nkind: X\nmetadata: {name: n}\n",
+                "metadata.name is read as false, which is no text; put it in quotes",
+            ),
             ("a.yaml", "a: [", "ManifestInvalid: app/a.yaml:"),
         ] {
-            let text = names(&MemoryTree::default().file(&format!("app/{file}"), content), "app", &Selection::default());
+            let text = names(
+                &MemoryTree::default().file(&format!("app/{file}"), content),
+                "app",
+                &Selection::default(),
+            );
             assert!(text.starts_with(expected), "{text}");
         }
         let tree = MemoryTree::default().submodule("app/vendor");
         let recurse = Selection { recurse: true, ..Selection::default() };
         assert!(names(&tree, "app", &recurse).starts_with("SubmoduleRefused"));
-        let twice = MemoryTree::default().file("a.yaml", object("a")).file("b.yaml", format!("# c\n{}", object("a")));
-        assert_eq!(names(&twice, "", &Selection::default()), "DuplicateObject: ConfigMap a: it is described twice: a.yaml:1 and b.yaml:2");
+        let twice =
+            MemoryTree::default().file("a.yaml", object("a")).file("b.yaml", format!("# c\n{}", object("a")));
+        assert_eq!(
+            names(&twice, "", &Selection::default()),
+            "DuplicateObject: ConfigMap a: it is described twice: a.yaml:1 and b.yaml:2"
+        );
     }
 
     #[test]

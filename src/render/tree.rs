@@ -74,7 +74,8 @@ pub fn resolve(tree: &dyn Tree, path: &str) -> Result<Option<Resolved>> {
         match found.kind {
             EntryKind::Link => {
                 let target = tree.read(&here)?;
-                let target = String::from_utf8(target).map_err(|_| refused(&here, "its target is not UTF-8"))?;
+                let target =
+                    String::from_utf8(target).map_err(|_| refused(&here, "its target is not UTF-8"))?;
                 if target.starts_with('/') {
                     return Err(refused(&here, &format!("its target {target} is absolute")));
                 }
@@ -86,7 +87,9 @@ pub fn resolve(tree: &dyn Tree, path: &str) -> Result<Option<Resolved>> {
                 todo.extend(parts(&target).rev().map(str::to_owned));
             }
             EntryKind::Submodule => {
-                return Err(Error::new(Code::SubmoduleRefused, format!("{here} is a Git submodule")).in_file(here));
+                return Err(
+                    Error::new(Code::SubmoduleRefused, format!("{here} is a Git submodule")).in_file(here)
+                );
             }
             EntryKind::File if !todo.is_empty() => return Ok(None),
             EntryKind::File | EntryKind::Folder => entry = found,

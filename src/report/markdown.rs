@@ -13,14 +13,23 @@ pub fn markdown(report: &Report) -> String {
         "preview" => "driftless preview",
         _ => "driftless drift",
     };
-    let mut out = format!("<!-- driftless:{} -->\n### {title}\n\n**{}**\n", report.command, escape(&text::verdict(report)));
+    let mut out = format!(
+        "<!-- driftless:{} -->\n### {title}\n\n**{}**\n",
+        report.command,
+        escape(&text::verdict(report))
+    );
     for error in &report.errors {
         let _ = writeln!(out, "\n- `{}` {}", error.code, escape(&error.message));
     }
     let apps: Vec<_> = report.apps.iter().filter(|app| !app.objects.is_empty()).collect();
     let mut shown = 0;
     for app in &apps {
-        let mut block = format!("\n<details><summary>{}/{} ({} objects)</summary>\n\n```diff\n", escape(&app.namespace), escape(&app.name), app.objects.len());
+        let mut block = format!(
+            "\n<details><summary>{}/{} ({} objects)</summary>\n\n```diff\n",
+            escape(&app.namespace),
+            escape(&app.name),
+            app.objects.len()
+        );
         for object in &app.objects {
             let sign = match object.class {
                 Class::Missing => "+",
@@ -41,7 +50,11 @@ pub fn markdown(report: &Report) -> String {
         shown += 1;
     }
     if shown < apps.len() {
-        let _ = writeln!(out, "\nShowing {shown} of {} applications; the JSON report has all of them.", apps.len());
+        let _ = writeln!(
+            out,
+            "\nShowing {shown} of {} applications; the JSON report has all of them.",
+            apps.len()
+        );
     }
     out
 }
@@ -78,11 +91,20 @@ mod tests {
     #[test]
     fn large_reports_are_cut_at_whole_applications() {
         let object = |number: usize| {
-            let key = Key { group: String::new(), kind: "ConfigMap".into(), namespace: "n".into(), name: format!("```{number}") };
+            let key = Key {
+                group: String::new(),
+                kind: "ConfigMap".into(),
+                namespace: "n".into(),
+                name: format!("```{number}"),
+            };
             ObjectReport::new(&Gvk::parse("v1", "ConfigMap"), &key, Class::Missing, None, vec![])
         };
         let apps = (0..500)
-            .map(|number| AppReport { name: format!("</details>@a{number:03}"), objects: (0..10).map(object).collect(), ..AppReport::default() })
+            .map(|number| AppReport {
+                name: format!("</details>@a{number:03}"),
+                objects: (0..10).map(object).collect(),
+                ..AppReport::default()
+            })
             .collect();
         let text = markdown(&Report::new("preview", apps, &[]));
         assert!(text.len() < 61_000 && text.contains("Showing") && text.contains("of 500"));

@@ -202,7 +202,13 @@ impl From<&Error> for ErrorReport {
 
 impl ObjectReport {
     /// Puts an object's facts together; danger follows from them.
-    pub fn new(gvk: &Gvk, key: &Key, class: Class, origin: Option<&Origin>, changes: Vec<ChangeReport>) -> Self {
+    pub fn new(
+        gvk: &Gvk,
+        key: &Key,
+        class: Class,
+        origin: Option<&Origin>,
+        changes: Vec<ChangeReport>,
+    ) -> Self {
         Self {
             group: gvk.group.clone(),
             version: gvk.version.clone(),
@@ -211,21 +217,35 @@ impl ObjectReport {
             name: key.name.clone(),
             class,
             danger: danger(gvk, class, &changes),
-            source: origin.filter(|origin| origin.line > 0).map(|origin| SourceReport { file: origin.file.to_string(), line: origin.line }),
+            source: origin
+                .filter(|origin| origin.line > 0)
+                .map(|origin| SourceReport { file: origin.file.to_string(), line: origin.line }),
             changes,
         }
     }
 
     /// `Deployment ml/fraud`.
     pub fn title(&self) -> String {
-        Key { group: self.group.clone(), kind: self.kind.clone(), namespace: self.namespace.clone(), name: self.name.clone() }
-            .to_string()
+        Key {
+            group: self.group.clone(),
+            kind: self.kind.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+        .to_string()
     }
 }
 
 fn danger(gvk: &Gvk, class: Class, changes: &[ChangeReport]) -> Danger {
     let workload = gvk.group == "apps" || gvk.group == "batch";
-    let holds_data = matches!(gvk.kind.as_str(), "PersistentVolumeClaim" | "PersistentVolume" | "Namespace" | "CustomResourceDefinition" | "StatefulSet");
+    let holds_data = matches!(
+        gvk.kind.as_str(),
+        "PersistentVolumeClaim"
+            | "PersistentVolume"
+            | "Namespace"
+            | "CustomResourceDefinition"
+            | "StatefulSet"
+    );
     let touches = |prefix: &str| changes.iter().any(|change| change.pointer.starts_with(prefix));
     match class {
         Class::Extra if holds_data => Danger::DataLoss,
@@ -234,8 +254,10 @@ fn danger(gvk: &Gvk, class: Class, changes: &[ChangeReport]) -> Danger {
         Class::Modified | Class::Pending => {
             let fixed = workload && gvk.kind != "CronJob" && touches("/spec/selector")
                 || gvk.kind == "Job" && touches("/spec/template")
-                || gvk.kind == "StatefulSet" && (touches("/spec/volumeClaimTemplates") || touches("/spec/serviceName"))
-                || gvk.kind == "PersistentVolumeClaim" && (touches("/spec/accessModes") || touches("/spec/storageClassName"))
+                || gvk.kind == "StatefulSet"
+                    && (touches("/spec/volumeClaimTemplates") || touches("/spec/serviceName"))
+                || gvk.kind == "PersistentVolumeClaim"
+                    && (touches("/spec/accessModes") || touches("/spec/storageClassName"))
                 || gvk.kind.ends_with("RoleBinding") && touches("/roleRef");
             if fixed {
                 Danger::Replace
@@ -255,7 +277,11 @@ impl Report {
         for app in &mut apps {
             counts.unchanged += app.unchanged;
             app.objects.sort_by(|one, other| {
-                other.danger.cmp(&one.danger).then_with(|| one.class.cmp(&other.class)).then_with(|| one.title().cmp(&other.title()))
+                other
+                    .danger
+                    .cmp(&one.danger)
+                    .then_with(|| one.class.cmp(&other.class))
+                    .then_with(|| one.title().cmp(&other.title()))
             });
             for object in &app.objects {
                 match object.class {
@@ -274,7 +300,14 @@ impl Report {
             (true, true) => Verdict::Differs,
             (true, false) => Verdict::InSync,
         };
-        Self { schema_version: "1", command, verdict, counts, apps, errors: errors.iter().map(ErrorReport::from).collect() }
+        Self {
+            schema_version: "1",
+            command,
+            verdict,
+            counts,
+            apps,
+            errors: errors.iter().map(ErrorReport::from).collect(),
+        }
     }
 
     /// 0 same, 1 differs, or the code of the worst failure.
@@ -282,7 +315,9 @@ impl Report {
         match self.verdict {
             Verdict::InSync => 0,
             Verdict::Differs => 1,
-            Verdict::Failed => errors.iter().map(|error| error.code.kind()).max().unwrap_or(Kind::Internal).exit_code(),
+            Verdict::Failed => {
+                errors.iter().map(|error| error.code.kind()).max().unwrap_or(Kind::Internal).exit_code()
+            }
         }
     }
 

@@ -9,14 +9,20 @@ use super::{ChangeReport, Class, Danger, ObjectReport, Report, Verdict};
 /// The report as lines; nothing in it can move a terminal's cursor.
 pub fn text(report: &Report, colour: bool) -> String {
     let mut out = String::new();
-    let paint = |code: &str, text: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+    let paint =
+        |code: &str, text: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     for app in report.apps.iter().filter(|app| !app.objects.is_empty()) {
         let short = &app.revision[..app.revision.len().min(7)];
         let _ = writeln!(out, "{}", paint("1", &plain(&format!("{}/{}  {short}", app.namespace, app.name))));
         for object in &app.objects {
             let (sign, code) = sign(object);
-            let place = object.source.as_ref().map(|source| format!("  {}:{}", source.file, source.line)).unwrap_or_default();
-            let line = format!("  {sign} {}{}{}", plain(&object.title()), danger(object.danger), plain(&place));
+            let place = object
+                .source
+                .as_ref()
+                .map(|source| format!("  {}:{}", source.file, source.line))
+                .unwrap_or_default();
+            let line =
+                format!("  {sign} {}{}{}", plain(&object.title()), danger(object.danger), plain(&place));
             let _ = writeln!(out, "{}", paint(code, &line));
             for change in &object.changes {
                 let _ = writeln!(out, "      {}", self::change(change, object.class));
@@ -25,8 +31,19 @@ pub fn text(report: &Report, colour: bool) -> String {
     }
     for error in &report.errors {
         let head = format!("error[{}]", error.code);
-        let place = [&error.app, &error.object, &error.position].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
-        let _ = writeln!(out, "{}: {place}{}{}", paint("31", &head), if place.is_empty() { "" } else { ": " }, plain(&error.message));
+        let place = [&error.app, &error.object, &error.position]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" ");
+        let _ = writeln!(
+            out,
+            "{}: {place}{}{}",
+            paint("31", &head),
+            if place.is_empty() { "" } else { ": " },
+            plain(&error.message)
+        );
         if let Some(hint) = &error.hint {
             let _ = writeln!(out, "  next: {}", plain(hint));
         }

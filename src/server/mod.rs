@@ -15,13 +15,17 @@ use crate::error::{Code, Error, Result};
 
 /// Serves /metrics, /livez and /readyz until the process ends.
 pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, ready: Arc<AtomicBool>) -> Result<()> {
-    let refused = |error: std::io::Error| Error::new(Code::Usage, format!("cannot listen on {address}: {error}"));
+    let refused =
+        |error: std::io::Error| Error::new(Code::Usage, format!("cannot listen on {address}: {error}"));
     let listener = tokio::net::TcpListener::bind(address).await.map_err(refused)?;
     let router = Router::new()
         .route(
             "/metrics",
             get(move || async move {
-                ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.text())
+                (
+                    [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+                    metrics.text(),
+                )
             }),
         )
         .route("/livez", get(|| async { "ok" }))

@@ -90,7 +90,12 @@ impl Client {
     }
 
     /// Asks which commit a revision names: one request, or none for a commit id.
-    pub async fn resolve(&self, location: &Location, revision: &Revision, credentials: &Credentials) -> Result<Resolved> {
+    pub async fn resolve(
+        &self,
+        location: &Location,
+        revision: &Revision,
+        credentials: &Credentials,
+    ) -> Result<Resolved> {
         if let Revision::Commit(commit) = revision {
             return Ok(Resolved { reference: String::new(), commit: commit.clone() });
         }
@@ -101,7 +106,10 @@ impl Client {
                 blocking(move || local_refs(&folder)).await?
             }
             Location::Ssh { .. } => {
-                return Err(Error::new(Code::RepositoryInvalid, "ssh is not part of this version; use https"));
+                return Err(Error::new(
+                    Code::RepositoryInvalid,
+                    "ssh is not part of this version; use https",
+                ));
             }
         };
         let (reference, commit) = revision.choose(&refs).ok_or_else(|| {
@@ -111,7 +119,12 @@ impl Client {
     }
 
     /// Brings a commit to this machine; nothing is sent when it is here already.
-    pub async fn fetch(&self, location: &Location, commit: &str, credentials: &Credentials) -> Result<Snapshot> {
+    pub async fn fetch(
+        &self,
+        location: &Location,
+        commit: &str,
+        credentials: &Credentials,
+    ) -> Result<Snapshot> {
         let commit = commit.to_owned();
         let url = match location {
             Location::File(folder) => {
@@ -120,7 +133,10 @@ impl Client {
             }
             Location::Http(url) => url.clone(),
             Location::Ssh { .. } => {
-                return Err(Error::new(Code::RepositoryInvalid, "ssh is not part of this version; use https"));
+                return Err(Error::new(
+                    Code::RepositoryInvalid,
+                    "ssh is not part of this version; use https",
+                ));
             }
         };
         let store = {
@@ -156,7 +172,9 @@ impl Client {
             move || Snapshot::open(&folder, &commit)
         })
         .await
-        .map_err(|error| Error::new(Code::RepositoryCorrupt, format!("{url}: the pack lacks the commit: {}", error.why)))?;
+        .map_err(|error| {
+            Error::new(Code::RepositoryCorrupt, format!("{url}: the pack lacks the commit: {}", error.why))
+        })?;
         store.commits.push(commit);
         Ok(snapshot)
     }
@@ -168,7 +186,10 @@ impl Client {
         let name = Digest::of(location.to_string().as_bytes());
         let folder = self.cache.join(format!("{name}-{generation}.git"));
         let unusable = |error: &dyn std::fmt::Display| {
-            Error::new(Code::FileUnreadable, format!("the cache {} cannot be used: {error}", folder.display()))
+            Error::new(
+                Code::FileUnreadable,
+                format!("the cache {} cannot be used: {error}", folder.display()),
+            )
         };
         if folder.exists() {
             std::fs::remove_dir_all(&folder).map_err(|error| unusable(&error))?;
@@ -191,7 +212,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 
 fn local_refs(folder: &Path) -> Result<Vec<(String, String)>> {
     let repository = Repository::open(folder).map_err(|error| {
-        Error::new(Code::RepositoryUnreachable, format!("{} is no Git repository: {}", folder.display(), error.message()))
+        Error::new(
+            Code::RepositoryUnreachable,
+            format!("{} is no Git repository: {}", folder.display(), error.message()),
+        )
     })?;
     let mut refs = Vec::new();
     if let Ok(commit) = repository.head().and_then(|head| head.peel_to_commit()) {
@@ -217,11 +241,12 @@ fn write_pack(folder: &Path, mut chunks: mpsc::Receiver<Vec<u8>>) -> Result<()> 
             return Ok(());
         }
         any = true;
-        writer.write_all(&chunk).map_err(|error| Error::new(Code::RepositoryCorrupt, format!("bad pack: {error}")))?;
+        writer
+            .write_all(&chunk)
+            .map_err(|error| Error::new(Code::RepositoryCorrupt, format!("bad pack: {error}")))?;
     }
     if any {
         writer.commit().map_err(|error| failed(&error))?;
     }
     Ok(())
 }
-

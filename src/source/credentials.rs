@@ -19,7 +19,7 @@ pub struct Credentials {
     pub client: Option<Vec<u8>>,
     /// SSH private key (OpenSSH or PEM) and its passphrase.
     pub key: Option<(String, Option<String>)>,
-    /// Lines of known_hosts.
+    /// Lines of `known_hosts`.
     pub known_hosts: Option<String>,
 }
 
@@ -43,7 +43,8 @@ impl Credentials {
             Ok(Some(text))
         };
         // A file's final line break is the most frequent reason for a refused token.
-        let word = |key: &str| Ok::<_, Error>(text(key)?.map(|text| text.trim_end_matches(['\r', '\n']).to_owned()));
+        let word =
+            |key: &str| Ok::<_, Error>(text(key)?.map(|text| text.trim_end_matches(['\r', '\n']).to_owned()));
         let (username, password) = (word("username")?, word("password")?);
         let identity = text("identity")?;
         let basic = match (&username, &password, &identity) {

@@ -34,7 +34,12 @@ impl Tree for FolderTree {
         let found = if path.is_empty() { std::fs::metadata(&full) } else { std::fs::symlink_metadata(&full) };
         let metadata = match found {
             Ok(metadata) => metadata,
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
                 return Ok(None);
             }
             Err(error) => return Err(unreadable(&full, &error)),
@@ -46,11 +51,8 @@ impl Tree for FolderTree {
         } else {
             EntryKind::File
         };
-        let identity = if kind == EntryKind::Folder {
-            String::new()
-        } else {
-            Digest::of(&self.read(path)?).to_string()
-        };
+        let identity =
+            if kind == EntryKind::Folder { String::new() } else { Digest::of(&self.read(path)?).to_string() };
         Ok(Some(Entry { name: path.rsplit('/').next().unwrap_or_default().to_owned(), kind, identity }))
     }
 

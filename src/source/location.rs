@@ -141,7 +141,7 @@ impl Revision {
         if text.starts_with("refs/") {
             return Ok(Self::Reference(text.to_owned()));
         }
-        if text.starts_with(['^', '~', '>', '<', '=', '*']) || text.contains(" ") {
+        if text.starts_with(['^', '~', '>', '<', '=', '*']) || text.contains(' ') {
             // "1.x || 2.x" is not in the crate's grammar; blanks mean "and", which it writes as a comma.
             let commas = text.split_whitespace().collect::<Vec<_>>().join(" ");
             let commas = commas.replace("> ", ">").replace("< ", "<").replace("= ", "=").replace(", ", ",");
@@ -154,7 +154,10 @@ impl Revision {
             || text.contains(['\\', ':', '?', '[', '*', '~', '^'])
             || text.chars().any(char::is_control);
         if forbidden {
-            return Err(Error::new(Code::ApplicationInvalid, format!("revision {text:?} is no name that Git allows")));
+            return Err(Error::new(
+                Code::ApplicationInvalid,
+                format!("revision {text:?} is no name that Git allows"),
+            ));
         }
         Ok(Self::Name(text.to_owned()))
     }
@@ -217,8 +220,15 @@ mod tests {
             assert_eq!(Location::parse(text).unwrap().to_string(), expected);
         }
         for text in [
-            "https://user:hunter2@git.example/ml", "ssh://user:hunter2@git.example/ml", "ext::sh -c id", "ftp://git.example/x",
-            "-oProxyCommand=hunter2:x", "git@-host:x", "relative/path", "https://git.example", "https://git.example/a b",
+            "https://user:hunter2@git.example/ml",
+            "ssh://user:hunter2@git.example/ml",
+            "ext::sh -c id",
+            "ftp://git.example/x",
+            "-oProxyCommand=hunter2:x",
+            "git@-host:x",
+            "relative/path",
+            "https://git.example",
+            "https://git.example/a b",
         ] {
             let error = Location::parse(text).unwrap_err();
             assert_eq!(error.code, Code::RepositoryInvalid, "{text}");
@@ -229,12 +239,28 @@ mod tests {
     #[test]
     fn revisions() {
         let refs: Vec<(String, String)> = [
-            ("HEAD", "h"), ("refs/heads/main", "m"), ("refs/heads/v1", "b"), ("refs/tags/v1", "t"),
-            ("refs/tags/v1.2.0", "a"), ("refs/tags/1.10.0", "c"), ("refs/tags/v2.0.0", "d"), ("refs/tags/v2.1.0-rc.1", "e"),
-        ].map(|(name, commit)| (name.to_owned(), commit.to_owned())).into();
+            ("HEAD", "h"),
+            ("refs/heads/main", "m"),
+            ("refs/heads/v1", "b"),
+            ("refs/tags/v1", "t"),
+            ("refs/tags/v1.2.0", "a"),
+            ("refs/tags/1.10.0", "c"),
+            ("refs/tags/v2.0.0", "d"),
+            ("refs/tags/v2.1.0-rc.1", "e"),
+        ]
+        .map(|(name, commit)| (name.to_owned(), commit.to_owned()))
+        .into();
         for (text, expected) in [
-            ("", Some("h")), ("main", Some("m")), ("v1", Some("b")), ("refs/tags/v1", Some("t")), (">=1.2 <2", Some("c")),
-            ("^1", Some("c")), ("~1.2", Some("a")), ("*", Some("d")), (">=3", None), ("nobody", None),
+            ("", Some("h")),
+            ("main", Some("m")),
+            ("v1", Some("b")),
+            ("refs/tags/v1", Some("t")),
+            (">=1.2 <2", Some("c")),
+            ("^1", Some("c")),
+            ("~1.2", Some("a")),
+            ("*", Some("d")),
+            (">=3", None),
+            ("nobody", None),
         ] {
             let chosen = Revision::parse(text).unwrap().choose(&refs);
             assert_eq!(chosen.as_ref().map(|(_, commit)| commit.as_str()), expected, "{text}");

@@ -38,7 +38,10 @@ impl Snapshot {
     /// `RepositoryUnreachable` where there is no repository, `RevisionNotFound` where there is no commit.
     pub fn open(folder: &Path, revision: &str) -> Result<Self> {
         let repository = Repository::open(folder).map_err(|error| {
-            Error::new(Code::RepositoryUnreachable, format!("{} is no Git repository: {}", folder.display(), error.message()))
+            Error::new(
+                Code::RepositoryUnreachable,
+                format!("{} is no Git repository: {}", folder.display(), error.message()),
+            )
         })?;
         let object = repository.revparse_single(revision).map_err(|_| {
             Error::new(Code::RevisionNotFound, format!("{revision} does not exist in {}", folder.display()))
@@ -46,18 +49,18 @@ impl Snapshot {
         let commit = object.peel_to_commit().map_err(|_| {
             Error::new(Code::RevisionNotFound, format!("{revision} is not a commit in {}", folder.display()))
         })?;
-        Self::of(&commit, repository.path())
+        Ok(Self::of(&commit, repository.path()))
     }
 
-    pub(super) fn of(commit: &git2::Commit<'_>, repository: &Path) -> Result<Self> {
-        Ok(Self {
+    pub(super) fn of(commit: &git2::Commit<'_>, repository: &Path) -> Self {
+        Self {
             repository: repository.to_owned(),
             commit: commit.id().to_string(),
             author: commit.author().name().unwrap_or_default().to_owned(),
             subject: commit.summary().ok().flatten().unwrap_or_default().to_owned(),
             time: commit.time().seconds(),
             root: commit.tree_id().to_string(),
-        })
+        }
     }
 
     /// Its files.
@@ -135,7 +138,9 @@ impl Tree for GitTree {
             return Err(Error::new(Code::RepositoryCorrupt, "not a file").in_file(path));
         }
         if size > MAX_FILE {
-            return Err(Error::new(Code::SourceTooLarge, format!("{size} bytes; the limit is 64 MiB")).in_file(path));
+            return Err(
+                Error::new(Code::SourceTooLarge, format!("{size} bytes; the limit is 64 MiB")).in_file(path)
+            );
         }
         let object = database.read(entry.id()).map_err(|error| failed(&error).in_file(path))?;
         Ok(object.data().to_vec())

@@ -57,7 +57,8 @@ pub(crate) fn control_plane() -> ControlPlane {
 pub(crate) fn launch(folder: Option<&Path>, parts: &str) -> Running {
     if let Some(path) = std::env::var_os("DRIFTLESS_TEST_KUBECONFIG") {
         let kubeconfig = PathBuf::from(path);
-        let plane = ControlPlane { kubeconfig, server: String::new(), token: String::new(), processes: [].into() };
+        let plane =
+            ControlPlane { kubeconfig, server: String::new(), token: String::new(), processes: [].into() };
         return Running { plane, _folder: None, alive: None, process: None };
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control-plane/build.sh");
@@ -65,7 +66,8 @@ pub(crate) fn launch(folder: Option<&Path>, parts: &str) -> Running {
     assert!(built.status.success(), "the control plane could not be built");
     let programs = PathBuf::from(String::from_utf8(built.stdout).expect("a path").trim());
     let temporary = folder.is_none().then(|| tempfile::tempdir().expect("a temporary folder"));
-    let folder = folder.map_or_else(|| temporary.as_ref().expect("made above").path().to_owned(), Path::to_owned);
+    let folder =
+        folder.map_or_else(|| temporary.as_ref().expect("made above").path().to_owned(), Path::to_owned);
     let mut process = Command::new(programs.join("control-plane"))
         .args(["up", "--with", parts, "--dir"])
         .arg(&folder)
@@ -89,10 +91,15 @@ pub(crate) async fn install(client: &kube::Client) {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     for (_, definition) in driftless::api::definitions() {
         let name = definition.name_any();
-        crds.patch(&name, &PatchParams::apply("tests").force(), &Patch::Apply(&definition)).await.expect("applied");
+        crds.patch(&name, &PatchParams::apply("tests").force(), &Patch::Apply(&definition))
+            .await
+            .expect("applied");
         eventually("the CRD is established", || async {
             let conditions = crds.get(&name).await.ok()?.status?.conditions?;
-            conditions.iter().any(|found| found.type_ == "Established" && found.status == "True").then_some(())
+            conditions
+                .iter()
+                .any(|found| found.type_ == "Established" && found.status == "True")
+                .then_some(())
         })
         .await;
     }
@@ -178,7 +185,10 @@ pub(crate) fn program() -> PathBuf {
     option_env!("CARGO_BIN_EXE_driftless").map_or_else(
         || {
             let own = std::env::current_exe().expect("a path");
-            own.ancestors().find(|folder| folder.join("driftless").is_file()).expect("a built program").join("driftless")
+            own.ancestors()
+                .find(|folder| folder.join("driftless").is_file())
+                .expect("a built program")
+                .join("driftless")
         },
         PathBuf::from,
     )

@@ -64,7 +64,10 @@ impl Server {
 
     /// A new, empty repository, such as `ml/platform`.
     pub(crate) fn repository(&self, name: &str) -> Repository {
-        Repository::create(&self.shared.root.join(format!("{name}.git")), format!("http://{}/{name}.git", self.address))
+        Repository::create(
+            &self.shared.root.join(format!("{name}.git")),
+            format!("http://{}/{name}.git", self.address),
+        )
     }
 
     /// Spoils the answers of a repository, or mends them.
@@ -105,7 +108,11 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
         Some(Fault::Status(status)) => return plain(StatusCode::from_u16(status).expect("a status")),
         Some(Fault::Hang) => std::future::pending::<()>().await,
         Some(Fault::Redirect(to)) => {
-            return Response::builder().status(302).header(header::LOCATION, to).body(Body::empty()).expect("a response");
+            return Response::builder()
+                .status(302)
+                .header(header::LOCATION, to)
+                .body(Body::empty())
+                .expect("a response");
         }
         _ => {}
     }
@@ -113,7 +120,10 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
     let (protocol, kind) = (value(&request, "git-protocol"), value(&request, "content-type"));
     let body = axum::body::to_bytes(request.into_body(), 64 << 20).await.expect("a body");
     let root = shared.root.clone();
-    let answer = tokio::task::spawn_blocking(move || backend(&root, &path, &method, &query, &protocol, &kind, &body)).await.expect("ended");
+    let answer =
+        tokio::task::spawn_blocking(move || backend(&root, &path, &method, &query, &protocol, &kind, &body))
+            .await
+            .expect("ended");
     let (status, kind, mut bytes) = answer;
     match fault {
         Some(Fault::Cut(length)) => bytes.truncate(length),
@@ -124,7 +134,11 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
         _ => {}
     }
     shared.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-    Response::builder().status(status).header(header::CONTENT_TYPE, kind).body(Body::from(bytes)).expect("a response")
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, kind)
+        .body(Body::from(bytes))
+        .expect("a response")
 }
 
 fn value(request: &Request<Body>, name: &str) -> String {
@@ -136,7 +150,15 @@ fn plain(status: StatusCode) -> Response<Body> {
 }
 
 /// Runs git's own HTTP server program as a CGI.
-fn backend(root: &Path, path: &str, method: &Method, query: &str, protocol: &str, kind: &str, body: &Bytes) -> (u16, String, Vec<u8>) {
+fn backend(
+    root: &Path,
+    path: &str,
+    method: &Method,
+    query: &str,
+    protocol: &str,
+    kind: &str,
+    body: &Bytes,
+) -> (u16, String, Vec<u8>) {
     use std::io::Write;
     let mut process = Command::new("git")
         .arg("http-backend")
@@ -162,7 +184,9 @@ fn backend(root: &Path, path: &str, method: &Method, query: &str, protocol: &str
     let _ = writer.join();
     let split = output.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(output.len());
     let headers = String::from_utf8_lossy(&output[..split]).into_owned();
-    let find = |name: &str| headers.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
+    let find = |name: &str| {
+        headers.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+    };
     let status = find("Status:").and_then(|status| status[..3].parse().ok()).unwrap_or(200);
     (status, find("Content-Type:").unwrap_or_default(), output.get(split + 4..).unwrap_or_default().to_vec())
 }
@@ -201,7 +225,10 @@ impl Repository {
     /// Commits files (`None` removes one) on main; the commit.
     pub(crate) fn change(&self, files: &[(&str, Option<&str>)], message: &str) -> String {
         let repository = self.open();
-        let parent = repository.refname_to_id("refs/heads/main").ok().map(|id| repository.find_commit(id).expect("a commit"));
+        let parent = repository
+            .refname_to_id("refs/heads/main")
+            .ok()
+            .map(|id| repository.find_commit(id).expect("a commit"));
         let mut index = git2::Index::new().expect("an index");
         if let Some(parent) = &parent {
             index.read_tree(&parent.tree().expect("a tree")).expect("read");
@@ -232,10 +259,15 @@ impl Repository {
         }
         let tree = repository.find_tree(index.write_tree_to(&repository).expect("write")).expect("a tree");
         let parents: Vec<&git2::Commit<'_>> = parent.iter().collect();
-        self.commit_tree(&repository, &tree, &parents, message)
+        Self::commit_tree(&repository, &tree, &parents, message)
     }
 
-    fn commit_tree(&self, repository: &git2::Repository, tree: &git2::Tree<'_>, parents: &[&git2::Commit<'_>], message: &str) -> String {
+    fn commit_tree(
+        repository: &git2::Repository,
+        tree: &git2::Tree<'_>,
+        parents: &[&git2::Commit<'_>],
+        message: &str,
+    ) -> String {
         let author = git2::Signature::now("Ana", "ana@example.org").expect("a signature");
         let id = repository.commit(None, &author, &author, message, tree, parents).expect("a commit");
         repository.reference("refs/heads/main", id, true, message).expect("a branch");
@@ -251,9 +283,11 @@ impl Repository {
     /// What `git revert HEAD` makes: the tree before the newest commit.
     pub(crate) fn revert(&self) -> String {
         let repository = self.open();
-        let head = repository.find_commit(repository.refname_to_id("refs/heads/main").expect("main")).expect("a commit");
+        let head = repository
+            .find_commit(repository.refname_to_id("refs/heads/main").expect("main"))
+            .expect("a commit");
         let before = head.parent(0).expect("a parent");
-        self.commit_tree(&repository, &before.tree().expect("a tree"), &[&head], "Revert")
+        Self::commit_tree(&repository, &before.tree().expect("a tree"), &[&head], "Revert")
     }
 
     /// Makes a ref.

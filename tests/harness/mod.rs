@@ -6,7 +6,10 @@ pub(crate) mod git;
 use std::time::{Duration, Instant};
 
 /// Waits until something is so; says what was waited for when it is not.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
     let begin = Instant::now();
     loop {
         if let Some(found) = look().await {

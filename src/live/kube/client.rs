@@ -63,11 +63,35 @@ pub struct Cluster {
     writes: Semaphore,
 }
 
+/// A request's verb as the API server counts it.
+fn verb(request: &Request<kube::client::Body>) -> &'static str {
+    let watches =
+        request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
+    match *request.method() {
+        Method::GET if watches => "watch",
+        Method::GET => "get",
+        Method::POST => "post",
+        Method::PUT => "put",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "other",
+    }
+}
+
 impl Cluster {
     /// Connects lazily: reads the kubeconfig, sends nothing yet.
     pub async fn connect(connection: &Connection) -> Result<Self> {
+        Self::connect_observed(connection, Arc::new(|_| ())).await
+    }
+
+    /// As [`Cluster::connect`]; `observe` is told the verb of every request.
+    pub async fn connect_observed(
+        connection: &Connection,
+        observe: Arc<dyn Fn(&'static str) + Send + Sync>,
+    ) -> Result<Self> {
         let invalid = |error: &dyn std::fmt::Display| Error::new(Code::KubeconfigInvalid, error.to_string());
-        let options = KubeConfigOptions { context: connection.context.clone(), ..KubeConfigOptions::default() };
+        let options =
+            KubeConfigOptions { context: connection.context.clone(), ..KubeConfigOptions::default() };
         let mut config = if let Some(path) = &connection.kubeconfig {
             let file = Kubeconfig::read_from(path).map_err(|error| invalid(&error))?;
             Config::from_custom_kubeconfig(file, &options).await.map_err(|error| invalid(&error))?
@@ -81,7 +105,12 @@ impl Cluster {
         config.connect_timeout = Some(Duration::from_secs(10));
         let server = config.cluster_url.to_string();
         let namespace = config.default_namespace.clone();
-        let client = Client::try_from(config).map_err(|error| translate(&error))?;
+        let count = tower::util::MapRequestLayer::new(move |request: Request<kube::client::Body>| {
+            observe(verb(&request));
+            request
+        });
+        let builder = kube::client::ClientBuilder::try_from(config).map_err(|error| translate(&error))?;
+        let client = builder.with_layer(&count).build();
         Ok(Self {
             client,
             server,
@@ -147,9 +176,16 @@ impl Cluster {
     }
 
     /// Server-side apply of canonical JSON. One request.
-    pub async fn apply(&self, resource: &Resource, key: &Key, body: Vec<u8>, force: Force) -> Result<Applied> {
+    pub async fn apply(
+        &self,
+        resource: &Resource,
+        key: &Key,
+        body: Vec<u8>,
+        force: Force,
+    ) -> Result<Applied> {
         let forced = if force == Force::Yes { "&force=true" } else { "" };
-        let url = format!("{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{forced}", path(resource, key));
+        let url =
+            format!("{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{forced}", path(resource, key));
         match self.write(Method::PATCH, &url, "application/apply-patch+yaml", body).await {
             Ok(lean) => Ok(Applied::Done(Box::new(lean))),
             Err(kube::Error::Api(status)) if status.code == 409 && force == Force::No => {
@@ -193,12 +229,20 @@ impl Cluster {
         match self.write(Method::DELETE, &path(resource, key), "application/json", bytes).await {
             Ok(_) => Ok(true),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
-            Err(kube::Error::Api(status)) if status.code == 409 && status.message.contains("UID") => Ok(false),
+            Err(kube::Error::Api(status)) if status.code == 409 && status.message.contains("UID") => {
+                Ok(false)
+            }
             Err(error) => Err(translate(&error).on_object(key)),
         }
     }
 
-    async fn write(&self, method: Method, url: &str, content: &str, body: Vec<u8>) -> Result<Lean, kube::Error> {
+    async fn write(
+        &self,
+        method: Method,
+        url: &str,
+        content: &str,
+        body: Vec<u8>,
+    ) -> Result<Lean, kube::Error> {
         let _permit = self.writes.acquire().await;
         let request = match request(method, url, content, METADATA, body) {
             Ok(request) => request,
@@ -207,7 +251,10 @@ impl Cluster {
         self.send(request).await
     }
 
-    async fn send<T: serde::de::DeserializeOwned>(&self, request: Request<Vec<u8>>) -> Result<T, kube::Error> {
+    async fn send<T: serde::de::DeserializeOwned>(
+        &self,
+        request: Request<Vec<u8>>,
+    ) -> Result<T, kube::Error> {
         match tokio::time::timeout(REQUEST, self.client.request::<T>(request)).await {
             Ok(answer) => answer,
             Err(_) => Err(kube::Error::Service("no answer from the API server within 30 s".into())),
@@ -221,10 +268,18 @@ fn path(resource: &Resource, key: &Key) -> String {
     format!("{}/{}", DynamicObject::url_path(&resource.api, namespace), key.name)
 }
 
-fn request(method: Method, url: &str, content: &str, accept: &str, body: Vec<u8>) -> Result<Request<Vec<u8>>> {
+fn request(
+    method: Method,
+    url: &str,
+    content: &str,
+    accept: &str,
+    body: Vec<u8>,
+) -> Result<Request<Vec<u8>>> {
     let mut builder = Request::builder().method(method).uri(url).header(header::ACCEPT, accept);
     if !content.is_empty() {
         builder = builder.header(header::CONTENT_TYPE, content);
     }
-    builder.body(body).map_err(|error| Error::new(Code::ManifestIncomplete, format!("not a usable name: {error}")))
+    builder
+        .body(body)
+        .map_err(|error| Error::new(Code::ManifestIncomplete, format!("not a usable name: {error}")))
 }

@@ -31,7 +31,11 @@ impl Discovered {
         for group in discovery.groups() {
             for version in group.versions() {
                 for (api, capabilities) in group.versioned_resources(version) {
-                    let gvk = Gvk { group: api.group.clone(), version: api.version.clone(), kind: api.kind.clone() };
+                    let gvk = Gvk {
+                        group: api.group.clone(),
+                        version: api.version.clone(),
+                        kind: api.kind.clone(),
+                    };
                     let watchable = capabilities.supports_operation(kube::discovery::verbs::WATCH);
                     let namespaced = capabilities.scope == Scope::Namespaced;
                     kinds.insert(gvk, Resource { api, namespaced, watchable });

@@ -12,9 +12,10 @@ pub fn translate(error: &kube::Error) -> Error {
         kube::Error::InferConfig(_) | kube::Error::InferKubeconfig(_) => {
             Error::new(Code::KubeconfigInvalid, chain(error))
         }
-        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => {
-            Error::new(Code::ApiUnreachable, format!("the API server's answer could not be read: {}", chain(error)))
-        }
+        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Error::new(
+            Code::ApiUnreachable,
+            format!("the API server's answer could not be read: {}", chain(error)),
+        ),
         _ => Error::new(Code::ApiUnreachable, chain(error)),
     }
 }
@@ -37,7 +38,9 @@ fn status_error(status: &Status) -> Error {
     let message = status.message.clone();
     let code = match (status.code, status.reason.as_str()) {
         (401, _) => Code::Forbidden,
-        (403, _) if message.contains("admission") || message.contains("denied the request") => Code::AdmissionDenied,
+        (403, _) if message.contains("admission") || message.contains("denied the request") => {
+            Code::AdmissionDenied
+        }
         (403, _) if message.contains("being terminated") => Code::NamespaceMissing,
         (403, _) => Code::Forbidden,
         (404, _) if message.starts_with("namespaces ") => Code::NamespaceMissing,
@@ -47,9 +50,14 @@ fn status_error(status: &Status) -> Error {
         (_, _) if message.contains("denied the request") || message.contains("failed calling webhook") => {
             Code::AdmissionDenied
         }
-        (422, _) if message.contains("field is immutable") || message.contains("may not change once set")
-            || message.contains("updates to statefulset spec for fields other than")
-            || message.contains("is immutable") => Code::FieldImmutable,
+        (422, _)
+            if message.contains("field is immutable")
+                || message.contains("may not change once set")
+                || message.contains("updates to statefulset spec for fields other than")
+                || message.contains("is immutable") =>
+        {
+            Code::FieldImmutable
+        }
         (400 | 405 | 413 | 415 | 422, _) => Code::ObjectRejected,
         _ => Code::ApiUnreachable,
     };
@@ -83,7 +91,11 @@ mod tests {
     fn refusals_get_their_codes() {
         check(403, "deployments.apps is forbidden: User \"x\" cannot patch", Code::Forbidden);
         check(404, "namespaces \"ml\" not found", Code::NamespaceMissing);
-        check(422, "Deployment.apps \"a\" is invalid: spec.selector: Invalid value: {}: field is immutable", Code::FieldImmutable);
+        check(
+            422,
+            "Deployment.apps \"a\" is invalid: spec.selector: Invalid value: {}: field is immutable",
+            Code::FieldImmutable,
+        );
         check(422, "Service \"a\" is invalid: spec.ports: Required value", Code::ObjectRejected);
         check(400, "admission webhook \"w.example\" denied the request: no", Code::AdmissionDenied);
         check(429, "too many requests", Code::Throttled);

@@ -93,7 +93,9 @@ impl Index {
     pub fn put(&self, key: Key, seen: Seen) -> Option<Seen> {
         self.write(|inner| {
             match inner.objects.get(&key) {
-                Some(known) if known.uid == seen.uid && known.version > seen.version => return Some(known.clone()),
+                Some(known) if known.uid == seen.uid && known.version > seen.version => {
+                    return Some(known.clone());
+                }
                 _ => {}
             }
             inner.objects.insert(key, seen)

@@ -19,7 +19,7 @@ use crate::api::{FIELD_MANAGER, LABEL};
 pub struct Whole;
 /// Watched as metadata only: Secret data never travels.
 #[derive(Clone, Copy, Debug)]
-pub struct MetadataOnly;
+pub(super) struct MetadataOnly;
 
 /// How a lean object asks the API server for itself.
 pub trait Form: Clone + std::fmt::Debug + Send + Sync + 'static {
@@ -212,7 +212,9 @@ mod tests {
 
     #[test]
     fn keeps_spec_and_status_as_text() {
-        let object = lean(r#"{"metadata":{"name":"a","labels":{"driftless.dev/application":"ns.app"}},"spec":{"b":1}}"#);
+        let object = lean(
+            r#"{"metadata":{"name":"a","labels":{"driftless.dev/application":"ns.app"}},"spec":{"b":1}}"#,
+        );
         assert_eq!(object.spec.unwrap().get(), r#"{"b":1}"#);
         assert_eq!(object.label, "ns.app");
         assert!(object.status.is_none());

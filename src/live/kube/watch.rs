@@ -83,7 +83,8 @@ impl Watches {
             return Ok(());
         }
         let mut state = self.lock(|running| {
-            let watch = running.entry(gvk.clone()).or_insert_with(|| self.start(gvk.clone(), resource.clone()));
+            let watch =
+                running.entry(gvk.clone()).or_insert_with(|| self.start(gvk.clone(), resource.clone()));
             watch.state.clone()
         });
         let failed = |why: String| Error::new(Code::WatchFailed, format!("cannot watch {gvk}: {why}"));

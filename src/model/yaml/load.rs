@@ -44,7 +44,7 @@ pub(super) fn load(text: &str) -> Result<Vec<Document>> {
     let mut total = 0;
     while let Some(next) = parser.next_event() {
         let (event, span) = next.map_err(|error| {
-            let (marker, why) = (error.marker(), error.info().to_owned());
+            let (marker, why) = (error.marker(), error.info().clone());
             // The parser has a limit of its own for flow collections (255).
             let deep = why.contains("recursion limit") || why.contains("nesting");
             if deep { beyond(&why, marker.line()) } else { invalid(why, marker.line(), marker.col() + 1) }
@@ -214,7 +214,7 @@ impl Reader<'_> {
                 self.fill(id, &mut map)?;
                 Ok(Value::Object(map))
             }
-            Content::Alias(target) => self.below_alias(*target, id, |reader, target| reader.value(target)),
+            Content::Alias(target) => self.below_alias(*target, id, Reader::value),
         }
     }
 
@@ -272,7 +272,9 @@ impl Reader<'_> {
         match tag.as_deref() {
             None if *plain => Ok(scalar::plain(text)),
             None | Some("!") => Ok(Scalar::Text(text.clone())),
-            Some(tag) => scalar::tagged(tag, text, *plain).map_err(|why| invalid(why, node.line, node.column)),
+            Some(tag) => {
+                scalar::tagged(tag, text, *plain).map_err(|why| invalid(why, node.line, node.column))
+            }
         }
     }
 
@@ -282,7 +284,11 @@ impl Reader<'_> {
         let nodes = self.nodes;
         let Content::Mapping(pairs) = &nodes[id].content else {
             let node = &nodes[id];
-            return Err(invalid("map merge requires map or sequence of maps as the value", node.line, node.column));
+            return Err(invalid(
+                "map merge requires map or sequence of maps as the value",
+                node.line,
+                node.column,
+            ));
         };
         for (key, value) in pairs {
             if self.is_merge(*key) {

@@ -72,7 +72,9 @@ fn go_float(value: f64) -> String {
 pub(super) fn plain(text: &str) -> Scalar {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Scalar::Null,
-        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => return Scalar::Bool(true),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => {
+            return Scalar::Bool(true);
+        }
         "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => {
             return Scalar::Bool(false);
         }
@@ -142,18 +144,19 @@ fn numeric(text: &str) -> Option<Scalar> {
         _ if digits.len() > 1 && digits.starts_with('0') => (8, &digits[1..]),
         _ => (10, digits),
     };
-    if !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        if let Ok(value) = i128::from_str_radix(body, radix) {
-            let value = if negative { -value } else { value };
-            if let Ok(value) = i64::try_from(value) {
-                return Some(Scalar::Int(value));
-            }
-            // ParseUint takes no sign.
-            if !compact.starts_with(['-', '+'])
-                && let Ok(value) = u64::try_from(value)
-            {
-                return Some(Scalar::Large(value));
-            }
+    if !body.is_empty()
+        && body.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && let Ok(value) = i128::from_str_radix(body, radix)
+    {
+        let value = if negative { -value } else { value };
+        if let Ok(value) = i64::try_from(value) {
+            return Some(Scalar::Int(value));
+        }
+        // ParseUint takes no sign.
+        if !compact.starts_with(['-', '+'])
+            && let Ok(value) = u64::try_from(value)
+        {
+            return Some(Scalar::Large(value));
         }
     }
     float(&compact)
@@ -191,7 +194,9 @@ mod tests {
 
     #[test]
     fn keys_are_spelled_as_go_spells_them() {
-        for (text, key) in [("1.10", "1.1"), ("0x10", "16"), ("yes", "true"), ("1e30", "1e+30"), ("0.00001", "1e-05")] {
+        for (text, key) in
+            [("1.10", "1.1"), ("0x10", "16"), ("yes", "true"), ("1e30", "1e+30"), ("0.00001", "1e-05")]
+        {
             assert_eq!(plain(text).into_key().as_deref(), Ok(key), "{text}");
         }
         assert!(plain("~").into_key().is_err());

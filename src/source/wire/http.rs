@@ -37,15 +37,16 @@ impl Http {
             .read_timeout(limits.idle)
             .pool_idle_timeout(Duration::from_secs(90));
         if let Some(authority) = &credentials.authority {
-            let certificates =
-                reqwest::Certificate::from_pem_bundle(authority).map_err(|error| invalid("caFile", &error))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(authority)
+                .map_err(|error| invalid("caFile", &error))?;
             if certificates.is_empty() {
                 return Err(Error::new(Code::CredentialsInvalid, "caFile holds no certificate"));
             }
             builder = builder.tls_certs_merge(certificates);
         }
         if let Some(client) = &credentials.client {
-            let identity = reqwest::Identity::from_pem(client).map_err(|error| invalid("tls.crt or tls.key", &error))?;
+            let identity =
+                reqwest::Identity::from_pem(client).map_err(|error| invalid("tls.crt or tls.key", &error))?;
             builder = builder.identity(identity);
         }
         let client = builder.build().map_err(|error| invalid("the TLS configuration", &error))?;
@@ -53,7 +54,11 @@ impl Http {
     }
 
     /// Lists refs in one request.
-    pub(in crate::source) async fn list(&self, url: &str, prefixes: &[String]) -> Result<Vec<(String, String)>> {
+    pub(in crate::source) async fn list(
+        &self,
+        url: &str,
+        prefixes: &[String],
+    ) -> Result<Vec<(String, String)>> {
         let poll = async {
             let mut answer = self.post(url, list_refs(prefixes)).await?;
             let mut bytes = Vec::new();
@@ -136,22 +141,33 @@ impl Http {
         let status = answer.status();
         let (code, why) = match status {
             StatusCode::OK => {
-                let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+                let kind = answer
+                    .headers()
+                    .get(header::CONTENT_TYPE)
+                    .and_then(|kind| kind.to_str().ok())
+                    .unwrap_or("");
                 if kind.starts_with("application/x-git-upload-pack-result") {
                     return Ok(answer);
                 }
-                (Code::RepositoryCorrupt, format!("the answer is {kind:?}, not Git's; is this a repository's address?"))
+                (
+                    Code::RepositoryCorrupt,
+                    format!("the answer is {kind:?}, not Git's; is this a repository's address?"),
+                )
             }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if anonymous => {
-                (Code::AuthenticationFailed, format!("{status} without credentials; name a Secret in secretRef"))
-            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if anonymous => (
+                Code::AuthenticationFailed,
+                format!("{status} without credentials; name a Secret in secretRef"),
+            ),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 (Code::AuthenticationFailed, format!("{status} with the credentials of the Secret"))
             }
-            StatusCode::NOT_FOUND => {
-                (Code::RepositoryUnreachable, "404: no such repository, or these credentials may not see it".into())
+            StatusCode::NOT_FOUND => (
+                Code::RepositoryUnreachable,
+                "404: no such repository, or these credentials may not see it".into(),
+            ),
+            StatusCode::TOO_MANY_REQUESTS => {
+                (Code::RepositoryUnreachable, "429: the server asks for fewer requests".into())
             }
-            StatusCode::TOO_MANY_REQUESTS => (Code::RepositoryUnreachable, "429: the server asks for fewer requests".into()),
             _ => (Code::RepositoryUnreachable, format!("the server answered {status}")),
         };
         Err(Error::new(code, format!("{url}: {why}")))
@@ -170,7 +186,8 @@ impl Http {
         }
         // The innermost cause is the one a person can act on; the layers around it repeat the address.
         let why = reasons.last().cloned().unwrap_or_else(|| error.to_string());
-        let certificate = reasons.iter().any(|reason| reason.contains("certificate") || reason.contains("UnknownIssuer"));
+        let certificate =
+            reasons.iter().any(|reason| reason.contains("certificate") || reason.contains("UnknownIssuer"));
         let code = if certificate {
             Code::CertificateRefused
         } else if error.is_body() || error.is_decode() {
@@ -189,7 +206,8 @@ fn slow(url: &str, limit: Duration) -> Error {
 /// Where a redirect leads; only the same host may get the credentials, and never less protected.
 fn redirect(from: &str, to: Option<&header::HeaderValue>) -> Result<String> {
     let refused = |why: String| Error::new(Code::RedirectRefused, format!("{from}: {why}"));
-    let to = to.and_then(|to| to.to_str().ok()).ok_or_else(|| refused("a redirect without a target".into()))?;
+    let to =
+        to.and_then(|to| to.to_str().ok()).ok_or_else(|| refused("a redirect without a target".into()))?;
     let from_url = reqwest::Url::parse(from).map_err(|error| refused(error.to_string()))?;
     let to_url = from_url.join(to).map_err(|error| refused(error.to_string()))?;
     let same_place = from_url.host_str() == to_url.host_str()
@@ -198,7 +216,8 @@ fn redirect(from: &str, to: Option<&header::HeaderValue>) -> Result<String> {
     let downgrade = from_url.scheme() == "https" && to_url.scheme() != "https";
     if !same_place || downgrade {
         let host = to_url.host_str().unwrap_or_default();
-        let why = format!("it redirects to {}://{host}, which spec.source.repo does not name", to_url.scheme());
+        let why =
+            format!("it redirects to {}://{host}, which spec.source.repo does not name", to_url.scheme());
         return Err(refused(why));
     }
     Ok(to_url.into())
@@ -210,9 +229,13 @@ mod tests {
 
     #[test]
     fn credentials_stay_with_their_host() {
-        let check = |from: &str, to: &'static str| redirect(from, Some(&header::HeaderValue::from_static(to))).ok();
+        let check =
+            |from: &str, to: &'static str| redirect(from, Some(&header::HeaderValue::from_static(to))).ok();
         assert_eq!(check("https://a.example/x", "/y").as_deref(), Some("https://a.example/y"));
-        assert_eq!(check("http://a.example/x", "https://a.example/x").as_deref(), Some("https://a.example/x"));
+        assert_eq!(
+            check("http://a.example/x", "https://a.example/x").as_deref(),
+            Some("https://a.example/x")
+        );
         assert_eq!(check("https://a.example/x", "https://b.example/x"), None);
         assert_eq!(check("https://a.example/x", "http://a.example/x"), None);
         assert_eq!(check("https://a.example/x", "https://a.example:8443/x"), None);

@@ -35,7 +35,10 @@ pub(super) fn refs(answer: &[u8]) -> Result<Vec<(String, String)>> {
             return Err(malformed("a ref without a name"));
         };
         if let Some(why) = text.strip_prefix("ERR ") {
-            return Err(Error::new(Code::RepositoryUnreachable, format!("the Git server says: {}", why.trim())));
+            return Err(Error::new(
+                Code::RepositoryUnreachable,
+                format!("the Git server says: {}", why.trim()),
+            ));
         }
         let peeled = words.find_map(|word| word.strip_prefix("peeled:"));
         let commit = peeled.unwrap_or(id);
@@ -95,7 +98,10 @@ impl PackReader {
                     Some((2, _)) => {}
                     Some((3, why)) => {
                         let why = String::from_utf8_lossy(why);
-                        return Err(Error::new(Code::RepositoryCorrupt, format!("the Git server says: {}", why.trim())));
+                        return Err(Error::new(
+                            Code::RepositoryCorrupt,
+                            format!("the Git server says: {}", why.trim()),
+                        ));
                     }
                     _ => return Err(malformed("an unknown side band")),
                 },
