@@ -43,6 +43,7 @@ macro_rules! codes {
     ($($name:ident $number:literal $kind:ident $retry:literal $title:literal $page:literal)+) => {
         /// A failure that has a number, a page and a name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(clippy::doc_markdown, reason = "titles are shown to people, as text")]
         pub enum Code { $(#[doc = $title] $name,)+ }
 
         impl Code {

@@ -92,7 +92,7 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
     match summary.source {
         Some(error) => set("SourceReady", False, error.code.reason(), described(error)),
         None if commits.is_empty() => {
-            set("SourceReady", Unknown, "Pending", "the first poll has not ended".into())
+            set("SourceReady", Unknown, "Pending", "the first poll has not ended".into());
         }
         None => set("SourceReady", True, "Fetched", String::new()),
     }

@@ -76,7 +76,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
     }
     match arguments.output {
         Format::Json => {
-            output.value(&json!({"apiVersion": "v1", "kind": "List", "items": values}), Format::Json)
+            output.value(&json!({"apiVersion": "v1", "kind": "List", "items": values}), Format::Json);
         }
         Format::Yaml => {
             let documents: Vec<String> = values.iter().map(crate::model::yaml::emit).collect();

@@ -277,31 +277,31 @@ mod tests {
         assert_eq!(with(|live| *live = Live::Absent), Some(Why::Missing));
         assert_eq!(
             with(|live| if let Live::Present { uid, .. } = live {
-                *uid = "x".into()
+                *uid = "x".into();
             }),
             Some(Why::Recreated)
         );
         assert_eq!(
             with(|live| if let Live::Present { ours, .. } = live {
-                *ours = 0
+                *ours = 0;
             }),
             Some(Why::Edited)
         );
         assert_eq!(
             with(|live| if let Live::Present { label, .. } = live {
-                label.clear()
+                label.clear();
             }),
             Some(Why::Edited)
         );
         assert_eq!(
             with(|live| if let Live::Present { generation, .. } = live {
-                *generation = 7
+                *generation = 7;
             }),
             Some(Why::Moved)
         );
         assert_eq!(
             with(|live| if let Live::Present { deleting, .. } = live {
-                *deleting = true
+                *deleting = true;
             }),
             None
         );
