@@ -9,5 +9,6 @@
 mod agent;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 mod harness;
+mod source;
 mod tidy;
 mod yaml;

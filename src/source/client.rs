@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::store::failed;
 use super::wire::http::Http;
+use super::wire::ssh::Ssh;
 use crate::error::{Code, Error, Result};
 use crate::model::Digest;
 use crate::source::{Credentials, Location, Revision, Snapshot};
@@ -89,6 +90,13 @@ impl Client {
         Ok(client)
     }
 
+    fn ssh<'a>(&self, location: &'a Location, credentials: &'a Credentials) -> Result<Ssh<'a>> {
+        let Location::Ssh { user, host, port, path } = location else {
+            return Err(Error::new(Code::RepositoryInvalid, format!("{location} is not reached by SSH")));
+        };
+        Ok(Ssh { user, host, port: *port, path, credentials, limits: self.limits })
+    }
+
     /// Asks which commit a revision names: one request, or none for a commit id.
     pub async fn resolve(
         &self,
@@ -105,12 +113,7 @@ impl Client {
                 let folder = folder.clone();
                 blocking(move || local_refs(&folder)).await?
             }
-            Location::Ssh { .. } => {
-                return Err(Error::new(
-                    Code::RepositoryInvalid,
-                    "ssh is not part of this version; use https",
-                ));
-            }
+            Location::Ssh { .. } => self.ssh(location, credentials)?.list(&revision.prefixes()).await?,
         };
         let (reference, commit) = revision.choose(&refs).ok_or_else(|| {
             Error::new(Code::RevisionNotFound, format!("{location} has no revision {revision}"))
@@ -126,19 +129,10 @@ impl Client {
         credentials: &Credentials,
     ) -> Result<Snapshot> {
         let commit = commit.to_owned();
-        let url = match location {
-            Location::File(folder) => {
-                let folder = folder.clone();
-                return blocking(move || Snapshot::open(&folder, &commit)).await;
-            }
-            Location::Http(url) => url.clone(),
-            Location::Ssh { .. } => {
-                return Err(Error::new(
-                    Code::RepositoryInvalid,
-                    "ssh is not part of this version; use https",
-                ));
-            }
-        };
+        if let Location::File(folder) = location {
+            let folder = folder.clone();
+            return blocking(move || Snapshot::open(&folder, &commit)).await;
+        }
         let store = {
             let mut stores = self.stores.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             stores.entry(location.clone()).or_default().clone()
@@ -157,7 +151,10 @@ impl Client {
             let folder = folder.clone();
             move || write_pack(&folder, receiver)
         });
-        let transfer = self.http(credentials)?.fetch(&url, &commit, &have, sender.clone()).await;
+        let transfer = match location {
+            Location::Http(url) => self.http(credentials)?.fetch(url, &commit, &have, sender.clone()).await,
+            _ => self.ssh(location, credentials)?.fetch(&commit, &have, sender.clone()).await,
+        };
         if transfer.is_err() {
             // An abandoned pack must not be committed to the database: the index is told by an empty chunk.
             let _ = sender.send(Vec::new()).await;
@@ -165,7 +162,7 @@ impl Client {
         drop(sender);
         let indexed = index.await.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
         transfer?;
-        indexed.map_err(|error| Error { why: format!("{url}: {}", error.why), ..error })?;
+        indexed.map_err(|error| Error { why: format!("{location}: {}", error.why), ..error })?;
         store.packs += 1;
         let snapshot = blocking({
             let commit = commit.clone();
@@ -173,7 +170,10 @@ impl Client {
         })
         .await
         .map_err(|error| {
-            Error::new(Code::RepositoryCorrupt, format!("{url}: the pack lacks the commit: {}", error.why))
+            Error::new(
+                Code::RepositoryCorrupt,
+                format!("{location}: the pack lacks the commit: {}", error.why),
+            )
         })?;
         store.commits.push(commit);
         Ok(snapshot)

@@ -13,6 +13,7 @@
 mod client;
 mod credentials;
 mod folder;
+mod known_hosts;
 mod location;
 mod store;
 mod wire;

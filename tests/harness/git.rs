@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Corrupt(usize),
     /// A redirect to this address.
     Redirect(String),
+    /// The server speaks the first protocol only.
+    Classic,
 }
 
 #[derive(Default)]
@@ -79,6 +81,11 @@ impl Server {
         };
     }
 
+    /// The folder below which the repositories are.
+    pub(crate) fn root(&self) -> &Path {
+        &self.shared.root
+    }
+
     /// Asks for a password.
     pub(crate) fn protect(&self, name: &str, account: &str) {
         self.shared.accounts.lock().expect("not poisoned").insert(name.into(), account.into());
@@ -117,7 +124,11 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
         _ => {}
     }
     let (method, query) = (request.method().clone(), request.uri().query().unwrap_or_default().to_owned());
-    let (protocol, kind) = (value(&request, "git-protocol"), value(&request, "content-type"));
+    let classic = fault == Some(Fault::Classic);
+    let (protocol, kind) = (
+        if classic { String::new() } else { value(&request, "git-protocol") },
+        value(&request, "content-type"),
+    );
     let body = axum::body::to_bytes(request.into_body(), 64 << 20).await.expect("a body");
     let root = shared.root.clone();
     let answer =

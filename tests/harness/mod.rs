@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod git;
+pub(crate) mod ssh;
 
 use std::time::{Duration, Instant};
 

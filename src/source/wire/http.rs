@@ -1,12 +1,15 @@
 //! Git over HTTP.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use reqwest::{Method, Response, StatusCode, header};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use tokio::sync::mpsc;
 
-use super::{PackReader, fetch, list_refs, refs};
+use super::classic::Advertisement;
+use super::{PackReader, fetch, list_refs, malformed, refs};
 use crate::error::{Code, Error, Result};
 use crate::source::{Credentials, Limits};
 
@@ -21,6 +24,8 @@ pub(in crate::source) struct Http {
     client: reqwest::Client,
     credentials: Credentials,
     limits: Limits,
+    /// Addresses whose servers speak the first protocol only.
+    classic: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Http {
@@ -50,7 +55,7 @@ impl Http {
             builder = builder.identity(identity);
         }
         let client = builder.build().map_err(|error| invalid("the TLS configuration", &error))?;
-        Ok(Self { client, credentials: credentials.clone(), limits })
+        Ok(Self { client, credentials: credentials.clone(), limits, classic: Arc::default() })
     }
 
     /// Lists refs in one request.
@@ -60,15 +65,26 @@ impl Http {
         prefixes: &[String],
     ) -> Result<Vec<(String, String)>> {
         let poll = async {
-            let mut answer = self.post(url, list_refs(prefixes)).await?;
-            let mut bytes = Vec::new();
-            while let Some(chunk) = answer.chunk().await.map_err(|error| self.broken(url, &error))? {
-                bytes.extend_from_slice(&chunk);
-                if bytes.len() > MAX_REFS {
-                    return Err(Error::new(Code::SourceTooLarge, "the list of refs is larger than 64 MiB"));
-                }
+            if self.is_classic(url) {
+                return self
+                    .advertisement(url)
+                    .await?
+                    .map(|told| told.refs)
+                    .ok_or_else(|| malformed("it changed its protocol"));
             }
-            refs(&bytes)
+            let asked = async {
+                let answer = self.post(url, list_refs(prefixes), true).await?;
+                refs(&self.body(url, answer).await?)
+            };
+            match asked.await {
+                Err(error) if matches!(error.code, Code::RepositoryCorrupt | Code::RepositoryUnreachable) => {
+                    // A server of the first protocol can make nothing of the question; it is told by its greeting.
+                    let Ok(Some(told)) = self.advertisement(url).await else { return Err(error) };
+                    self.classic.lock().unwrap_or_else(PoisonError::into_inner).insert(url.to_owned());
+                    Ok(told.refs)
+                }
+                other => other,
+            }
         };
         match tokio::time::timeout(self.limits.poll, poll).await {
             Ok(result) => result,
@@ -85,9 +101,15 @@ impl Http {
         pack: mpsc::Sender<Vec<u8>>,
     ) -> Result<()> {
         let transfer = async {
-            let answer = self.post(url, fetch(want, have)).await?;
+            let (answer, mut reader) = if self.is_classic(url) {
+                let told =
+                    self.advertisement(url).await?.ok_or_else(|| malformed("it changed its protocol"))?;
+                (self.post(url, told.fetch(want, have), false).await?, PackReader::classic())
+            } else {
+                (self.post(url, fetch(want, have), true).await?, PackReader::default())
+            };
             let mut body = answer.bytes_stream();
-            let (mut reader, mut size) = (PackReader::default(), 0);
+            let mut size = 0;
             while let Some(chunk) = body.next().await {
                 let bytes = reader.take(&chunk.map_err(|error| self.broken(url, &error))?)?;
                 size += bytes.len();
@@ -112,31 +134,73 @@ impl Http {
         }
     }
 
-    async fn post(&self, url: &str, body: Vec<u8>) -> Result<Response> {
-        let mut target = format!("{url}/git-upload-pack");
+    fn is_classic(&self, url: &str) -> bool {
+        self.classic.lock().unwrap_or_else(PoisonError::into_inner).contains(url)
+    }
+
+    /// What a server of the first protocol tells; `None` from one of version 2.
+    async fn advertisement(&self, url: &str) -> Result<Option<Advertisement>> {
+        let request = self.client.get(format!("{url}/info/refs?service=git-upload-pack"));
+        let answer = self.send(url, request, "application/x-git-upload-pack-advertisement").await?;
+        let bytes = self.body(url, answer).await?;
+        if bytes.windows(9).take(200).any(|window| window == b"version 2") {
+            return Ok(None);
+        }
+        Advertisement::read(&bytes).map(Some)
+    }
+
+    async fn body(&self, url: &str, mut answer: Response) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.broken(url, &error))? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MAX_REFS {
+                return Err(Error::new(Code::SourceTooLarge, "the list of refs is larger than 64 MiB"));
+            }
+        }
+        Ok(bytes)
+    }
+
+    async fn post(&self, url: &str, body: Vec<u8>, version2: bool) -> Result<Response> {
+        let mut request = self
+            .client
+            .request(Method::POST, format!("{url}/git-upload-pack"))
+            .header(header::CONTENT_TYPE, "application/x-git-upload-pack-request")
+            .body(body);
+        if version2 {
+            request = request.header("Git-Protocol", "version=2");
+        }
+        self.send(url, request, "application/x-git-upload-pack-result").await
+    }
+
+    async fn send(&self, url: &str, request: RequestBuilder, kind: &str) -> Result<Response> {
+        let invalid =
+            |error: &dyn std::fmt::Display| Error::new(Code::RepositoryInvalid, format!("{url}: {error}"));
+        let mut target: Option<String> = None;
         for _ in 0..MAX_REDIRECTS {
-            let mut request = self
-                .client
-                .request(Method::POST, &target)
-                .header("Git-Protocol", "version=2")
-                .header(header::CONTENT_TYPE, "application/x-git-upload-pack-request")
-                .header(header::ACCEPT, "application/x-git-upload-pack-result")
-                .body(body.clone());
+            let mut request = request
+                .try_clone()
+                .ok_or_else(|| invalid(&"a request that cannot be repeated"))?
+                .header(header::ACCEPT, kind);
             if let Some((name, password)) = &self.credentials.basic {
                 request = request.basic_auth(name, Some(password));
             } else if let Some(token) = &self.credentials.bearer {
                 request = request.bearer_auth(token);
             }
-            let answer = request.send().await.map_err(|error| self.broken(url, &error))?;
-            if !answer.status().is_redirection() {
-                return self.accepted(url, answer);
+            let mut request = request.build().map_err(|error| invalid(&error))?;
+            if let Some(target) = &target {
+                *request.url_mut() = target.parse().map_err(|error| invalid(&error))?;
             }
-            target = redirect(&target, answer.headers().get(header::LOCATION))?;
+            let from = request.url().to_string();
+            let answer = self.client.execute(request).await.map_err(|error| self.broken(url, &error))?;
+            if !answer.status().is_redirection() {
+                return self.accepted(url, answer, kind);
+            }
+            target = Some(redirect(&from, answer.headers().get(header::LOCATION))?);
         }
         Err(Error::new(Code::RedirectRefused, format!("{url}: more than {MAX_REDIRECTS} redirects")))
     }
 
-    fn accepted(&self, url: &str, answer: Response) -> Result<Response> {
+    fn accepted(&self, url: &str, answer: Response, wanted: &str) -> Result<Response> {
         let anonymous = self.credentials.basic.is_none() && self.credentials.bearer.is_none();
         let status = answer.status();
         let (code, why) = match status {
@@ -146,7 +210,7 @@ impl Http {
                     .get(header::CONTENT_TYPE)
                     .and_then(|kind| kind.to_str().ok())
                     .unwrap_or("");
-                if kind.starts_with("application/x-git-upload-pack-result") {
+                if kind.starts_with(wanted) {
                     return Ok(answer);
                 }
                 (

@@ -1,7 +1,9 @@
 //! Git's protocol: what is asked and what is answered, whatever carries it.
 
+pub(super) mod classic;
 pub(super) mod http;
 pub(super) mod packet;
+pub(super) mod ssh;
 
 use crate::error::{Code, Error, Result};
 use packet::{Packet, line};
@@ -28,7 +30,7 @@ pub(super) fn refs(answer: &[u8]) -> Result<Vec<(String, String)>> {
     let mut rest = answer;
     while let Some((packet, after)) = packet::next(rest)? {
         rest = after;
-        let Packet::Data(data) = packet else { break };
+        let Packet::Data(data) = packet else { return Ok(refs) };
         let text = std::str::from_utf8(data).map_err(|_| malformed("a ref that is not UTF-8"))?;
         let mut words = text.trim_end().split(' ');
         let (Some(id), Some(name)) = (words.next(), words.next()) else {
@@ -47,7 +49,8 @@ pub(super) fn refs(answer: &[u8]) -> Result<Vec<(String, String)>> {
         }
         refs.push((name.to_owned(), commit.to_owned()));
     }
-    Ok(refs)
+    // Without its end the list may lack the ref that is looked for.
+    Err(malformed("it was cut off"))
 }
 
 /// Protocol v2: one commit without its history, as a difference to commits that are at hand.
@@ -81,18 +84,31 @@ pub(super) struct PackReader {
     buffer: Vec<u8>,
     in_pack: bool,
     ended: bool,
+    classic: bool,
 }
 
 impl PackReader {
+    /// For an answer in the first protocol.
+    pub(super) fn classic() -> Self {
+        Self { classic: true, ..Self::default() }
+    }
+
     /// Adds bytes; returns the bytes of the pack among them.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
         self.buffer.extend_from_slice(bytes);
         let mut pack = Vec::new();
         let mut used = 0;
         while let Some((packet, after)) = packet::partial(&self.buffer[used..])? {
+            let start = used;
             used = self.buffer.len() - after.len();
             match packet {
-                Packet::Flush => self.ended = true,
+                // In the first protocol a flush ends the list of shallow commits as well.
+                Packet::Flush => self.ended = !self.classic || self.in_pack,
+                // There, the pack begins without a word.
+                Packet::Data([1..=3, ..]) if self.classic && !self.in_pack => {
+                    self.in_pack = true;
+                    used = start;
+                }
                 Packet::Data(data) if self.in_pack => match data.split_first() {
                     Some((1, data)) => pack.extend_from_slice(data),
                     Some((2, _)) => {}
@@ -112,7 +128,7 @@ impl PackReader {
                         let code = if missing { Code::RevisionNotFound } else { Code::RepositoryUnreachable };
                         return Err(Error::new(code, format!("the Git server says: {why}")));
                     }
-                    self.in_pack = data.strip_suffix(b"\n").unwrap_or(data) == b"packfile";
+                    self.in_pack = !self.classic && data.trim_ascii_end() == b"packfile";
                 }
                 Packet::Delimiter | Packet::End => {}
             }
