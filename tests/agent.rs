@@ -11,23 +11,23 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::harness::cluster::{Agent, ControlPlane, client, control_plane, install};
+use crate::harness::cluster::{Agent, ControlPlane, Running, client, control_plane, install, launch};
 use crate::harness::eventually;
 use crate::harness::git::{Fault, Repository, Server};
 
 /// One namespace, one repository, one Git server; the agent and the control plane are shared.
-struct World {
-    client: kube::Client,
-    plane: ControlPlane,
-    namespace: String,
-    git: Server,
-    repository: Repository,
+pub(crate) struct World {
+    pub(crate) client: kube::Client,
+    pub(crate) plane: ControlPlane,
+    pub(crate) namespace: String,
+    pub(crate) git: Server,
+    pub(crate) repository: Repository,
 }
 
 static AGENT: OnceCell<std::sync::Mutex<Agent>> = OnceCell::const_new();
 
 impl World {
-    async fn new(namespace: &str) -> Self {
+    pub(crate) async fn new(namespace: &str) -> Self {
         let plane = tokio::task::spawn_blocking(control_plane).await.unwrap();
         let client = client(&plane).await;
         AGENT
@@ -36,6 +36,18 @@ impl World {
                 std::sync::Mutex::new(Agent::start(&plane, &["--interval", "5"]))
             })
             .await;
+        Self::on(namespace, plane, client).await
+    }
+
+    /// A world on a control plane of its own, without an agent.
+    pub(crate) async fn alone(namespace: &str) -> (Self, Running) {
+        let running = tokio::task::spawn_blocking(|| launch(None, "controller-manager")).await.unwrap();
+        let client = client(&running.plane).await;
+        install(&client).await;
+        (Self::on(namespace, running.plane.clone(), client).await, running)
+    }
+
+    async fn on(namespace: &str, plane: ControlPlane, client: kube::Client) -> Self {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let stated = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
         namespaces.create(&PostParams::default(), &stated).await.unwrap();
@@ -44,15 +56,15 @@ impl World {
         Self { client, plane, namespace: namespace.into(), git, repository }
     }
 
-    fn apps(&self) -> Api<Application> {
+    pub(crate) fn apps(&self) -> Api<Application> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    fn maps(&self) -> Api<ConfigMap> {
+    pub(crate) fn maps(&self) -> Api<ConfigMap> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    async fn application(&self, name: &str, change: Value) {
+    pub(crate) async fn application(&self, name: &str, change: Value) {
         let mut stated = json!({
             "apiVersion": "driftless.dev/v1alpha1", "kind": "Application",
             "metadata": {"name": name, "namespace": self.namespace},
@@ -64,19 +76,19 @@ impl World {
     }
 
     /// As `driftless sync`.
-    async fn poke(&self, name: &str) {
+    pub(crate) async fn poke(&self, name: &str) {
         let stamp = format!("{:?}", std::time::SystemTime::now());
         let patch = json!({"metadata": {"annotations": {"driftless.dev/sync-requested": stamp}}});
         self.apps().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
-    async fn condition(&self, name: &str, kind: &str) -> Option<(ConditionStatus, String, String)> {
+    pub(crate) async fn condition(&self, name: &str, kind: &str) -> Option<(ConditionStatus, String, String)> {
         let status = self.apps().get(name).await.ok()?.status?;
         let found = status.conditions.into_iter().find(|found| found.kind == kind)?;
         Some((found.status, found.reason, found.message))
     }
 
-    async fn ready(&self, name: &str, revision: &str) {
+    pub(crate) async fn ready(&self, name: &str, revision: &str) {
         eventually(&format!("{name} is ready at {revision}"), || async {
             let status = self.apps().get(name).await.ok()?.status?;
             let ready = status
@@ -89,7 +101,7 @@ impl World {
     }
 
     /// The message of a condition, once its reason is this.
-    async fn reason(&self, name: &str, kind: &str, reason: &str) -> String {
+    pub(crate) async fn reason(&self, name: &str, kind: &str, reason: &str) -> String {
         let last = std::sync::Mutex::new(None);
         let what = format!("{name} has {kind} with reason {reason}");
         let wait = eventually(&what, || async {
@@ -103,11 +115,11 @@ impl World {
         }
     }
 
-    async fn value(&self, name: &str) -> Option<String> {
+    pub(crate) async fn value(&self, name: &str) -> Option<String> {
         self.maps().get_opt(name).await.unwrap()?.data?.get("value").cloned()
     }
 
-    async fn becomes(&self, name: &str, value: Option<&str>) {
+    pub(crate) async fn becomes(&self, name: &str, value: Option<&str>) {
         eventually(&format!("ConfigMap {name} has {value:?}"), || async {
             (self.value(name).await.as_deref() == value).then_some(())
         })
@@ -126,7 +138,7 @@ fn merge(target: &mut Value, change: &Value) {
     }
 }
 
-fn map(name: &str, value: &str) -> String {
+pub(crate) fn map(name: &str, value: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{value: {value:?}}}\n")
 }
 
@@ -440,7 +452,7 @@ async fn a_rollback_holds_until_it_is_released() {
     world.becomes("a", Some("three")).await;
 }
 
-async fn cli(world: &World, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) async fn cli(world: &World, arguments: &[&str]) -> (i32, String, String) {
     let mut command = tokio::process::Command::new(crate::harness::cluster::program());
     command
         .arg("--kubeconfig")

@@ -9,6 +9,7 @@
 mod agent;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 mod harness;
+mod operations;
 mod source;
 mod tidy;
 mod yaml;

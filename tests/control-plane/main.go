@@ -1,3 +1,5 @@
+//go:build !assets
+
 // Command control-plane is etcd and Kubernetes in one program, for the tests and the demo.
 //
 //	control-plane up --dir DIR [--with controller-manager,scheduler]

@@ -172,6 +172,14 @@ func (f *family) start(name, program string, flags ...string) error {
 	if err != nil {
 		return err
 	}
+	if assets := os.Getenv("KUBEBUILDER_ASSETS"); assets != "" {
+		// setup-envtest brings etcd and kube-apiserver only; the other parts are left out.
+		program = filepath.Join(assets, name)
+		if _, err := os.Stat(program); err != nil && name != "etcd" && name != "kube-apiserver" {
+			fmt.Fprintf(os.Stderr, "control-plane: %s has no %s; it is left out\n", assets, name)
+			return nil
+		}
+	}
 	if program == "" {
 		program, flags = f.self, append([]string{name}, flags...)
 	}
