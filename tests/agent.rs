@@ -82,7 +82,11 @@ impl World {
         self.apps().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
-    pub(crate) async fn condition(&self, name: &str, kind: &str) -> Option<(ConditionStatus, String, String)> {
+    pub(crate) async fn condition(
+        &self,
+        name: &str,
+        kind: &str,
+    ) -> Option<(ConditionStatus, String, String)> {
         let status = self.apps().get(name).await.ok()?.status?;
         let found = status.conditions.into_iter().find(|found| found.kind == kind)?;
         Some((found.status, found.reason, found.message))
@@ -496,6 +500,7 @@ async fn drift_reports_say_who_and_change_nothing() {
     assert!(text.contains("+ ConfigMap drift/b") && text.contains("/data/token: changed (secret)"), "{text}");
     let (code, json, _) = cli(&world, &["drift", "app", "-o", "json"]).await;
     let report: Value = serde_json::from_str(&json).unwrap();
+    crate::cli::holds_schema(&report);
     assert_eq!(code, 1);
     assert_eq!(
         report["counts"],

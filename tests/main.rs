@@ -7,6 +7,7 @@
 )]
 
 mod agent;
+mod cli;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 mod harness;
 mod operations;

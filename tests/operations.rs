@@ -50,7 +50,11 @@ async fn a_quarrel_is_slowed_down_and_named() {
     let rival = PatchParams { field_manager: Some("rival-operator".into()), ..PatchParams::default() };
     // Three repairs are free; the fourth edit stays for a while.
     for round in 0..4 {
-        world.maps().patch("a", &rival, &Patch::Merge(json!({"data": {"value": format!("rival {round}")}}))).await.unwrap();
+        world
+            .maps()
+            .patch("a", &rival, &Patch::Merge(json!({"data": {"value": format!("rival {round}")}})))
+            .await
+            .unwrap();
         if round < 3 {
             world.becomes("a", Some("one")).await;
         }
@@ -63,7 +67,10 @@ async fn a_quarrel_is_slowed_down_and_named() {
     let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(world.client.clone(), "quarrel");
     eventually("an event names the rival", || async {
         let all = events.list(&ListParams::default()).await.ok()?;
-        all.items.iter().any(|event| event.note.as_deref().unwrap_or_default().contains("rival-operator")).then_some(())
+        all.items
+            .iter()
+            .any(|event| event.note.as_deref().unwrap_or_default().contains("rival-operator"))
+            .then_some(())
     })
     .await;
 }
@@ -85,7 +92,11 @@ async fn replicas_belong_to_the_autoscaler() {
         (spec.template.spec?.containers[0].image.as_deref() == Some("model:2")).then_some(())
     })
     .await;
-    assert_eq!(deployments.get("model").await.unwrap().spec.unwrap().replicas, Some(5), "the autoscaler's number stays");
+    assert_eq!(
+        deployments.get("model").await.unwrap().spec.unwrap().replicas,
+        Some(5),
+        "the autoscaler's number stays"
+    );
     let (code, text, _) = cli(&world, &["drift", "app"]).await;
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("HorizontalPodAutoscaler scaled/model"), "the report says whose it is: {text}");
@@ -95,22 +106,34 @@ async fn replicas_belong_to_the_autoscaler() {
 async fn ignored_differences_are_left_alone() {
     let world = World::new("ignored").await;
     let value = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {value: one, counter: \"0\", extra: \"0\"}\n";
-    let first = world.repository.commit(&[("app/a.yaml", value), ("app/d.yaml", &deployment(0, "model:1"))], "First");
+    let first =
+        world.repository.commit(&[("app/a.yaml", value), ("app/d.yaml", &deployment(0, "model:1"))], "First");
     let ignore = json!([
         {"kind": "ConfigMap", "pointers": ["/data/counter"]},
-        {"kind": "Deployment", "jqPathExpressions": [".spec.template.spec.containers[] | select(.name==\"server\") | .image"]},
+        {"kind": "Deployment", "jq": [".spec.template.spec.containers[] | select(.name==\"server\") | .image"]},
         {"kind": "ConfigMap", "managers": ["tuner"]},
     ]);
     world.application("app", json!({"spec": {"ignoreDifferences": ignore}})).await;
     // A Deployment without its image cannot be made by us: somebody else makes it first.
     let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), "ignored");
-    let parsed: serde_json::Value = serde_json::to_value(driftless::model::yaml::read(deployment(0, "tuned:7").as_bytes(), "d").unwrap()[0].value.clone()).unwrap();
+    let parsed: serde_json::Value = serde_json::to_value(
+        driftless::model::yaml::read(deployment(0, "tuned:7").as_bytes(), "d").unwrap()[0].value.clone(),
+    )
+    .unwrap();
     deployments.patch("model", &PatchParams::apply("tuner").force(), &Patch::Apply(parsed)).await.unwrap();
     world.poke("app").await;
     world.ready("app", &first).await;
     let tune = PatchParams { field_manager: Some("tuner".into()), ..PatchParams::default() };
-    world.maps().patch("a", &tune, &Patch::Merge(json!({"data": {"counter": "41", "extra": "7"}}))).await.unwrap();
-    world.maps().patch("a", &PatchParams::default(), &Patch::Merge(json!({"data": {"value": "edited"}}))).await.unwrap();
+    world
+        .maps()
+        .patch("a", &tune, &Patch::Merge(json!({"data": {"counter": "41", "extra": "7"}})))
+        .await
+        .unwrap();
+    world
+        .maps()
+        .patch("a", &PatchParams::default(), &Patch::Merge(json!({"data": {"value": "edited"}})))
+        .await
+        .unwrap();
     world.becomes("a", Some("one")).await;
     let data = world.maps().get("a").await.unwrap().data.unwrap();
     assert_eq!(data["counter"], "41");
@@ -121,14 +144,21 @@ async fn ignored_differences_are_left_alone() {
 #[tokio::test]
 async fn immutable_fields_are_named_and_the_rest_goes_on() {
     let world = World::new("immutable").await;
-    let first = world.repository.commit(&[("app/d.yaml", &deployment(0, "model:1")), ("app/a.yaml", &map("a", "one"))], "First");
+    let first = world
+        .repository
+        .commit(&[("app/d.yaml", &deployment(0, "model:1")), ("app/a.yaml", &map("a", "one"))], "First");
     world.application("app", json!({})).await;
     world.ready("app", &first).await;
     let changed = deployment(0, "model:1").replace("app: model", "app: other");
     world.repository.commit(&[("app/d.yaml", &changed), ("app/a.yaml", &map("a", "two"))], "Second");
     world.poke("app").await;
     let message = world.reason("app", "Ready", "FieldImmutable").await;
-    assert!(message.contains("Deployment immutable/model") && message.contains("selector") && message.contains("app/d.yaml:1"), "{message}");
+    assert!(
+        message.contains("Deployment immutable/model")
+            && message.contains("selector")
+            && message.contains("app/d.yaml:1"),
+        "{message}"
+    );
     world.becomes("a", Some("two")).await;
     // A newer commit does not wait for the failing one.
     let third = world.repository.commit(&[("app/d.yaml", &deployment(0, "model:3"))], "Third");
@@ -146,7 +176,12 @@ async fn applications_can_be_delivered_by_an_application() {
         )
     };
     let first = world.repository.commit(
-        &[("fleet/a.yaml", &child("a")), ("fleet/b.yaml", &child("b")), ("apps/a/m.yaml", &map("a", "one")), ("apps/b/m.yaml", &map("b", "two"))],
+        &[
+            ("fleet/a.yaml", &child("a")),
+            ("fleet/b.yaml", &child("b")),
+            ("apps/a/m.yaml", &map("a", "one")),
+            ("apps/b/m.yaml", &map("b", "two")),
+        ],
         "First",
     );
     world.application("fleet", json!({"spec": {"source": {"path": "fleet"}}})).await;
@@ -157,7 +192,8 @@ async fn applications_can_be_delivered_by_an_application() {
     // An application that leaves is deleted; what it delivered stays, as it did not ask for a cascade.
     world.repository.change(&[("fleet/b.yaml", None)], "Second");
     world.poke("fleet").await;
-    eventually("b is gone", || async { world.apps().get_opt("b").await.unwrap().is_none().then_some(()) }).await;
+    eventually("b is gone", || async { world.apps().get_opt("b").await.unwrap().is_none().then_some(()) })
+        .await;
     assert_eq!(world.value("b").await.as_deref(), Some("two"));
 }
 
@@ -185,19 +221,25 @@ async fn several_sources_make_one_application() {
 #[tokio::test]
 async fn bad_applications_are_refused_with_friendly_words() {
     let world = World::new("refused").await;
-    let spec = |change: serde_json::Value| json!({
-        "apiVersion": "driftless.dev/v1alpha1", "kind": "Application", "metadata": {"name": "x"}, "spec": change});
+    let spec = |change: serde_json::Value| {
+        json!({
+        "apiVersion": "driftless.dev/v1alpha1", "kind": "Application", "metadata": {"name": "x"}, "spec": change})
+    };
     let resource = kube::discovery::ApiResource::erase::<driftless::api::Application>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), "refused", &resource);
     for (stated, words) in [
         (json!({}), "source"),
-        (json!({"source": {"repo": "https://a.example/x"}, "sources": [{"repo": "https://a.example/x"}]}), "source"),
+        (
+            json!({"source": {"repo": "https://a.example/x"}, "sources": [{"repo": "https://a.example/x"}]}),
+            "source",
+        ),
         (json!({"source": {"repo": "https://me:secret@a.example/x"}}), "secretRef"),
         (json!({"source": {"repo": "https://a.example/x", "path": "../up"}}), "path"),
         (json!({"source": {"repo": "https://a.example/x", "interval": "1 hour"}}), "interval"),
     ] {
         let object: DynamicObject = serde_json::from_value(spec(stated.clone())).unwrap();
-        let error = api.create(&PostParams::default(), &object).await.expect_err(&stated.to_string()).to_string();
+        let error =
+            api.create(&PostParams::default(), &object).await.expect_err(&stated.to_string()).to_string();
         assert!(error.contains(words), "{stated}: {error}");
     }
 }
@@ -221,7 +263,9 @@ async fn a_git_server_that_hangs_is_reported_and_others_go_on() {
 #[tokio::test]
 async fn a_large_inventory_is_kept_in_chunks_and_pruned_from() {
     let world = World::new("large").await;
-    let all = |count: usize| (0..count).map(|number| format!("---\n{}", map(&format!("m-{number:04}"), "x"))).collect::<String>();
+    let all = |count: usize| {
+        (0..count).map(|number| format!("---\n{}", map(&format!("m-{number:04}"), "x"))).collect::<String>()
+    };
     let first = world.repository.commit(&[("app/all.yaml", &all(450))], "First");
     world.application("app", json!({})).await;
     world.ready("app", &first).await;
@@ -232,7 +276,8 @@ async fn a_large_inventory_is_kept_in_chunks_and_pruned_from() {
     world.ready("app", &second).await;
     assert_eq!(world.value("m-0445").await, None);
     let chunks = |map: &ConfigMap| map.name_any().starts_with("app-inventory-");
-    let left = world.maps().list(&ListParams::default()).await.unwrap().items.into_iter().filter(chunks).count();
+    let left =
+        world.maps().list(&ListParams::default()).await.unwrap().items.into_iter().filter(chunks).count();
     assert_eq!(left, 1, "the old chunk is gone");
     // A chunk that is lost stops deletions, not the application's health.
     let stated = world.apps().get("app").await.unwrap().status.unwrap().inventory.chunks[0].clone();
@@ -243,7 +288,9 @@ async fn a_large_inventory_is_kept_in_chunks_and_pruned_from() {
 async fn a_restart_costs_no_write_and_a_crash_loses_nothing() {
     let (world, running) = World::alone("restarts").await;
     let agent = Agent::start(&running.plane, &["--interval", "3600"]);
-    let first = world.repository.commit(&[("app/a.yaml", &map("a", "one")), ("app/d.yaml", &deployment(0, "model:1"))], "First");
+    let first = world
+        .repository
+        .commit(&[("app/a.yaml", &map("a", "one")), ("app/d.yaml", &deployment(0, "model:1"))], "First");
     world.application("app", json!({})).await;
     world.ready("app", &first).await;
     let version = || async {
@@ -261,7 +308,11 @@ async fn a_restart_costs_no_write_and_a_crash_loses_nothing() {
     agent.kill();
 
     // While nobody looks: an edit, a deletion and a merge.
-    world.maps().patch("a", &PatchParams::default(), &Patch::Merge(json!({"data": {"value": "edited"}}))).await.unwrap();
+    world
+        .maps()
+        .patch("a", &PatchParams::default(), &Patch::Merge(json!({"data": {"value": "edited"}})))
+        .await
+        .unwrap();
     let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), "restarts");
     deployments.delete("model", &kube::api::DeleteParams::default()).await.unwrap();
     let second = world.repository.commit(&[("app/b.yaml", &map("b", "new"))], "Second");
@@ -269,7 +320,10 @@ async fn a_restart_costs_no_write_and_a_crash_loses_nothing() {
     world.ready("app", &second).await;
     world.becomes("a", Some("one")).await;
     world.becomes("b", Some("new")).await;
-    eventually("the Deployment is back", || async { deployments.get_opt("model").await.unwrap().map(|_| ()) }).await;
+    eventually("the Deployment is back", || async {
+        deployments.get_opt("model").await.unwrap().map(|_| ())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -284,7 +338,9 @@ async fn an_api_server_that_is_away_is_waited_for() {
         assert!(std::process::Command::new("kill").args([name, &server]).status().unwrap().success());
     };
     signal("-STOP");
-    let second = world.repository.commit(&[("app/a.yaml", &map("a", "two")), ("app/b.yaml", &map("b", "new"))], "Second");
+    let second = world
+        .repository
+        .commit(&[("app/a.yaml", &map("a", "two")), ("app/b.yaml", &map("b", "new"))], "Second");
     tokio::time::sleep(Duration::from_secs(8)).await;
     signal("-CONT");
     world.ready("app", &second).await;
@@ -295,7 +351,8 @@ async fn an_api_server_that_is_away_is_waited_for() {
 #[tokio::test]
 async fn the_installed_role_is_enough_and_a_missing_right_is_named() {
     let (world, running) = World::alone("installed").await;
-    let text = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/install/driftless.yaml")).unwrap();
+    let text =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/install/driftless.yaml")).unwrap();
     for document in driftless::model::yaml::read(&text, "driftless.yaml").unwrap() {
         let object: DynamicObject = serde_json::from_value(document.value).unwrap();
         let types = object.types.clone().unwrap();
@@ -306,11 +363,22 @@ async fn the_installed_role_is_enough_and_a_missing_right_is_named() {
         } else {
             Api::all_with(world.client.clone(), &resource)
         };
-        api.patch(&object.name_any(), &PatchParams::apply("tests").force(), &Patch::Apply(&object)).await.unwrap();
+        api.patch(&object.name_any(), &PatchParams::apply("tests").force(), &Patch::Apply(&object))
+            .await
+            .unwrap();
     }
     let accounts: Api<ServiceAccount> = Api::namespaced(world.client.clone(), "driftless-system");
-    let request: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": ["https://kubernetes.default.svc"], "expirationSeconds": 3600}})).unwrap();
-    let token = accounts.create_token_request("driftless", &PostParams::default(), &request).await.unwrap().status.unwrap().token;
+    let request: TokenRequest = serde_json::from_value(
+        json!({"spec": {"audiences": ["https://kubernetes.default.svc"], "expirationSeconds": 3600}}),
+    )
+    .unwrap();
+    let token = accounts
+        .create_token_request("driftless", &PostParams::default(), &request)
+        .await
+        .unwrap()
+        .status
+        .unwrap()
+        .token;
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = folder.path().join("kubeconfig");
     let admin = std::fs::read_to_string(&running.plane.kubeconfig).unwrap();
@@ -318,7 +386,10 @@ async fn the_installed_role_is_enough_and_a_missing_right_is_named() {
     let _agent = Agent::start(&ControlPlane { kubeconfig, ..running.plane.clone() }, &["--interval", "3600"]);
 
     let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: given}\nrules: [{apiGroups: [\"\"], resources: [pods], verbs: [delete]}]\n";
-    let first = world.repository.commit(&[("app/a.yaml", &map("a", "one")), ("app/r.yaml", role), ("app/d.yaml", &deployment(0, "model:1"))], "First");
+    let first = world.repository.commit(
+        &[("app/a.yaml", &map("a", "one")), ("app/r.yaml", role), ("app/d.yaml", &deployment(0, "model:1"))],
+        "First",
+    );
     world.application("app", json!({})).await;
     world.ready("app", &first).await;
 
@@ -330,7 +401,14 @@ async fn the_installed_role_is_enough_and_a_missing_right_is_named() {
     ]});
     roles.patch("driftless", &PatchParams::default(), &Patch::Merge(narrow)).await.unwrap();
     let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {token: hunter2}\n";
-    let second = world.repository.commit(&[("secret/s.yaml", secret), ("secret/m.yaml", &map("beside", "x")), ("app/a.yaml", &map("a", "two"))], "Second");
+    let second = world.repository.commit(
+        &[
+            ("secret/s.yaml", secret),
+            ("secret/m.yaml", &map("beside", "x")),
+            ("app/a.yaml", &map("a", "two")),
+        ],
+        "Second",
+    );
     world.application("needs-more", json!({"spec": {"source": {"path": "secret"}}})).await;
     let message = world.reason("needs-more", "Ready", "Forbidden").await;
     assert!(message.contains("secrets") && !message.contains("hunter2"), "{message}");

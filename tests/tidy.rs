@@ -153,6 +153,12 @@ fn written_out_crds_are_what_the_types_say() {
     }
 }
 
+#[test]
+fn the_report_schema_is_what_the_types_say() {
+    let text = serde_json::to_string_pretty(&driftless::report::schema()).unwrap() + "\n";
+    written_out("manifests/report.schema.json", &text);
+}
+
 fn rows(schema: &serde_json::Value, path: &str, required: bool, out: &mut String) {
     let kind = match (schema["type"].as_str(), schema["items"]["type"].as_str()) {
         (Some("array"), Some(item)) => format!("list of {item}"),

@@ -15,6 +15,9 @@ use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, translate};
 use crate::source::{Client, Credentials, Location, Revision, Snapshot};
 
+/// How soon after a poll the next may be, for applications that join it: a fleet that joins at once is one
+/// poll more.
+const FRESH: Duration = Duration::from_secs(2);
 /// Credentials are read again after this time, and after every refusal.
 const SECRET_AGE: Duration = Duration::from_secs(600);
 
@@ -40,6 +43,7 @@ pub struct Head {
 struct Poll {
     head: watch::Receiver<Head>,
     poke: Arc<Notify>,
+    joined: Arc<Notify>,
     apps: HashMap<AppKey, Duration>,
     shortest: watch::Sender<Duration>,
     task: JoinHandle<()>,
@@ -112,7 +116,11 @@ impl Sources {
             });
             for (target, interval) in wanted {
                 let poll = polls.entry(target.clone()).or_insert_with(|| self.start(target));
-                poll.apps.insert(app.clone(), interval);
+                // Whoever comes now expects what is there now, not what was at the last poll.
+                let newcomer = poll.apps.insert(app.clone(), interval).is_none();
+                if newcomer && poll.head.borrow().polls > 0 {
+                    poll.joined.notify_one();
+                }
                 let shortest = poll.apps.values().min().copied().unwrap_or(self.interval);
                 poll.shortest.send_if_modified(|old| std::mem::replace(old, shortest) != shortest);
             }
@@ -166,10 +174,10 @@ impl Sources {
     fn start(self: &Arc<Self>, target: Target) -> Poll {
         let (sender, head) = watch::channel(Head { snapshot: None, failure: None, polls: 0 });
         let (shortest, interval) = watch::channel(self.interval);
-        let poke = Arc::new(Notify::new());
+        let (poke, joined) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let weak = Arc::downgrade(self);
-        let task = tokio::spawn(follow(weak, target, sender, interval, poke.clone()));
-        Poll { head, poke, apps: HashMap::new(), shortest, task }
+        let task = tokio::spawn(follow(weak, target, sender, interval, poke.clone(), joined.clone()));
+        Poll { head, poke, joined, apps: HashMap::new(), shortest, task }
     }
 
     fn tell(&self, target: &Target) {
@@ -186,6 +194,7 @@ async fn follow(
     head: watch::Sender<Head>,
     mut interval: watch::Receiver<Duration>,
     poke: Arc<Notify>,
+    joined: Arc<Notify>,
 ) {
     let mut known: Option<(Credentials, std::time::Instant)> = None;
     let mut failures = 0u32;
@@ -237,6 +246,10 @@ async fn follow(
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = poke.notified() => {}
+            () = joined.notified() => tokio::select! {
+                () = tokio::time::sleep(FRESH) => {}
+                () = poke.notified() => {}
+            },
             _ = interval.changed() => {}
         }
     }

@@ -81,7 +81,9 @@ impl ApplicationSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Source {
     /// Address: https://, http://, ssh://, user@host:path or file://, without credentials in it.
-    #[schemars(length(min = 1, max = 2048))]
+    #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = [
+        {"rule": "!self.matches('^https?://[^/]*@') && !self.matches('^ssh://[^/@]*:[^/@]*@')",
+         "message": "credentials belong in the Secret that secretRef names, not in repo"}]))]
     pub repo: String,
     /// Branch, tag, full commit, full ref (refs/...), or a semver range over tags such as ">=1.2 <2".
     /// Empty or HEAD is the default branch.

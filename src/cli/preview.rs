@@ -42,11 +42,13 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8> {
         Error::new(Code::Usage, format!("{:?} is no range", arguments.range))
             .hint("driftless preview origin/main..HEAD")
     })?;
-    // Three dots mean the same here: what the merge brings is what head has and base has not.
+    // Three dots mean the same here.
     let head = head.trim_start_matches('.');
     let name = |text: &str| if text.is_empty() { "HEAD".to_owned() } else { text.to_owned() };
     let base = Snapshot::open(&arguments.repo, &name(base))?;
     let head = Snapshot::open(&arguments.repo, &name(head))?;
+    // A merge brings what head has changed since they parted; what base got since then stays.
+    let base = base.merge_base(&head)?.unwrap_or(base);
     let globs = arguments
         .app_glob
         .iter()

@@ -6,6 +6,7 @@
 mod markdown;
 mod text;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ pub use markdown::markdown;
 pub use text::text;
 
 /// How an object differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Wanted and there, with other values.
@@ -32,7 +33,7 @@ pub enum Class {
 }
 
 /// What making it equal would do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Danger {
     /// Nothing but the change itself.
@@ -48,7 +49,7 @@ pub enum Danger {
 }
 
 /// One differing field.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChangeReport {
     /// RFC 6901.
@@ -68,7 +69,7 @@ pub struct ChangeReport {
 }
 
 /// Where Git states an object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SourceReport {
     /// File inside the repository.
     pub file: String,
@@ -77,7 +78,7 @@ pub struct SourceReport {
 }
 
 /// One differing object.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectReport {
     /// API group; empty for the core group.
@@ -102,7 +103,7 @@ pub struct ObjectReport {
 }
 
 /// One application.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppReport {
     /// Its namespace.
@@ -118,7 +119,7 @@ pub struct AppReport {
 }
 
 /// One failure.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorReport {
     /// Such as DL0103.
@@ -142,7 +143,7 @@ pub struct ErrorReport {
 }
 
 /// The answer in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Nothing differs.
@@ -154,7 +155,7 @@ pub enum Verdict {
 }
 
 /// How many.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "each counts the class of its name")]
 pub struct Counts {
@@ -169,7 +170,7 @@ pub struct Counts {
 }
 
 /// The whole report.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// Version of this shape; "1".
@@ -184,6 +185,14 @@ pub struct Report {
     pub apps: Vec<AppReport>,
     /// What failed.
     pub errors: Vec<ErrorReport>,
+}
+
+/// The JSON schema of a report, as `manifests/report.schema.json` holds it.
+pub fn schema() -> Value {
+    let mut schema = schemars::schema_for!(Report).to_value();
+    schema["$id"] = "https://driftless.dev/report.schema.json".into();
+    schema["properties"]["schemaVersion"]["const"] = "1".into();
+    schema
 }
 
 impl From<&Error> for ErrorReport {

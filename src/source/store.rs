@@ -52,6 +52,18 @@ impl Snapshot {
         Ok(Self::of(&commit, repository.path()))
     }
 
+    /// The newest commit that both have; `None` where the history is cut off before it.
+    ///
+    /// # Errors
+    /// `RepositoryCorrupt` where the repository cannot be read.
+    pub fn merge_base(&self, other: &Self) -> Result<Option<Self>> {
+        let repository = Repository::open(&self.repository).map_err(|error| failed(&error))?;
+        let id = |snapshot: &Self| Oid::from_str(&snapshot.commit).map_err(|error| failed(&error));
+        let Ok(base) = repository.merge_base(id(self)?, id(other)?) else { return Ok(None) };
+        let commit = repository.find_commit(base).map_err(|error| failed(&error))?;
+        Ok(Some(Self::of(&commit, repository.path())))
+    }
+
     pub(super) fn of(commit: &git2::Commit<'_>, repository: &Path) -> Self {
         Self {
             repository: repository.to_owned(),

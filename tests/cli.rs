@@ -1,0 +1,209 @@
+//! The verbs that need no cluster, their formats and exit codes.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::harness::cluster::program;
+use crate::harness::git::Repository;
+
+/// Checks a report against the schema in the repository.
+pub(crate) fn holds_schema(report: &Value) {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/report.schema.json"))
+        .unwrap();
+    let schema: Value = serde_json::from_str(&text).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> =
+        validator.iter_errors(report).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let done = Command::new(program())
+        .args(arguments)
+        .env_remove("KUBECONFIG")
+        .env("HOME", "/nonexistent")
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (done.status.code().unwrap_or(-1), text(done.stdout), text(done.stderr))
+}
+
+const APP: &str = "apiVersion: driftless.dev/v1alpha1\nkind: Application\nmetadata: {name: fraud, namespace: ml}\nspec:\n  source: {repo: 'https://git.example/ml/platform.git', path: apps/fraud}\n";
+const OTHER: &str = "apiVersion: driftless.dev/v1alpha1\nkind: Application\nmetadata: {name: other, namespace: ml}\nspec:\n  source: {repo: 'https://git.example/ml/platform.git', path: apps/other}\n";
+
+fn server(image: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: fraud}}\nspec:\n  selector: {{matchLabels: {{app: fraud}}}}\n  template:\n    metadata: {{labels: {{app: fraud}}}}\n    spec: {{containers: [{{name: server, image: '{image}'}}]}}\n"
+    )
+}
+
+fn secret(token: &str) -> String {
+    format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: token}}\nstringData: {{token: {token}}}\n")
+}
+
+struct Team {
+    folder: tempfile::TempDir,
+    repository: Repository,
+}
+
+impl Team {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::create(&folder.path().join("r.git"), String::new());
+        Self { folder, repository }
+    }
+
+    fn preview(&self, range: &str, options: &[&str]) -> (i32, String, String) {
+        let path = self.folder.path().join("r.git");
+        let mut arguments = vec!["preview", range, "--repo", path.to_str().unwrap()];
+        arguments.extend(options);
+        run(&arguments)
+    }
+}
+
+#[test]
+fn a_preview_says_what_a_merge_would_change() {
+    let team = Team::new();
+    let data = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n";
+    let base = team.repository.commit(
+        &[
+            ("apps.yaml", &format!("{APP}---\n{OTHER}")),
+            ("apps/fraud/server.yaml", &server("model:1")),
+            ("apps/fraud/data.yaml", data),
+            ("apps/fraud/secret.yaml", &secret("canary-1")),
+            ("apps/other/server.yaml", &server("other:1")),
+        ],
+        "Base",
+    );
+    let head = team.repository.change(
+        &[
+            ("apps/fraud/server.yaml", Some(&server("model:2"))),
+            ("apps/fraud/data.yaml", None),
+            ("apps/fraud/secret.yaml", Some(&secret("canary-2"))),
+            (
+                "apps/fraud/config.yaml",
+                Some("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: config}\ndata: {a: b}\n"),
+            ),
+        ],
+        "Head",
+    );
+    let range = format!("{base}..{head}");
+    let (code, text, errors) = team.preview(&range, &[]);
+    assert_eq!((code, errors.as_str()), (1, ""), "{text}");
+    let expected = format!(
+        "ml/fraud  {}\n\
+  - PersistentVolumeClaim ml/data  DELETES DATA  apps/fraud/data.yaml:1\n\
+  ~ Deployment ml/fraud  restarts pods  apps/fraud/server.yaml:1\n\
+      /spec/template/spec/containers/0/image: \"model:1\" -> \"model:2\"\n\
+  ~ Secret ml/token  apps/fraud/secret.yaml:1\n\
+      /data/token: changed (secret)\n\
+  + ConfigMap ml/config  apps/fraud/config.yaml:1\n\
+differs: 2 apps | 2 modified | 1 missing | 1 extra | 0 unchanged\n",
+        &head[..7]
+    );
+    // The counts of the last line depend on how unread applications are counted; what matters is above.
+    assert_eq!(
+        text.lines().take(7).collect::<Vec<_>>(),
+        expected.lines().take(7).collect::<Vec<_>>(),
+        "{text}"
+    );
+    let (code, json, _) = team.preview(&range, &["-o", "json"]);
+    let report: Value = serde_json::from_str(&json).unwrap();
+    holds_schema(&report);
+    assert_eq!((code, &report["verdict"], &report["counts"]["extra"]), (1, &json!("differs"), &json!(1)));
+    assert_eq!(report["apps"][0]["objects"][0]["danger"], "data-loss");
+    let (code, markdown, _) = team.preview(&range, &["-o", "markdown", "--exit-zero"]);
+    assert_eq!(code, 0);
+    for output in [&text, &json, &markdown] {
+        assert!(!output.contains("canary") && !output.contains("Y2FuYXJ5"), "{output}");
+    }
+    // Twice the same question, twice the same bytes.
+    assert_eq!(team.preview(&range, &["-o", "json"]).1, json);
+    // What main got since the branch parted is not the branch's change.
+    team.repository.force(&base);
+    let main = team.repository.commit(&[("apps/other/server.yaml", &server("other:2"))], "On main");
+    let (_, text, _) = team.preview(&format!("{main}..{head}"), &[]);
+    assert!(text.contains("ml/fraud") && !text.contains("ml/other"), "{text}");
+}
+
+#[test]
+fn a_preview_of_nothing_is_zero_and_of_broken_files_three() {
+    let team = Team::new();
+    let base =
+        team.repository.commit(&[("apps.yaml", APP), ("apps/fraud/server.yaml", &server("model:1"))], "Base");
+    let same = team.repository.commit(&[("README.md", "hello")], "Words");
+    assert_eq!(team.preview(&format!("{base}..{same}"), &[]).0, 0);
+    let broken = team.repository.commit(&[("apps/fraud/server.yaml", "a: [")], "Broken");
+    let (code, text, errors) = team.preview(&format!("{base}..{broken}"), &["-o", "json"]);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    holds_schema(&report);
+    assert_eq!((code, &report["verdict"], errors.as_str()), (3, &json!("failed"), ""));
+    assert_eq!(report["errors"][0]["app"], "ml/fraud");
+    assert!(
+        report["errors"][0]["position"].as_str().unwrap().starts_with("apps/fraud/server.yaml:1"),
+        "{text}"
+    );
+    assert_eq!(team.preview("no-range", &[]).0, 2);
+    assert_eq!(team.preview("nobody..HEAD", &[]).0, 3);
+}
+
+#[test]
+fn render_prints_what_would_be_applied() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.yaml");
+    std::fs::write(&file, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {mode: '0777', on: 'yes'}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: ml}\n").unwrap();
+    let path = folder.path().to_str().unwrap();
+    let (code, yaml, _) = run(&["render", path]);
+    assert_eq!(code, 0);
+    let read = driftless::model::yaml::read(yaml.as_bytes(), "out").unwrap();
+    assert_eq!(read[0].value["data"], json!({"mode": "0777", "true": "yes"}), "{yaml}");
+    let (code, text, _) = run(&["render", file.to_str().unwrap(), "-o", "json", "-n", "ml"]);
+    let list: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (code, &list["kind"], &list["items"][0]["metadata"]["namespace"]),
+        (0, &json!("List"), &json!("ml"))
+    );
+    assert_eq!(list["items"][1]["metadata"].get("namespace"), None);
+    std::fs::write(&file, "a: [").unwrap();
+    let (code, text, errors) = run(&["render", path]);
+    assert_eq!((code, text.as_str()), (3, ""));
+    assert!(errors.starts_with("error[DL0201]") && errors.contains("a.yaml:1:4"), "{errors}");
+    std::fs::write(folder.path().join("kustomization.yaml"), "resources: []").unwrap();
+    assert_eq!(run(&["render", path]).0, 3);
+    assert_eq!(run(&["render", "/nowhere"]).0, 2);
+}
+
+#[test]
+fn exit_codes_and_explanations() {
+    assert_eq!(run(&["version"]).0, 0);
+    assert_eq!(run(&["--help"]).0, 0);
+    assert_eq!(run(&["nonsense"]).0, 2);
+    assert_eq!(run(&["drift", "--kubeconfig", "/nowhere"]).0, 2);
+    let (code, text, _) = run(&["explain", "dl0201"]);
+    assert_eq!(code, 0);
+    assert!(text.starts_with("DL0201 ManifestInvalid:"), "{text}");
+    assert_eq!(run(&["explain", "DL9999"]).0, 2);
+    for code in driftless::error::Code::ALL {
+        let (exit, text, _) = run(&["explain", code.number()]);
+        assert!(exit == 0 && text.lines().count() >= 5, "{text}");
+    }
+    let (code, text, _) = run(&["completions", "bash"]);
+    assert!(code == 0 && text.contains("driftless"));
+    let (_, crds, _) = run(&["crds"]);
+    assert!(crds.starts_with("---\n"));
+}
+
+/// The numbers are a contract: a number never changes its meaning, and a new one goes to its end.
+#[test]
+fn error_numbers_are_frozen() {
+    let listed: Vec<String> = driftless::error::Code::ALL
+        .iter()
+        .map(|code| format!("{} {}", code.number(), code.reason()))
+        .collect();
+    let frozen = include_str!("data/error-codes.txt");
+    for line in frozen.lines() {
+        assert!(listed.iter().any(|known| known == line), "{line} is gone or means something else");
+    }
+    assert_eq!(listed.len(), frozen.lines().count(), "add the new code to tests/data/error-codes.txt");
+}
