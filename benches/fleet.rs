@@ -305,7 +305,7 @@ async fn measure(apps: usize, objects: usize) -> Value {
         let text = reqwest::get(format!("http://{}/metrics", agent.listen)).await.ok()?.text().await.ok()?;
         let total: f64 = text
             .lines()
-            .filter(|line| line.starts_with("driftless_passes_total{"))
+            .filter(|line| line.starts_with("driftless_passes_total{") && !line.contains("waiting"))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum();
         #[expect(clippy::cast_precision_loss, reason = "a count of applications")]

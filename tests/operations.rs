@@ -31,7 +31,7 @@ async fn asked(agent: &Agent) -> Option<BTreeMap<String, u64>> {
 async fn passes(agent: &Agent) -> u64 {
     let Ok(answer) = reqwest::get(format!("http://{}/metrics", agent.listen)).await else { return 0 };
     let text = answer.text().await.unwrap_or_default();
-    let lines = text.lines().filter(|line| line.starts_with("driftless_passes_total{"));
+    let lines = text.lines().filter(|line| line.starts_with("driftless_passes_total{") && !line.contains("waiting"));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
@@ -410,11 +410,27 @@ async fn the_installed_role_is_enough_and_a_missing_right_is_named() {
         "Second",
     );
     world.application("needs-more", json!({"spec": {"source": {"path": "secret"}}})).await;
-    let message = world.reason("needs-more", "Ready", "Forbidden").await;
+    let message = world.reason("needs-more", "Ready", "WatchFailed").await;
     assert!(message.contains("secrets") && !message.contains("hunter2"), "{message}");
     world.poke("app").await;
     world.ready("app", &second).await;
     let secrets: Api<Secret> = Api::namespaced(world.client.clone(), "installed");
     assert!(secrets.get_opt("s").await.unwrap().is_none());
     assert!(matches!(world.condition("needs-more", "Ready").await, Some((ConditionStatus::False, _, _))));
+}
+
+#[tokio::test]
+async fn proxies_of_the_environment_are_used() {
+    let world = World::new("proxied").await;
+    world.repository.commit(&[("app/a.yaml", &map("a", "one"))], "First");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.yaml");
+    // Nobody answers to this name but the proxy, which is the Git server itself.
+    let stated = "apiVersion: driftless.dev/v1alpha1\nkind: Application\nmetadata: {name: app, namespace: proxied}\nspec:\n  source: {repo: 'http://git.invalid/ml/platform.git', path: app}\n";
+    std::fs::write(&file, stated).unwrap();
+    let mut command = tokio::process::Command::new(crate::harness::cluster::program());
+    command.arg("--kubeconfig").arg(&world.plane.kubeconfig).args(["drift", "-f"]).arg(&file);
+    let done = command.env("HTTP_PROXY", format!("http://{}", world.git.address)).output().await.unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert_eq!((done.status.code(), text.contains("+ ConfigMap proxied/a")), (Some(1), true), "{text}");
 }

@@ -220,3 +220,110 @@ async fn a_pack_larger_than_the_limit_is_refused() {
         .unwrap_err();
     assert_eq!(error.code, Code::SourceTooLarge, "{error}");
 }
+
+struct Authority {
+    certificate: rcgen::Certificate,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = parameters.self_signed(&key).unwrap();
+        Self { certificate, issuer: rcgen::Issuer::new(parameters, key) }
+    }
+
+    fn issue(&self, name: &str) -> (rcgen::Certificate, rcgen::KeyPair) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (parameters.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+}
+
+#[tokio::test]
+async fn tls_by_a_private_authority_and_client_certificates() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (certificate, key) = authority.issue("127.0.0.1");
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.certificate.der().clone()).unwrap();
+    let verifier = rustls::server::WebPkiClientVerifier::builder(roots.into()).build().unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    let git = Server::start_tls(config.into()).await;
+    let repository = git.repository("private");
+    repository.commit(&[("a", "one")], "First");
+    let location = Location::parse(&repository.url).unwrap();
+    let one = setup(Limits::default());
+    let (client, client_key) = authority.issue("agent");
+    let pair = (client.pem(), client_key.serialize_pem());
+    let good = secret(&[("caFile", &authority.certificate.pem()), ("tls.crt", &pair.0), ("tls.key", &pair.1)]);
+    assert_eq!(one.read(&location, "main", &good, "a").await.unwrap(), "one");
+    let untrusted = secret(&[("caFile", &stranger.certificate.pem()), ("tls.crt", &pair.0), ("tls.key", &pair.1)]);
+    let error = one.read(&location, "main", &untrusted, "a").await.unwrap_err();
+    assert_eq!(error.code, Code::CertificateRefused, "{error}");
+    let error = one.read(&location, "main", &Credentials::default(), "a").await.unwrap_err();
+    assert_eq!(error.code, Code::CertificateRefused, "{error}");
+    let without = secret(&[("caFile", &authority.certificate.pem())]);
+    assert!(one.read(&location, "main", &without, "a").await.is_err(), "the server asks for a certificate");
+    for broken in [("caFile", "nonsense"), ("tls.crt", "nonsense")] {
+        let credentials = if broken.0 == "caFile" { secret(&[broken]) } else { secret(&[broken, ("tls.key", "nonsense")]) };
+        let error = one.read(&location, "main", &credentials, "a").await.unwrap_err();
+        assert_eq!(error.code, Code::CredentialsInvalid, "{error}");
+    }
+}
+
+/// GitHub itself cannot run here: this stands for the one request that an App makes, and checks its signature.
+#[tokio::test]
+async fn a_github_app_gets_a_token_for_its_key() {
+    use axum::http::{HeaderMap, StatusCode};
+    use base64::Engine as _;
+    use rsa::pkcs1::{EncodeRsaPrivateKey, EncodeRsaPublicKey};
+    let key = rsa::RsaPrivateKey::new(&mut russh::keys::key::safe_rng(), 2048).unwrap();
+    let public = key.to_public_key().to_pkcs1_der().unwrap().as_bytes().to_vec();
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counter = asked.clone();
+    let answer = move |headers: HeaderMap| {
+        let (public, counter) = (public.clone(), counter.clone());
+        async move {
+            let given = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let (signed, signature) = given.strip_prefix("Bearer ").and_then(|jwt| jwt.rsplit_once('.')).unwrap_or_default();
+            let decode = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
+            let claims: serde_json::Value = serde_json::from_slice(&decode(signed.split('.').nth(1).unwrap_or_default())).unwrap_or_default();
+            let verified = ring::signature::UnparsedPublicKey::new(&ring::signature::RSA_PKCS1_2048_8192_SHA256, public)
+                .verify(signed.as_bytes(), &decode(signature));
+            if verified.is_err() || claims["iss"] != "42" {
+                return (StatusCode::UNAUTHORIZED, "{}".to_owned());
+            }
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            (StatusCode::CREATED, r#"{"token": "ghs_canary"}"#.to_owned())
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let api = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/app/installations/7/access_tokens", axum::routing::post(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let git = Server::start().await;
+    let repository = git.repository("app");
+    repository.commit(&[("a", "one")], "First");
+    git.protect("app", "x-access-token:ghs_canary");
+    let location = Location::parse(&repository.url).unwrap();
+    let one = setup(Limits::default());
+    let pem = key.to_pkcs1_pem(rsa::pkcs1::LineEnding::LF).unwrap();
+    let app = |id: &str| {
+        secret(&[("githubAppID", id), ("githubAppInstallationID", "7"), ("githubAppPrivateKey", &pem), ("githubAppBaseURL", &api)])
+    };
+    let good = app("42");
+    assert_eq!(one.read(&location, "main", &good, "a").await.unwrap(), "one");
+    one.client.resolve(&location, &Revision::parse("main").unwrap(), &good).await.unwrap();
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1, "the token is kept");
+    let error = one.read(&location, "main", &app("13"), "a").await.unwrap_err();
+    assert_eq!(error.code, Code::AuthenticationFailed, "{error}");
+    assert!(!error.to_string().contains("ghs_canary"), "{error}");
+}

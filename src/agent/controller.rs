@@ -267,16 +267,18 @@ impl Controller {
             tokio::spawn(async move {
                 let mut memory = memory.lock().await;
                 let result = controller.pass(&app, &mut memory).await;
+                let looked = memory.rendered.is_some() || memory.application.is_none();
                 let failures = if result.is_ok() { 0 } else { memory.failures + 1 };
                 memory.failures = failures;
-                (result, failures)
+                (result, failures, looked)
             })
         };
-        let (result, failures) = match inner.await {
+        let (result, failures, looked) = match inner.await {
             Ok(ended) => ended,
-            Err(error) => (Err(Error::new(Code::Internal, error.to_string())), 8),
+            Err(error) => (Err(Error::new(Code::Internal, error.to_string())), 8, true),
         };
-        self.metrics.passed(result.is_ok(), begin.elapsed());
+        let waits = result.is_ok() && !looked;
+        self.metrics.passed(if waits { "waiting" } else { verdict(&result) }, begin.elapsed());
         self.metrics.queued.set(i64::try_from(self.queue.len()).unwrap_or(i64::MAX));
         self.metrics.watched.set(i64::try_from(self.engine.index.len()).unwrap_or(i64::MAX));
         self.queue.done(&app);
@@ -689,6 +691,10 @@ impl Controller {
         let event = Event { type_: kind, reason, note: Some(note), action: "Sync".into(), secondary: None };
         let _ = self.events.try_send((event, application.object_ref(&())));
     }
+}
+
+fn verdict<T>(result: &Result<T>) -> &'static str {
+    if result.is_ok() { "ok" } else { "failed" }
 }
 
 /// What a pass found out, for its status.

@@ -99,9 +99,9 @@ fn verdict(ok: bool) -> Verdict {
 }
 
 impl Metrics {
-    /// A pass ended.
-    pub fn passed(&self, ok: bool, time: Duration) {
-        self.passes.get_or_create(&verdict(ok)).inc();
+    /// A pass ended: `ok`, `failed`, or `waiting` where there was no commit to look at yet.
+    pub fn passed(&self, result: &'static str, time: Duration) {
+        self.passes.get_or_create(&Verdict { result }).inc();
         self.pass_seconds.observe(time.as_secs_f64());
     }
 

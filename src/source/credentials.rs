@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::error::{Code, Error, Result};
 use crate::model::Digest;
+use crate::source::GitHubApp;
 
 /// What a Secret gives to reach a repository. Never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Credentials {
     pub key: Option<(String, Option<String>)>,
     /// Lines of `known_hosts`.
     pub known_hosts: Option<String>,
+    /// A GitHub App.
+    pub app: Option<GitHubApp>,
 }
 
 impl fmt::Debug for Credentials {
@@ -31,7 +34,8 @@ impl fmt::Debug for Credentials {
 
 impl Credentials {
     /// Reads the decoded data of a Secret. Keys: `username` and `password`, `bearerToken`, `identity`
-    /// (with `password` as its passphrase) and `known_hosts`, `caFile` or `ca.crt`, `tls.crt` and `tls.key`.
+    /// (with `password` as its passphrase) and `known_hosts`, `githubAppID`, `githubAppInstallationID` and
+    /// `githubAppPrivateKey` (with `githubAppBaseURL`), `caFile` or `ca.crt`, `tls.crt` and `tls.key`.
     ///
     /// # Errors
     /// `CredentialsInvalid` that names the key.
@@ -65,6 +69,16 @@ impl Credentials {
         if identity.is_some() && known_hosts.is_none() {
             return Err(Error::new(Code::CredentialsInvalid, "there is an SSH identity but no known_hosts"));
         }
+        let app = match (word("githubAppID")?, word("githubAppInstallationID")?, text("githubAppPrivateKey")?) {
+            (Some(id), Some(installation), Some(key)) => {
+                Some(GitHubApp { id, installation, key, api: word("githubAppBaseURL")? })
+            }
+            (None, None, None) => None,
+            _ => {
+                let why = "githubAppID, githubAppInstallationID and githubAppPrivateKey are needed together";
+                return Err(Error::new(Code::CredentialsInvalid, why));
+            }
+        };
         let found = Self {
             basic,
             bearer: word("bearerToken")?,
@@ -72,6 +86,7 @@ impl Credentials {
             client,
             key: identity.map(|identity| (identity, password)),
             known_hosts,
+            app,
         };
         if found == Self::default() {
             let keys: Vec<_> = data.keys().cloned().collect();
@@ -94,6 +109,10 @@ impl Credentials {
             text(self.key.as_ref().map(|(key, _)| key)),
             text(self.key.as_ref().and_then(|(_, passphrase)| passphrase.as_ref())),
             text(self.known_hosts.as_ref()),
+            text(self.app.as_ref().map(|app| &app.id)),
+            text(self.app.as_ref().map(|app| &app.installation)),
+            text(self.app.as_ref().map(|app| &app.key)),
+            text(self.app.as_ref().and_then(|app| app.api.as_ref())),
         ])
     }
 }
@@ -117,6 +136,7 @@ mod tests {
             (vec![("username", "a")], "no password"),
             (vec![("identity", "k")], "known_hosts"),
             (vec![("tls.crt", "c")], "tls.key"),
+            (vec![("githubAppID", "1")], "githubAppPrivateKey"),
             (vec![("token", "x")], "token"),
         ] {
             let error = read(&pairs).unwrap_err();

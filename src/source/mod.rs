@@ -13,6 +13,7 @@
 mod client;
 mod credentials;
 mod folder;
+mod github;
 mod known_hosts;
 mod location;
 mod store;
@@ -21,5 +22,6 @@ mod wire;
 pub use client::{Client, Limits, Resolved};
 pub use credentials::Credentials;
 pub use folder::FolderTree;
+pub use github::GitHubApp;
 pub use location::{Location, Revision};
 pub use store::{GitTree, Snapshot};

@@ -42,7 +42,9 @@ struct Shared {
 pub(crate) struct Server {
     shared: Arc<Shared>,
     _folder: tempfile::TempDir,
-    address: std::net::SocketAddr,
+    /// Where it listens.
+    pub(crate) address: std::net::SocketAddr,
+    scheme: &'static str,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -55,20 +57,35 @@ impl Drop for Server {
 impl Server {
     /// Starts on a free port.
     pub(crate) async fn start() -> Self {
+        Self::begin(None).await
+    }
+
+    /// Starts on a free port with TLS.
+    pub(crate) async fn start_tls(config: Arc<rustls::ServerConfig>) -> Self {
+        Self::begin(Some(config)).await
+    }
+
+    async fn begin(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let shared = Arc::new(Shared { root: folder.path().to_owned(), ..Shared::default() });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let router = Router::new().fallback(serve).with_state(shared.clone());
-        let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("serve") });
-        Self { shared, _folder: folder, address, task }
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let task = tokio::spawn(async move {
+            match tls {
+                Some(config) => axum::serve(Tls { listener, acceptor: config.into() }, router).await.expect("serve"),
+                None => axum::serve(listener, router).await.expect("serve"),
+            }
+        });
+        Self { shared, _folder: folder, address, scheme, task }
     }
 
     /// A new, empty repository, such as `ml/platform`.
     pub(crate) fn repository(&self, name: &str) -> Repository {
         Repository::create(
             &self.shared.root.join(format!("{name}.git")),
-            format!("http://{}/{name}.git", self.address),
+            format!("{}://{}/{name}.git", self.scheme, self.address),
         )
     }
 
@@ -94,6 +111,30 @@ impl Server {
     /// Requests and bytes of answers since the last call.
     pub(crate) fn traffic(&self) -> (u64, u64) {
         (self.shared.requests.swap(0, Ordering::Relaxed), self.shared.bytes.swap(0, Ordering::Relaxed))
+    }
+}
+
+struct Tls {
+    listener: tokio::net::TcpListener,
+    acceptor: tokio_rustls::TlsAcceptor,
+}
+
+impl axum::serve::Listener for Tls {
+    type Io = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let Ok((stream, address)) = self.listener.accept().await else { continue };
+            // A client that refuses the certificate is what some tests want.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::classic::Advertisement;
 use super::{PackReader, fetch, list_refs, malformed, refs};
 use crate::error::{Code, Error, Result};
+use crate::source::github::Token;
 use crate::source::{Credentials, Limits};
 
 /// Hops to the same host before a redirect is called a loop.
@@ -24,6 +25,8 @@ pub(in crate::source) struct Http {
     client: reqwest::Client,
     credentials: Credentials,
     limits: Limits,
+    /// The newest token of a GitHub App.
+    token: Arc<tokio::sync::Mutex<Option<Token>>>,
     /// Addresses whose servers speak the first protocol only.
     classic: Arc<Mutex<HashSet<String>>>,
 }
@@ -55,7 +58,7 @@ impl Http {
             builder = builder.identity(identity);
         }
         let client = builder.build().map_err(|error| invalid("the TLS configuration", &error))?;
-        Ok(Self { client, credentials: credentials.clone(), limits, classic: Arc::default() })
+        Ok(Self { client, credentials: credentials.clone(), limits, token: Arc::default(), classic: Arc::default() })
     }
 
     /// Lists refs in one request.
@@ -181,7 +184,9 @@ impl Http {
                 .try_clone()
                 .ok_or_else(|| invalid(&"a request that cannot be repeated"))?
                 .header(header::ACCEPT, kind);
-            if let Some((name, password)) = &self.credentials.basic {
+            if let Some(token) = self.app_token(url).await? {
+                request = request.basic_auth("x-access-token", Some(token));
+            } else if let Some((name, password)) = &self.credentials.basic {
                 request = request.basic_auth(name, Some(password));
             } else if let Some(token) = &self.credentials.bearer {
                 request = request.bearer_auth(token);
@@ -193,15 +198,33 @@ impl Http {
             let from = request.url().to_string();
             let answer = self.client.execute(request).await.map_err(|error| self.broken(url, &error))?;
             if !answer.status().is_redirection() {
-                return self.accepted(url, answer, kind);
+                let accepted = self.accepted(url, answer, kind);
+                if accepted.as_ref().is_err_and(|error| error.code == Code::AuthenticationFailed) {
+                    *self.token.lock().await = None;
+                }
+                return accepted;
             }
             target = Some(redirect(&from, answer.headers().get(header::LOCATION))?);
         }
         Err(Error::new(Code::RedirectRefused, format!("{url}: more than {MAX_REDIRECTS} redirects")))
     }
 
+    /// The token to use where the credentials are those of a GitHub App.
+    async fn app_token(&self, url: &str) -> Result<Option<String>> {
+        let Some(app) = &self.credentials.app else { return Ok(None) };
+        let mut token = self.token.lock().await;
+        if let Some(known) = token.as_ref().filter(|known| known.until > Instant::now()) {
+            return Ok(Some(known.text.clone()));
+        }
+        let fresh = app.token(&self.client, url).await?;
+        let text = fresh.text.clone();
+        *token = Some(fresh);
+        Ok(Some(text))
+    }
+
     fn accepted(&self, url: &str, answer: Response, wanted: &str) -> Result<Response> {
-        let anonymous = self.credentials.basic.is_none() && self.credentials.bearer.is_none();
+        let given = &self.credentials;
+        let anonymous = given.basic.is_none() && given.bearer.is_none() && given.app.is_none();
         let status = answer.status();
         let (code, why) = match status {
             StatusCode::OK => {
