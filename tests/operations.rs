@@ -31,7 +31,8 @@ async fn asked(agent: &Agent) -> Option<BTreeMap<String, u64>> {
 async fn passes(agent: &Agent) -> u64 {
     let Ok(answer) = reqwest::get(format!("http://{}/metrics", agent.listen)).await else { return 0 };
     let text = answer.text().await.unwrap_or_default();
-    let lines = text.lines().filter(|line| line.starts_with("driftless_passes_total{") && !line.contains("waiting"));
+    let lines =
+        text.lines().filter(|line| line.starts_with("driftless_passes_total{") && !line.contains("waiting"));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 

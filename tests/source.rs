@@ -262,9 +262,11 @@ async fn tls_by_a_private_authority_and_client_certificates() {
     let one = setup(Limits::default());
     let (client, client_key) = authority.issue("agent");
     let pair = (client.pem(), client_key.serialize_pem());
-    let good = secret(&[("caFile", &authority.certificate.pem()), ("tls.crt", &pair.0), ("tls.key", &pair.1)]);
+    let good =
+        secret(&[("caFile", &authority.certificate.pem()), ("tls.crt", &pair.0), ("tls.key", &pair.1)]);
     assert_eq!(one.read(&location, "main", &good, "a").await.unwrap(), "one");
-    let untrusted = secret(&[("caFile", &stranger.certificate.pem()), ("tls.crt", &pair.0), ("tls.key", &pair.1)]);
+    let untrusted =
+        secret(&[("caFile", &stranger.certificate.pem()), ("tls.crt", &pair.0), ("tls.key", &pair.1)]);
     let error = one.read(&location, "main", &untrusted, "a").await.unwrap_err();
     assert_eq!(error.code, Code::CertificateRefused, "{error}");
     let error = one.read(&location, "main", &Credentials::default(), "a").await.unwrap_err();
@@ -272,7 +274,8 @@ async fn tls_by_a_private_authority_and_client_certificates() {
     let without = secret(&[("caFile", &authority.certificate.pem())]);
     assert!(one.read(&location, "main", &without, "a").await.is_err(), "the server asks for a certificate");
     for broken in [("caFile", "nonsense"), ("tls.crt", "nonsense")] {
-        let credentials = if broken.0 == "caFile" { secret(&[broken]) } else { secret(&[broken, ("tls.key", "nonsense")]) };
+        let credentials =
+            if broken.0 == "caFile" { secret(&[broken]) } else { secret(&[broken, ("tls.key", "nonsense")]) };
         let error = one.read(&location, "main", &credentials, "a").await.unwrap_err();
         assert_eq!(error.code, Code::CredentialsInvalid, "{error}");
     }
@@ -291,12 +294,19 @@ async fn a_github_app_gets_a_token_for_its_key() {
     let answer = move |headers: HeaderMap| {
         let (public, counter) = (public.clone(), counter.clone());
         async move {
-            let given = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
-            let (signed, signature) = given.strip_prefix("Bearer ").and_then(|jwt| jwt.rsplit_once('.')).unwrap_or_default();
-            let decode = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
-            let claims: serde_json::Value = serde_json::from_slice(&decode(signed.split('.').nth(1).unwrap_or_default())).unwrap_or_default();
-            let verified = ring::signature::UnparsedPublicKey::new(&ring::signature::RSA_PKCS1_2048_8192_SHA256, public)
-                .verify(signed.as_bytes(), &decode(signature));
+            let given =
+                headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let (signed, signature) =
+                given.strip_prefix("Bearer ").and_then(|jwt| jwt.rsplit_once('.')).unwrap_or_default();
+            let decode = |text: &str| {
+                base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap_or_default()
+            };
+            let claims: serde_json::Value =
+                serde_json::from_slice(&decode(signed.split('.').nth(1).unwrap_or_default()))
+                    .unwrap_or_default();
+            let verified =
+                ring::signature::UnparsedPublicKey::new(&ring::signature::RSA_PKCS1_2048_8192_SHA256, public)
+                    .verify(signed.as_bytes(), &decode(signature));
             if verified.is_err() || claims["iss"] != "42" {
                 return (StatusCode::UNAUTHORIZED, "{}".to_owned());
             }
@@ -317,7 +327,12 @@ async fn a_github_app_gets_a_token_for_its_key() {
     let one = setup(Limits::default());
     let pem = key.to_pkcs1_pem(rsa::pkcs1::LineEnding::LF).unwrap();
     let app = |id: &str| {
-        secret(&[("githubAppID", id), ("githubAppInstallationID", "7"), ("githubAppPrivateKey", &pem), ("githubAppBaseURL", &api)])
+        secret(&[
+            ("githubAppID", id),
+            ("githubAppInstallationID", "7"),
+            ("githubAppPrivateKey", &pem),
+            ("githubAppBaseURL", &api),
+        ])
     };
     let good = app("42");
     assert_eq!(one.read(&location, "main", &good, "a").await.unwrap(), "one");

@@ -145,6 +145,10 @@ fn written_out(file: &str, wanted: &str) {
 fn written_out_crds_are_what_the_types_say() {
     for (file, definition) in driftless::api::definitions() {
         let text = driftless::api::yaml(&definition).unwrap();
+        // As kubectl reads it: a bare `n` among the required fields would be false.
+        let read = driftless::model::yaml::read(text.as_bytes(), file).unwrap();
+        let back = serde_json::from_value(read[0].value.clone()).unwrap();
+        assert_eq!(definition, back, "{file} reads as something else");
         for folder in ["manifests/crds", "charts/driftless/crds"] {
             written_out(&format!("{folder}/{file}"), &text);
             let count = std::fs::read_dir(root().join(folder)).unwrap().count();

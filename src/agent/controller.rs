@@ -31,6 +31,8 @@ use crate::source::{Client, Snapshot};
 
 /// A status that only says "on its way" is written when it has lasted this long.
 const PROGRESS: Duration = Duration::from_secs(1);
+/// Applications waiting for a pass from which on a fleet is on its way.
+const FLEET: usize = 50;
 /// Events waiting to be sent; more are dropped, since the status says the same.
 const EVENTS: usize = 1000;
 
@@ -66,6 +68,9 @@ struct Controller {
     apps: Mutex<HashMap<AppKey, Arc<tokio::sync::Mutex<Memory>>>>,
     labels: Mutex<HashMap<String, AppKey>>,
     unready: Mutex<HashSet<AppKey>>,
+    /// Renders and comparisons of trees at once: they keep a core busy, and each thread that joins in costs
+    /// 3 MiB of allocator's caches.
+    cores: tokio::sync::Semaphore,
     events: mpsc::Sender<(Event, k8s_openapi::api::core::v1::ObjectReference)>,
 }
 
@@ -105,6 +110,7 @@ pub async fn run(
         apps: Mutex::default(),
         labels: Mutex::default(),
         unready: Mutex::default(),
+        cores: tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
         events,
         config,
     });
@@ -208,7 +214,9 @@ async fn follow(controller: Arc<Controller>, api: Api<Application>, ready: Arc<A
 
 impl Controller {
     /// An Application was listed or changed.
-    async fn seen(self: &Arc<Self>, application: Application) {
+    async fn seen(self: &Arc<Self>, mut application: Application) {
+        // Half of an Application's bytes, and nobody here reads them.
+        application.metadata.managed_fields = None;
         let app = key_of(&application);
         let memory = guard(&self.apps).entry(app.clone()).or_default().clone();
         guard(&self.labels).insert(label_value(&app.namespace, &app.name), app.clone());
@@ -467,6 +475,7 @@ impl Controller {
             return true;
         }
         let (reads, snapshots) = (rendered.app.reads.clone(), snapshots.to_vec());
+        let _core = self.cores.acquire().await;
         tokio::task::spawn_blocking(move || unchanged(&reads, &snapshots)).await.unwrap_or(false)
     }
 
@@ -495,6 +504,7 @@ impl Controller {
         let ended = |error: tokio::task::JoinError| {
             Error::new(Code::Internal, format!("the render ended early: {error}"))
         };
+        let _core = self.cores.acquire().await;
         let mut rendered = once(HashMap::new()).await.map_err(ended)?.map_err(|error| error.in_app(app))?;
         if by_manager {
             for object in &rendered.desired {
@@ -577,8 +587,10 @@ impl Controller {
             && facts.outcome.is_some_and(|outcome| outcome.failures.is_empty() && outcome.pending.is_empty());
         if on_its_way {
             let since = *memory.progressing.get_or_insert_with(Instant::now);
-            if since.elapsed() < PROGRESS {
-                return Ok(Some(PROGRESS.saturating_sub(since.elapsed())));
+            // With a fleet on its way, the writes that finish something go before those that say "not yet".
+            let patience = if self.queue.len() > FLEET { PROGRESS * 10 } else { PROGRESS };
+            if since.elapsed() < patience {
+                return Ok(Some(patience.saturating_sub(since.elapsed())));
             }
         } else {
             memory.progressing = None;

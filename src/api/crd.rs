@@ -5,6 +5,7 @@ use kube::CustomResourceExt;
 
 use crate::api::Application;
 use crate::error::{Code, Error, Result};
+use crate::model::yaml::emit;
 
 /// All CRDs, by file name.
 pub fn definitions() -> Vec<(&'static str, CustomResourceDefinition)> {
@@ -13,5 +14,8 @@ pub fn definitions() -> Vec<(&'static str, CustomResourceDefinition)> {
 
 /// A CRD as the text of its file.
 pub fn yaml(definition: &CustomResourceDefinition) -> Result<String> {
-    serde_yaml::to_string(definition).map_err(|error| Error::new(Code::Internal, error.to_string()))
+    // Our own writer: others leave the field name `n` bare, which kubectl reads as false.
+    let value =
+        serde_json::to_value(definition).map_err(|error| Error::new(Code::Internal, error.to_string()))?;
+    Ok(emit(&value))
 }

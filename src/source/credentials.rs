@@ -69,7 +69,8 @@ impl Credentials {
         if identity.is_some() && known_hosts.is_none() {
             return Err(Error::new(Code::CredentialsInvalid, "there is an SSH identity but no known_hosts"));
         }
-        let app = match (word("githubAppID")?, word("githubAppInstallationID")?, text("githubAppPrivateKey")?) {
+        let app = match (word("githubAppID")?, word("githubAppInstallationID")?, text("githubAppPrivateKey")?)
+        {
             (Some(id), Some(installation), Some(key)) => {
                 Some(GitHubApp { id, installation, key, api: word("githubAppBaseURL")? })
             }

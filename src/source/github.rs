@@ -49,7 +49,8 @@ impl GitHubApp {
         .map_err(|_| unreadable())?;
         let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         // A minute back: GitHub refuses what its clock calls the future.
-        let claims = serde_json::json!({"iat": seconds.saturating_sub(60), "exp": seconds + 480, "iss": self.id});
+        let claims =
+            serde_json::json!({"iat": seconds.saturating_sub(60), "exp": seconds + 480, "iss": self.id});
         let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","typ":"JWT"}"#);
         let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
         let mut signature = vec![0; pair.public().modulus_len()];
@@ -83,7 +84,11 @@ impl GitHubApp {
             .map_err(|error| refused(Code::RepositoryUnreachable, error.without_url().to_string()))?;
         let status = answer.status();
         if !status.is_success() {
-            let code = if status.is_client_error() { Code::AuthenticationFailed } else { Code::RepositoryUnreachable };
+            let code = if status.is_client_error() {
+                Code::AuthenticationFailed
+            } else {
+                Code::RepositoryUnreachable
+            };
             return Err(refused(code, format!("{status} for the GitHub App in the Secret")));
         }
         let bytes = answer
@@ -91,7 +96,9 @@ impl GitHubApp {
             .await
             .map_err(|error| refused(Code::RepositoryUnreachable, error.without_url().to_string()))?;
         let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let text = body["token"].as_str().ok_or_else(|| refused(Code::RepositoryCorrupt, "the answer has no token".into()))?;
+        let text = body["token"]
+            .as_str()
+            .ok_or_else(|| refused(Code::RepositoryCorrupt, "the answer has no token".into()))?;
         Ok(Token { text: text.to_owned(), until: Instant::now() + LIFE })
     }
 }
@@ -102,11 +109,24 @@ mod tests {
 
     #[test]
     fn endpoints() {
-        let app = |api: Option<&str>| GitHubApp { id: "1".into(), installation: "7".into(), key: String::new(), api: api.map(str::to_owned) };
+        let app = |api: Option<&str>| GitHubApp {
+            id: "1".into(),
+            installation: "7".into(),
+            key: String::new(),
+            api: api.map(str::to_owned),
+        };
         for (api, repository, expected) in [
             (None, "https://github.com/ml/x", "https://api.github.com/app/installations/7/access_tokens"),
-            (None, "https://git.example/ml/x", "https://git.example/api/v3/app/installations/7/access_tokens"),
-            (Some("https://a.example/"), "https://git.example/ml/x", "https://a.example/app/installations/7/access_tokens"),
+            (
+                None,
+                "https://git.example/ml/x",
+                "https://git.example/api/v3/app/installations/7/access_tokens",
+            ),
+            (
+                Some("https://a.example/"),
+                "https://git.example/ml/x",
+                "https://a.example/app/installations/7/access_tokens",
+            ),
         ] {
             assert_eq!(app(api).endpoint(repository), expected);
         }

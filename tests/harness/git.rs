@@ -74,7 +74,9 @@ impl Server {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let task = tokio::spawn(async move {
             match tls {
-                Some(config) => axum::serve(Tls { listener, acceptor: config.into() }, router).await.expect("serve"),
+                Some(config) => {
+                    axum::serve(Tls { listener, acceptor: config.into() }, router).await.expect("serve")
+                }
                 None => axum::serve(listener, router).await.expect("serve"),
             }
         });

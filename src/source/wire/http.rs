@@ -58,7 +58,13 @@ impl Http {
             builder = builder.identity(identity);
         }
         let client = builder.build().map_err(|error| invalid("the TLS configuration", &error))?;
-        Ok(Self { client, credentials: credentials.clone(), limits, token: Arc::default(), classic: Arc::default() })
+        Ok(Self {
+            client,
+            credentials: credentials.clone(),
+            limits,
+            token: Arc::default(),
+            classic: Arc::default(),
+        })
     }
 
     /// Lists refs in one request.
