@@ -2,6 +2,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
+use serde_json::Value;
 
 use crate::api::Application;
 use crate::error::{Code, Error, Result};
@@ -9,7 +10,31 @@ use crate::model::yaml::emit;
 
 /// All CRDs, by file name.
 pub fn definitions() -> Vec<(&'static str, CustomResourceDefinition)> {
-    vec![("driftless.dev_applications.yaml", Application::crd())]
+    vec![("driftless.dev_applications.yaml", known_formats(Application::crd()))]
+}
+
+/// Takes out the formats that Kubernetes does not know and warns about: `uint` and its like. Their bounds
+/// are stated as minimum and maximum.
+fn known_formats(definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    fn walk(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                if fields
+                    .get("format")
+                    .and_then(Value::as_str)
+                    .is_some_and(|format| format.starts_with("uint"))
+                {
+                    fields.remove("format");
+                }
+                fields.values_mut().for_each(walk);
+            }
+            Value::Array(items) => items.iter_mut().for_each(walk),
+            _ => {}
+        }
+    }
+    let Ok(mut value) = serde_json::to_value(&definition) else { return definition };
+    walk(&mut value);
+    serde_json::from_value(value).unwrap_or(definition)
 }
 
 /// A CRD as the text of its file.
