@@ -380,7 +380,9 @@ async fn main() {
         row("restart: every application looked at", &results, |one| {
             format!("{:.1} s", number(&one["resyncSeconds"]))
         }),
-        row("requests in a quiet minute", &results, |one| format!("{}", sum(&one["idleMinute"]["requests"]))),
+        row("requests in a quiet minute", &results, |one| {
+            format!("{:.0}", sum(&one["idleMinute"]["requests"]).abs())
+        }),
         row("CPU in a quiet minute", &results, |one| {
             format!("{:.2} s", number(&one["idleMinute"]["cpuSeconds"]))
         }),

@@ -311,7 +311,7 @@ mod tests {
             (
                 "a.yaml",
                 "apiVersion: v1\nkind: X\nmetadata: {name: n}\n",
-                "metadata.name is read as false, which is no text; put it in quotes",
+                "ManifestIncomplete: app/a.yaml:1: metadata.name is read as false, which is no text; put it in quotes",
             ),
             ("a.yaml", "a: [", "ManifestInvalid: app/a.yaml:"),
         ] {
