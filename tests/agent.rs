@@ -113,10 +113,10 @@ impl World {
             last.lock().unwrap().clone_from(&found);
             found.filter(|(_, found, _)| found == reason).map(|(_, _, message)| message)
         });
-        match std::panic::AssertUnwindSafe(wait).catch_unwind().await {
-            Ok(message) => message,
-            Err(_) => panic!("{name} has not {kind} with reason {reason}, but {:?}", last.lock().unwrap()),
-        }
+        let waited = std::panic::AssertUnwindSafe(wait).catch_unwind().await;
+        waited.unwrap_or_else(|_| {
+            panic!("{name} has not {kind} with reason {reason}, but {:?}", last.lock().unwrap())
+        })
     }
 
     pub(crate) async fn value(&self, name: &str) -> Option<String> {

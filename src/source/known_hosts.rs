@@ -1,4 +1,4 @@
-//! Strict checking of SSH host keys against the known_hosts lines of a Secret.
+//! Strict checking of SSH host keys against the `known_hosts` lines of a Secret.
 
 use russh::keys::PublicKey;
 use russh::keys::ssh_key::known_hosts::{HostPatterns, KnownHosts, Marker};
@@ -59,7 +59,7 @@ fn matches(patterns: &HostPatterns, name: &str) -> bool {
             for pattern in patterns {
                 match pattern.strip_prefix('!') {
                     Some(pattern) => {
-                        excluded |= wildcard(pattern.to_ascii_lowercase().as_bytes(), name.as_bytes())
+                        excluded |= wildcard(pattern.to_ascii_lowercase().as_bytes(), name.as_bytes());
                     }
                     None => found |= wildcard(pattern.to_ascii_lowercase().as_bytes(), name.as_bytes()),
                 }

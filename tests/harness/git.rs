@@ -75,7 +75,7 @@ impl Server {
         let task = tokio::spawn(async move {
             match tls {
                 Some(config) => {
-                    axum::serve(Tls { listener, acceptor: config.into() }, router).await.expect("serve")
+                    axum::serve(Tls { listener, acceptor: config.into() }, router).await.expect("serve");
                 }
                 None => axum::serve(listener, router).await.expect("serve"),
             }

@@ -13,7 +13,7 @@ use russh::{Channel, ChannelId};
 pub(crate) struct Server {
     /// `127.0.0.1:PORT`.
     pub(crate) port: u16,
-    /// The line of known_hosts.
+    /// The line of `known_hosts`.
     pub(crate) known_hosts: String,
     /// The private key that it lets in, as OpenSSH writes it.
     pub(crate) identity: String,
@@ -120,7 +120,7 @@ impl server::Handler for Connection {
 
 impl Server {
     /// Serves the repositories below a folder. One that does not pass the environment on speaks Git's first
-    /// protocol, as sshd does without AcceptEnv.
+    /// protocol, as sshd does without `AcceptEnv`.
     pub(crate) async fn start(root: &std::path::Path, passes_environment: bool) -> Self {
         let new_key =
             || PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).expect("a key");

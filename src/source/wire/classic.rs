@@ -22,7 +22,10 @@ impl Advertisement {
             rest = after;
             let Packet::Data(data) = packet else {
                 // The flush after the service line is not the end.
-                if found.capabilities.is_empty() { continue } else { break }
+                if found.capabilities.is_empty() {
+                    continue;
+                }
+                break;
             };
             let text =
                 std::str::from_utf8(data).map_err(|_| malformed("a ref that is not UTF-8"))?.trim_end();

@@ -215,7 +215,7 @@ impl Session {
             match self.read.wait().await {
                 Some(ChannelMsg::Data { data }) => return Ok(data.to_vec()),
                 Some(ChannelMsg::ExtendedData { data, .. }) if self.stderr.len() < 2000 => {
-                    self.stderr.extend_from_slice(&data)
+                    self.stderr.extend_from_slice(&data);
                 }
                 Some(ChannelMsg::Failure) => return Err(self.ended("it does not run git-upload-pack")),
                 Some(ChannelMsg::Close) | None => return Err(self.ended("the connection ended early")),
