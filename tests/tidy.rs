@@ -265,6 +265,54 @@ fn the_command_line_reference_is_what_help_says() {
     written_out("docs/cli.md", &text);
 }
 
+/// Licences that may be linked in; deny.toml says the same to cargo-deny.
+const LICENCES: &[&str] = &[
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "MIT",
+    "MIT-0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "Unicode-3.0",
+    "CDLA-Permissive-2.0",
+    "CC0-1.0",
+    "0BSD",
+    "Unlicense",
+    "BSL-1.0",
+];
+
+#[test]
+fn every_dependency_is_licensed_and_comes_from_the_registry() {
+    // What is linked on this platform: the others' crates are not at hand.
+    let compiler = std::process::Command::new("rustc").arg("-vV").output().unwrap();
+    let compiler = String::from_utf8(compiler.stdout).unwrap();
+    let host = compiler.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let done = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", host])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 100);
+    for package in packages.iter().filter(|package| package["name"] != "driftless") {
+        let name = format!("{} {}", package["name"], package["version"]);
+        assert!(
+            package["source"].as_str().unwrap_or_default().starts_with("registry+"),
+            "{name} is not from the registry"
+        );
+        let licence = package["license"].as_str().unwrap_or_default().replace('/', " OR ");
+        // "A OR (B AND C)": one way of the choice must be allowed in all its parts.
+        let allowed = licence.split(" OR ").any(|way| {
+            way.split(" AND ").all(|part| LICENCES.contains(&part.trim().trim_matches(['(', ')'])))
+        });
+        assert!(allowed, "{name}: {licence:?}");
+    }
+}
+
 /// Every relative link of the documents leads somewhere.
 #[test]
 fn links_of_the_documents_lead_somewhere() {

@@ -61,7 +61,9 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
     let scratch = Scratch(workspace::cache());
     let client = workspace::client(&scratch);
     let (mut apps, mut errors) = (Vec::new(), Vec::new());
-    for application in &applications {
+    let mut timer = std::time::Instant::now();
+    for (done, application) in applications.iter().enumerate() {
+        output.progress(&mut timer, done, applications.len(), "applications compared");
         let (report, failed) = app(&client, &cluster, application).await;
         errors.extend(failed.into_iter().map(|error| error.in_app(workspace::title(application))));
         apps.push(report);

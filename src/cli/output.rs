@@ -83,6 +83,15 @@ impl Output {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 
+    /// How far a long piece of work is, to standard error: nothing in its first 2 s, then once every 2 s, as
+    /// lines that a log can hold.
+    pub(super) fn progress(&self, timer: &mut std::time::Instant, done: usize, total: usize, what: &str) {
+        if timer.elapsed() >= std::time::Duration::from_secs(2) && done < total {
+            *timer = std::time::Instant::now();
+            self.say(&format!("{done} of {total} {what}"));
+        }
+    }
+
     /// A failure: code, place, reason, next action.
     pub(super) fn error(&self, error: &Error) {
         let app = error.place.app.as_ref().map(|app| format!("{app}: ")).unwrap_or_default();

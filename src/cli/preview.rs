@@ -62,7 +62,9 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8> {
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort();
     names.dedup();
-    for title in names {
+    let (mut timer, total) = (std::time::Instant::now(), names.len());
+    for (done, title) in names.into_iter().enumerate() {
+        output.progress(&mut timer, done, total, "applications compared");
         let (was, is) = (old.get(title), new.get(title));
         if let (Some(was), Some(is)) = (was, is)
             && was.spec == is.spec

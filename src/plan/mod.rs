@@ -262,6 +262,138 @@ mod tests {
         }
     }
 
+    /// What can happen between two passes, and in one.
+    #[derive(Clone, Debug)]
+    enum Event {
+        /// The branch moves to these objects.
+        Commit(BTreeMap<u8, u8>),
+        /// A pass in which some applies fail; a crash loses its inventory.
+        Pass {
+            failing: u8,
+            crash: bool,
+        },
+        /// Somebody edits, deletes or replaces an object.
+        Edit(u8),
+        Delete(u8),
+        Replace(u8),
+    }
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            prop::collection::btree_map(0u8..6, 0u8..4, 1..6).prop_map(Event::Commit),
+            (any::<u8>(), prop::bool::weighted(0.3))
+                .prop_map(|(failing, crash)| Event::Pass { failing, crash }),
+            Just(Event::Pass { failing: 0, crash: false }),
+            (0u8..6).prop_map(Event::Edit),
+            (0u8..6).prop_map(Event::Delete),
+            (0u8..6).prop_map(Event::Replace),
+        ]
+    }
+
+    /// A cluster and an application as the engine treats them.
+    #[derive(Default)]
+    struct World {
+        head: BTreeMap<u8, u8>,
+        /// Uid, version, and whether somebody edited it.
+        live: BTreeMap<u8, (u32, u8, bool)>,
+        inventory: Inventory,
+        /// Uids that were ever in an inventory, even one that a crash lost.
+        ours: HashSet<u32>,
+        uids: u32,
+    }
+
+    impl World {
+        fn look(&self, key: &Key) -> Live {
+            let number: u8 = key.name.parse().unwrap();
+            self.live.get(&number).map_or(Live::Absent, |(uid, version, edited)| Live::Present {
+                uid: uid.to_string(),
+                ours: if *edited { 0 } else { u64::from(*version) + 1 },
+                generation: 1,
+                deleting: false,
+                label: "l".into(),
+            })
+        }
+
+        fn make(&mut self, number: u8, version: u8) -> u32 {
+            let uids = &mut self.uids;
+            let entry = self.live.entry(number).or_insert_with(|| {
+                *uids += 1;
+                (*uids, version, false)
+            });
+            (entry.1, entry.2) = (version, false);
+            entry.0
+        }
+
+        fn pass(&mut self, failing: u8, crash: bool) {
+            let wanted: Vec<Desired> =
+                self.head.iter().map(|(number, version)| desired(*number, *version)).collect();
+            let todo = plan(&wanted, &self.inventory, "l", |key| self.look(key), true, true);
+            let before = self.inventory.clone();
+            let mut failed = false;
+            for (index, _) in todo.applies() {
+                let number: u8 = wanted[*index].key.name.parse().unwrap();
+                if failing & (1 << number) != 0 {
+                    failed = true;
+                    continue;
+                }
+                // I5: what is written is what the branch holds now, never what it held before.
+                let version = self.head[&number];
+                let uid = self.make(number, version);
+                self.ours.insert(uid);
+                let entry = Owned { uid: uid.to_string(), ..owned(number, version) };
+                self.inventory.insert(key(number), entry);
+            }
+            if !failed {
+                for (key, owned) in &todo.prune {
+                    let number: u8 = key.name.parse().unwrap();
+                    // The uid is a precondition of the deletion.
+                    if self.live.get(&number).is_some_and(|(uid, ..)| uid.to_string() == owned.uid) {
+                        let (uid, ..) = self.live.remove(&number).unwrap();
+                        assert!(self.ours.contains(&uid), "I1: only what was ours is deleted");
+                    }
+                    self.inventory.remove(key);
+                }
+            }
+            if crash {
+                self.inventory = before;
+            }
+        }
+    }
+
+    proptest! {
+        /// I3, I5, I9: whatever failed before, one good pass brings the newest commit; I4: the next does nothing.
+        #[test]
+        fn faults_end_and_the_head_is_reached(events in prop::collection::vec(any_event(), 0..30)) {
+            let mut world = World::default();
+            let mut strangers = HashSet::new();
+            for event in events {
+                match event {
+                    Event::Commit(head) => world.head = head,
+                    Event::Pass { failing, crash } => world.pass(failing, crash),
+                    Event::Edit(number) => if let Some(object) = world.live.get_mut(&number) { object.2 = true },
+                    Event::Delete(number) => { world.live.remove(&number); }
+                    Event::Replace(number) => {
+                        world.live.remove(&number);
+                        strangers.insert(world.make(number, 9));
+                    }
+                }
+            }
+            let before = world.live.clone();
+            world.pass(0, false);
+            for (number, version) in &world.head {
+                let found = world.live.get(number).map(|(_, version, edited)| (*version, *edited));
+                prop_assert_eq!(found, Some((*version, false)));
+            }
+            for (number, (uid, ..)) in &before {
+                // A stranger's object goes only after the application has taken its name over.
+                let kept = world.live.get(number).is_some_and(|(now, ..)| now == uid);
+                prop_assert!(kept || world.ours.contains(uid));
+            }
+            let wanted: Vec<Desired> = world.head.iter().map(|(number, version)| desired(*number, *version)).collect();
+            prop_assert!(plan(&wanted, &world.inventory, "l", |key| world.look(key), true, true).is_empty());
+        }
+    }
+
     #[test]
     fn every_kind_of_drift_has_its_reason() {
         let with = |change: fn(&mut Live)| {
