@@ -298,11 +298,28 @@ async fn a_restart_costs_no_write_and_a_crash_loses_nothing() {
         let app = world.apps().get("app").await.unwrap().resource_version();
         (app, world.maps().get("a").await.unwrap().resource_version())
     };
-    let before = version().await;
+    // An end in the middle of the second in which health is not written yet loses no inventory.
+    let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), "restarts");
+    deployments.delete("model", &kube::api::DeleteParams::default()).await.unwrap();
+    eventually("the Deployment is back", || async {
+        deployments.get_opt("model").await.unwrap().map(|_| ())
+    })
+    .await;
     assert_eq!(agent.terminate(), Some(0), "SIGTERM ends it cleanly");
+    let restart = || async {
+        let agent = Agent::start(&running.plane, &["--interval", "3600"]);
+        eventually("the application was looked at", || async { (passes(&agent).await > 0).then_some(()) })
+            .await;
+        agent
+    };
+    let agent = restart().await;
+    let text = reqwest::get(format!("http://{}/metrics", agent.listen)).await.unwrap().text().await.unwrap();
+    assert!(!text.contains("action=\"applied\""), "nothing is applied again");
+    world.ready("app", &first).await;
+    assert_eq!(agent.terminate(), Some(0));
+    let before = version().await;
 
-    let agent = Agent::start(&running.plane, &["--interval", "3600"]);
-    eventually("the application was looked at", || async { (passes(&agent).await > 0).then_some(()) }).await;
+    let agent = restart().await;
     let requests = asked(&agent).await.unwrap();
     assert_eq!(requests.get("patch"), None, "{requests:?}");
     assert_eq!(version().await, before);
@@ -314,7 +331,6 @@ async fn a_restart_costs_no_write_and_a_crash_loses_nothing() {
         .patch("a", &PatchParams::default(), &Patch::Merge(json!({"data": {"value": "edited"}})))
         .await
         .unwrap();
-    let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), "restarts");
     deployments.delete("model", &kube::api::DeleteParams::default()).await.unwrap();
     let second = world.repository.commit(&[("app/b.yaml", &map("b", "new"))], "Second");
     let _agent = Agent::start(&running.plane, &["--interval", "3600"]);

@@ -71,6 +71,8 @@ struct Controller {
     /// Renders and comparisons of trees at once: they keep a core busy, and each thread that joins in costs
     /// 3 MiB of allocator's caches.
     cores: tokio::sync::Semaphore,
+    /// From then on nothing is put off: there is no later.
+    stopping: AtomicBool,
     events: mpsc::Sender<(Event, k8s_openapi::api::core::v1::ObjectReference)>,
 }
 
@@ -111,6 +113,7 @@ pub async fn run(
         labels: Mutex::default(),
         unready: Mutex::default(),
         cores: tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
+        stopping: AtomicBool::default(),
         events,
         config,
     });
@@ -156,7 +159,19 @@ pub async fn run(
         }
     }
     // What is under way is finished, so that its inventory is written; 20 s of the usual 30 s of grace.
-    let finish = async { while passes.join_next().await.is_some() {} };
+    let finish = async {
+        while passes.join_next().await.is_some() {}
+        controller.stopping.store(true, Ordering::Release);
+        let all: Vec<_> =
+            guard(&controller.apps).iter().map(|(app, memory)| (app.clone(), memory.clone())).collect();
+        for (app, memory) in all {
+            let mut memory = memory.lock().await;
+            // Applied, and its inventory not written yet: the next start would apply it again.
+            if memory.progressing.is_some() {
+                let _ = controller.pass(&app, &mut memory).await;
+            }
+        }
+    };
     let _ = tokio::time::timeout(Duration::from_secs(20), finish).await;
     tasks.abort_all();
     Ok(())
@@ -588,7 +603,13 @@ impl Controller {
         if on_its_way {
             let since = *memory.progressing.get_or_insert_with(Instant::now);
             // With a fleet on its way, the writes that finish something go before those that say "not yet".
-            let patience = if self.queue.len() > FLEET { PROGRESS * 10 } else { PROGRESS };
+            let patience = if self.stopping.load(Ordering::Acquire) {
+                Duration::ZERO
+            } else if self.queue.len() > FLEET {
+                PROGRESS * 10
+            } else {
+                PROGRESS
+            };
             if since.elapsed() < patience {
                 return Ok(Some(patience.saturating_sub(since.elapsed())));
             }
