@@ -19,7 +19,7 @@ check: ## formatting, lints, documentation, licences and advisories
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	@if command -v cargo-deny >/dev/null 2>&1; then cargo deny --locked check bans licenses sources; \
-	else echo "cargo-deny is not installed: licences and sources are not checked (cargo install cargo-deny)"; fi
+	else echo "cargo-deny is not installed; licences and sources are checked by make test (tests/tidy.rs), advisories are not"; fi
 
 bench: ## what the README claims, measured; the table and target/bench.json
 	cargo bench --locked --bench fleet
