@@ -265,6 +265,19 @@ fn the_command_line_reference_is_what_help_says() {
     written_out("docs/cli.md", &text);
 }
 
+/// What the examples say is what the types take.
+#[test]
+fn the_examples_are_applications() {
+    for entry in std::fs::read_dir(root().join("manifests/examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read(&path).unwrap();
+        for document in driftless::model::yaml::read(&text, "example").unwrap() {
+            let application: Result<driftless::api::Application, _> = serde_json::from_value(document.value);
+            assert!(application.is_ok(), "{}: {:?}", path.display(), application.err());
+        }
+    }
+}
+
 /// Licences that may be linked in; deny.toml says the same to cargo-deny.
 const LICENCES: &[&str] = &[
     "Apache-2.0",
