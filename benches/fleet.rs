@@ -323,21 +323,27 @@ async fn measure(apps: usize, objects: usize) -> Value {
     ));
 
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let (cpu, own) = (cost(agent.id()).0, asked(&agent).await);
+    let (cpu, own, server) = (cost(agent.id()).0, asked(&agent).await, requests(&fleet.client).await);
     tokio::time::sleep(QUIET).await;
     let (after, resting, peak) = cost(agent.id());
     let idle = since(&own, &asked(&agent).await);
+    // The control plane's own parts ask in any case; the same minute without the agent tells how much.
+    let with_agent = since(&server, &requests(&fleet.client).await);
     say(&format!(
         "{title}: idle {:.2} CPU s, {idle:?}; {resting} MiB at rest, {peak} MiB peak, {working_peak} MiB while working",
         after - cpu
     ));
     agent.terminate();
+    let server = requests(&fleet.client).await;
+    tokio::time::sleep(QUIET).await;
+    let without_agent = since(&server, &requests(&fleet.client).await);
+    say(&format!("{title}: the server's count with the agent {with_agent:?}, without {without_agent:?}"));
     json!({
         "apps": apps, "objects": apps * objects,
         "firstSyncSeconds": first_sync, "fleetCommitSeconds": fleet_commit,
         "commitMs": {"p50": commits.0, "p95": commits.1}, "repairMs": {"p50": repairs.0, "p95": repairs.1},
         "resyncSeconds": resync, "resyncRequests": resync_requests, "resyncWritesAtServer": writes,
-        "idleMinute": {"cpuSeconds": after - cpu, "requests": idle},
+        "idleMinute": {"cpuSeconds": after - cpu, "requests": idle, "atServer": with_agent, "atServerWithoutAgent": without_agent},
         "workingCpuSeconds": working_cpu, "workingPeakMiB": working_peak, "restingMiB": resting, "restartPeakMiB": peak,
     })
 }
