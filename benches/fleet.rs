@@ -19,12 +19,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use driftless::api::{Application, ConditionStatus};
+use driftless::api::Application;
 use futures::StreamExt;
-use harness::cluster::{Agent, Running, client, install, launch};
+use harness::cluster::{self, Agent, Running, client, install, launch};
 use harness::git::{Repository, Server};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
@@ -85,37 +84,16 @@ struct Fleet {
     objects: usize,
 }
 
-/// What the API server has answered, by verb, watches apart.
+/// What the API server has answered, by verb.
 async fn requests(client: &Client) -> BTreeMap<String, u64> {
     let request = http::Request::get("/metrics").body(Vec::new()).expect("a request");
     let text = client.request_text(request).await.expect("metrics");
-    let mut found = BTreeMap::new();
-    for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
-        let Some((labels, value)) = line.rsplit_once(' ') else { continue };
-        let verb = labels.split("verb=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
-        let count = value.parse::<f64>().unwrap_or_default();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter")]
-        let count = count as u64;
-        *found.entry(verb.to_owned()).or_default() += count;
-    }
-    found
+    cluster::counts(&text, "apiserver_request_total")
 }
 
 /// What the agent itself has asked for: the control plane's own parts never stop asking.
 async fn asked(agent: &Agent) -> BTreeMap<String, u64> {
-    let text = reqwest_get(&format!("http://{}/metrics", agent.listen)).await;
-    let mut found = BTreeMap::new();
-    for line in text.lines().filter(|line| line.starts_with("driftless_api_requests_total{")) {
-        let Some((labels, value)) = line.rsplit_once(' ') else { continue };
-        let verb = labels.split("verb=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
-        found.insert(verb.to_owned(), value.parse().unwrap_or_default());
-    }
-    found
-}
-
-async fn reqwest_get(url: &str) -> String {
-    let answer = reqwest::get(url).await.expect("the agent answers");
-    answer.text().await.expect("text")
+    agent.counts("driftless_api_requests_total").await.expect("the agent answers")
 }
 
 fn since(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
@@ -166,11 +144,8 @@ impl Fleet {
     }
 
     async fn declare(&self) {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
         for number in 0..10.min(self.apps) {
-            let stated = serde_json::from_value(json!({"metadata": {"name": format!("team-{number:02}")}}))
-                .expect("a namespace");
-            namespaces.create(&PostParams::default(), &stated).await.expect("created");
+            cluster::namespace(&self.client, &format!("team-{number:02}")).await;
         }
         let all = (0..self.apps).map(|app| async move {
             let stated = json!({
@@ -198,12 +173,7 @@ impl Fleet {
             let Some(Ok(watcher::Event::Apply(app) | watcher::Event::InitApply(app))) = event else {
                 continue;
             };
-            let Some(status) = &app.status else { continue };
-            let good = status
-                .conditions
-                .iter()
-                .any(|found| found.kind == "Ready" && found.status == ConditionStatus::True);
-            if good && status.applied_revision == commit {
+            if cluster::is_ready(&app, commit) {
                 ready.insert((app.namespace(), app.name_any()));
             }
         }
@@ -214,12 +184,7 @@ impl Fleet {
     }
 
     async fn poke(&self, app: usize) {
-        let stamp = format!("{:?}", std::time::SystemTime::now());
-        let patch = json!({"metadata": {"annotations": {"driftless.dev/sync-requested": stamp}}});
-        self.applications(app)
-            .patch(&format!("app-{app:04}"), &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .expect("patched");
+        cluster::poke(&self.applications(app), &format!("app-{app:04}")).await;
     }
 
     /// Does something and measures until the Deployment's annotation has a value, as a watch sees it.
@@ -302,14 +267,7 @@ async fn measure(apps: usize, objects: usize) -> Value {
     let begin = Instant::now();
     let agent = Agent::start(&fleet.running.plane, &["--interval", "3600"]);
     harness::eventually("the restarted agent has looked at every application", || async {
-        let text = reqwest::get(format!("http://{}/metrics", agent.listen)).await.ok()?.text().await.ok()?;
-        let total: f64 = text
-            .lines()
-            .filter(|line| line.starts_with("driftless_passes_total{") && !line.contains("waiting"))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum();
-        #[expect(clippy::cast_precision_loss, reason = "a count of applications")]
-        (total >= apps as f64).then_some(())
+        (agent.passes().await >= apps as u64).then_some(())
     })
     .await;
     let resync = begin.elapsed().as_secs_f64();

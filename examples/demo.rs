@@ -16,12 +16,12 @@ mod harness;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use driftless::api::{Application, ConditionStatus};
-use harness::cluster::{Agent, client, install, launch, program};
+use driftless::api::Application;
+use harness::cluster::{self, Agent, client, install, launch, program};
 use harness::eventually;
 use harness::git::{Repository, Server};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -90,21 +90,11 @@ impl Demo {
     }
 
     async fn ready(&self, commit: &str) {
-        eventually("the Application is ready", || async {
-            let status = self.apps().get("fraud").await.ok()?.status?;
-            let ready = status
-                .conditions
-                .iter()
-                .any(|found| found.kind == "Ready" && found.status == ConditionStatus::True);
-            (ready && status.applied_revision == commit).then_some(())
-        })
-        .await;
+        cluster::ready(&self.apps(), "fraud", commit).await;
     }
 
     async fn poke(&self) {
-        let stamp = format!("{:?}", std::time::SystemTime::now());
-        let patch = json!({"metadata": {"annotations": {"driftless.dev/sync-requested": stamp}}});
-        self.apps().patch("fraud", &PatchParams::default(), &Patch::Merge(patch)).await.expect("patched");
+        cluster::poke(&self.apps(), "fraud").await;
     }
 
     async fn image(&self) -> Option<String> {
@@ -169,9 +159,7 @@ async fn main() {
         .create(&PostParams::default(), &serde_json::from_value(node).expect("a node"))
         .await
         .expect("created");
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let stated = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}})).expect("a namespace");
-    namespaces.create(&PostParams::default(), &stated).await.expect("created");
+    cluster::namespace(&client, NAMESPACE).await;
     let agent = Agent::start(&running.plane, &[]);
     demo.step("control plane, Git server and agent are up", begin);
 

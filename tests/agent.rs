@@ -5,13 +5,13 @@ use std::time::Duration;
 use driftless::api::{Application, ConditionStatus};
 use futures::FutureExt;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::harness::cluster::{Agent, ControlPlane, Running, client, control_plane, install, launch};
+use crate::harness::cluster::{self, Agent, ControlPlane, Running, client, control_plane, install, launch};
 use crate::harness::eventually;
 use crate::harness::git::{Fault, Repository, Server};
 
@@ -48,9 +48,7 @@ impl World {
     }
 
     async fn on(namespace: &str, plane: ControlPlane, client: kube::Client) -> Self {
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        let stated = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
-        namespaces.create(&PostParams::default(), &stated).await.unwrap();
+        cluster::namespace(&client, namespace).await;
         let git = Server::start().await;
         let repository = git.repository("ml/platform");
         Self { client, plane, namespace: namespace.into(), git, repository }
@@ -75,11 +73,8 @@ impl World {
         self.apps().create(&PostParams::default(), &stated).await.unwrap();
     }
 
-    /// As `driftless sync`.
     pub(crate) async fn poke(&self, name: &str) {
-        let stamp = format!("{:?}", std::time::SystemTime::now());
-        let patch = json!({"metadata": {"annotations": {"driftless.dev/sync-requested": stamp}}});
-        self.apps().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        cluster::poke(&self.apps(), name).await;
     }
 
     pub(crate) async fn condition(
@@ -87,21 +82,13 @@ impl World {
         name: &str,
         kind: &str,
     ) -> Option<(ConditionStatus, String, String)> {
-        let status = self.apps().get(name).await.ok()?.status?;
-        let found = status.conditions.into_iter().find(|found| found.kind == kind)?;
+        let app = self.apps().get(name).await.ok()?;
+        let found = app.condition(kind)?.clone();
         Some((found.status, found.reason, found.message))
     }
 
     pub(crate) async fn ready(&self, name: &str, revision: &str) {
-        eventually(&format!("{name} is ready at {revision}"), || async {
-            let status = self.apps().get(name).await.ok()?.status?;
-            let ready = status
-                .conditions
-                .iter()
-                .any(|found| found.kind == "Ready" && found.status == ConditionStatus::True);
-            (ready && status.applied_revision == revision).then_some(())
-        })
-        .await;
+        cluster::ready(&self.apps(), name, revision).await;
     }
 
     /// The message of a condition, once its reason is this.

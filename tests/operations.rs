@@ -1,6 +1,5 @@
 //! What happens around the main job: quarrels, autoscalers, restarts, missing rights, an API server that is away.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use driftless::api::ConditionStatus;
@@ -16,25 +15,6 @@ use crate::agent::{World, cli, map};
 use crate::harness::cluster::{Agent, ControlPlane};
 use crate::harness::eventually;
 use crate::harness::git::Fault;
-
-/// What a running agent has asked of the API server, by verb.
-async fn asked(agent: &Agent) -> Option<BTreeMap<String, u64>> {
-    let text = reqwest::get(format!("http://{}/metrics", agent.listen)).await.ok()?.text().await.ok()?;
-    let mut found = BTreeMap::new();
-    for line in text.lines().filter(|line| line.starts_with("driftless_api_requests_total{")) {
-        let (labels, value) = line.rsplit_once(' ')?;
-        found.insert(labels.split('"').nth(1)?.to_owned(), value.parse().ok()?);
-    }
-    Some(found)
-}
-
-async fn passes(agent: &Agent) -> u64 {
-    let Ok(answer) = reqwest::get(format!("http://{}/metrics", agent.listen)).await else { return 0 };
-    let text = answer.text().await.unwrap_or_default();
-    let lines =
-        text.lines().filter(|line| line.starts_with("driftless_passes_total{") && !line.contains("waiting"));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
-}
 
 fn deployment(replicas: u32, image: &str) -> String {
     format!(
@@ -308,19 +288,19 @@ async fn a_restart_costs_no_write_and_a_crash_loses_nothing() {
     assert_eq!(agent.terminate(), Some(0), "SIGTERM ends it cleanly");
     let restart = || async {
         let agent = Agent::start(&running.plane, &["--interval", "3600"]);
-        eventually("the application was looked at", || async { (passes(&agent).await > 0).then_some(()) })
+        eventually("the application was looked at", || async { (agent.passes().await > 0).then_some(()) })
             .await;
         agent
     };
     let agent = restart().await;
-    let text = reqwest::get(format!("http://{}/metrics", agent.listen)).await.unwrap().text().await.unwrap();
-    assert!(!text.contains("action=\"applied\""), "nothing is applied again");
+    let objects = agent.counts("driftless_objects_total").await.unwrap();
+    assert_eq!(objects.get("applied"), None, "nothing is applied again");
     world.ready("app", &first).await;
     assert_eq!(agent.terminate(), Some(0));
     let before = version().await;
 
     let agent = restart().await;
-    let requests = asked(&agent).await.unwrap();
+    let requests = agent.counts("driftless_api_requests_total").await.unwrap();
     assert_eq!(requests.get("patch"), None, "{requests:?}");
     assert_eq!(version().await, before);
     agent.kill();

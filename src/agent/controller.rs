@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::watcher;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::engine::Fights;
+use super::events::Events;
 use super::queue::{Queue, Urgency};
 use super::render::kinds;
 use super::{
@@ -33,8 +33,6 @@ use crate::source::{Client, Snapshot};
 const PROGRESS: Duration = Duration::from_secs(1);
 /// Applications waiting for a pass from which on a fleet is on its way.
 const FLEET: usize = 50;
-/// Events waiting to be sent; more are dropped, since the status says the same.
-const EVENTS: usize = 1000;
 
 /// What is kept of an application between passes.
 #[derive(Default)]
@@ -73,15 +71,15 @@ struct Controller {
     cores: tokio::sync::Semaphore,
     /// From then on nothing is put off: there is no later.
     stopping: AtomicBool,
-    events: mpsc::Sender<(Event, k8s_openapi::api::core::v1::ObjectReference)>,
+    events: Events,
 }
 
 fn guard<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn key_of(application: &Application) -> AppKey {
-    AppKey { namespace: application.namespace().unwrap_or_default(), name: application.name_any() }
+fn has_finalizer(application: &Application) -> bool {
+    application.finalizers().iter().any(|name| name == FINALIZER)
 }
 
 /// Runs until `stop` is true. `ready` becomes true when all Applications are known.
@@ -103,7 +101,7 @@ pub async fn run(
     let (moved, mut heads) = mpsc::unbounded_channel();
     let client = Arc::new(Client::new(&config.cache, config.limits));
     let sources = Sources::new(cluster.clone(), client, metrics.clone(), config.interval, moved);
-    let (events, outbox) = mpsc::channel(EVENTS);
+    let (events, outbox) = Events::new();
     let controller = Arc::new(Controller {
         engine: Engine { cluster: cluster.clone(), index, watches },
         sources,
@@ -122,7 +120,7 @@ pub async fn run(
         None => Api::all(cluster.client()),
     };
     let mut tasks = JoinSet::new();
-    tasks.spawn(send_events(cluster.clone(), outbox));
+    tasks.spawn(outbox.send_all(cluster.client()));
     tasks.spawn({
         let controller = controller.clone();
         async move {
@@ -177,21 +175,6 @@ pub async fn run(
     Ok(())
 }
 
-async fn send_events(
-    cluster: Arc<Cluster>,
-    mut outbox: mpsc::Receiver<(Event, k8s_openapi::api::core::v1::ObjectReference)>,
-) {
-    let reporter = Reporter { controller: "driftless".into(), instance: None };
-    let recorder = Recorder::new(cluster.client(), reporter);
-    while let Some((event, about)) = outbox.recv().await {
-        if let Err(error) = recorder.publish(&event, &about).await {
-            tracing::debug!(error = %error, "Event not written.");
-        }
-        // 50 a second: events are for people, and must not stand in line before applies.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 async fn follow(controller: Arc<Controller>, api: Api<Application>, ready: Arc<AtomicBool>) {
     let mut events = watcher::watcher(api, watcher::Config::default()).boxed();
     let mut listed = HashSet::new();
@@ -203,7 +186,7 @@ async fn follow(controller: Arc<Controller>, api: Api<Application>, ready: Arc<A
         match event {
             Ok(watcher::Event::Init) => listed.clear(),
             Ok(watcher::Event::InitApply(application)) => {
-                listed.insert(key_of(&application));
+                listed.insert(AppKey::from(&application));
                 controller.seen(application).await;
             }
             Ok(watcher::Event::InitDone) => {
@@ -213,7 +196,7 @@ async fn follow(controller: Arc<Controller>, api: Api<Application>, ready: Arc<A
                 ready.store(true, Ordering::Release);
             }
             Ok(watcher::Event::Apply(application)) => controller.seen(application).await,
-            Ok(watcher::Event::Delete(application)) => controller.gone(&key_of(&application)),
+            Ok(watcher::Event::Delete(application)) => controller.gone(&AppKey::from(&application)),
             Err(error) => {
                 // Said once, not at every try: 1 s doubling to 30 s.
                 if failures == 0 {
@@ -232,7 +215,7 @@ impl Controller {
     async fn seen(self: &Arc<Self>, mut application: Application) {
         // Half of an Application's bytes, and nobody here reads them.
         application.metadata.managed_fields = None;
-        let app = key_of(&application);
+        let app = AppKey::from(&application);
         let memory = guard(&self.apps).entry(app.clone()).or_default().clone();
         guard(&self.labels).insert(label_value(&app.namespace, &app.name), app.clone());
         self.metrics.applications.set(i64::try_from(guard(&self.apps).len()).unwrap_or(i64::MAX));
@@ -427,7 +410,7 @@ impl Controller {
             #[expect(clippy::cast_precision_loss, reason = "seconds of a delay")]
             self.metrics.applied_after((Timestamp::now().as_second() - time) as f64);
         }
-        self.tell(&application, &outcome, &commits);
+        self.events.tell(&application, &outcome, &commits);
         memory.inventory = Some(outcome.inventory.clone());
         let digest = rendered.app.digest;
         let blind = blind.into_iter().next().map(|(_, error)| error);
@@ -490,8 +473,15 @@ impl Controller {
             return true;
         }
         let (reads, snapshots) = (rendered.app.reads.clone(), snapshots.to_vec());
+        self.on_a_core(move || unchanged(&reads, &snapshots)).await.unwrap_or(false)
+    }
+
+    /// Work that keeps a core busy, on a thread of its own. The permit is held for the work alone.
+    async fn on_a_core<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let _core = self.cores.acquire().await;
-        tokio::task::spawn_blocking(move || unchanged(&reads, &snapshots)).await.unwrap_or(false)
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| Error::new(Code::Internal, format!("the render ended early: {error}")))
     }
 
     async fn render(
@@ -502,25 +492,19 @@ impl Controller {
         snapshots: &[Snapshot],
     ) -> Result<RenderedApp> {
         let cluster = &self.engine.cluster;
-        if cluster.discovered().is_empty() {
-            // Any kind that is always there: scopes are needed before the first object is placed.
-            cluster.resource(&Gvk::parse("v1", "Namespace"), true).await?;
-        }
+        // Scopes are needed before the first object is placed.
+        cluster.discover().await?;
         let by_manager = spec.ignore_differences.iter().any(|rule| !rule.managers.is_empty());
         let mut live = HashMap::new();
         let once = |live: HashMap<Key, serde_json::Value>| {
             let (spec, settings, snapshots) = (spec.clone(), settings.clone(), snapshots.to_vec());
             let discovered = cluster.discovered();
-            tokio::task::spawn_blocking(move || {
+            self.on_a_core(move || {
                 let namespaced = |gvk: &Gvk| discovered.get(gvk).map(|resource| resource.namespaced);
                 render_app(&spec, &settings, &snapshots, namespaced, |key| live.get(key).cloned())
             })
         };
-        let ended = |error: tokio::task::JoinError| {
-            Error::new(Code::Internal, format!("the render ended early: {error}"))
-        };
-        let _core = self.cores.acquire().await;
-        let mut rendered = once(HashMap::new()).await.map_err(ended)?.map_err(|error| error.in_app(app))?;
+        let mut rendered = once(HashMap::new()).await?.map_err(|error| error.in_app(app))?;
         if by_manager {
             for object in &rendered.desired {
                 let resource = cluster.resource(&object.gvk, false).await;
@@ -530,27 +514,26 @@ impl Controller {
                     live.insert(object.key.clone(), value);
                 }
             }
-            rendered = once(live).await.map_err(ended)?.map_err(|error| error.in_app(app))?;
+            rendered = once(live).await?.map_err(|error| error.in_app(app))?;
         }
         Ok(rendered)
     }
 
     async fn keep_finalizer(&self, application: &Application) -> Result<()> {
-        let has = application.finalizers().iter().any(|name| name == FINALIZER);
         let wants = application.spec.deletion == Deletion::Cascade;
-        if has == wants {
+        if has_finalizer(application) == wants {
             return Ok(());
         }
-        let mut finalizers: Vec<String> =
-            application.finalizers().iter().filter(|name| *name != FINALIZER).cloned().collect();
-        if wants {
-            finalizers.push(FINALIZER.into());
-        }
-        self.patch(application, &finalizers).await
+        self.set_finalizer(application, wants).await
     }
 
-    async fn patch(&self, application: &Application, finalizers: &[String]) -> Result<()> {
-        let app = key_of(application);
+    async fn set_finalizer(&self, application: &Application, wanted: bool) -> Result<()> {
+        let mut finalizers: Vec<&str> =
+            application.finalizers().iter().map(String::as_str).filter(|name| *name != FINALIZER).collect();
+        if wanted {
+            finalizers.push(FINALIZER);
+        }
+        let app = AppKey::from(application);
         let api: Api<Application> = Api::namespaced(self.engine.cluster.client(), &app.namespace);
         // The resourceVersion makes sure that nobody's finalizer is lost.
         let patch = serde_json::json!({"metadata": {
@@ -569,7 +552,7 @@ impl Controller {
         memory: &mut Memory,
         label: &str,
     ) -> Result<Option<Duration>> {
-        if !application.finalizers().iter().any(|name| name == FINALIZER) {
+        if !has_finalizer(application) {
             return Ok(None);
         }
         if application.spec.deletion == Deletion::Cascade {
@@ -581,9 +564,7 @@ impl Controller {
             memory.inventory = Some(Inventory::new());
             tracing::info!(app = %app, deleted = held.len(), "Deleted with its objects.");
         }
-        let finalizers: Vec<String> =
-            application.finalizers().iter().filter(|name| *name != FINALIZER).cloned().collect();
-        self.patch(application, &finalizers).await?;
+        self.set_finalizer(application, false).await?;
         Ok(None)
     }
 
@@ -594,7 +575,7 @@ impl Controller {
         memory: &mut Memory,
         facts: &Facts<'_>,
     ) -> Result<Option<Duration>> {
-        let app = key_of(application);
+        let app = AppKey::from(application);
         let held = memory.inventory.clone();
         let health =
             held.as_ref().map_or_else(crate::health::Health::healthy, |held| self.engine.health(held));
@@ -634,9 +615,7 @@ impl Controller {
             sync_request: memory.refreshed.clone(),
         };
         let status = compose(&summary, Timestamp::now());
-        let ready = status.conditions.iter().any(|condition| {
-            condition.kind == "Ready" && condition.status == crate::api::ConditionStatus::True
-        });
+        let ready = status.holds("Ready");
         {
             let mut unready = guard(&self.unready);
             if ready {
@@ -668,7 +647,7 @@ impl Controller {
         before: &ApplicationStatus,
         after: &ApplicationStatus,
     ) -> Result<()> {
-        let app = key_of(application);
+        let app = AppKey::from(application);
         let internal = |error: serde_json::Error| Error::new(Code::Internal, error.to_string());
         let old = serde_json::to_value(before).map_err(internal)?;
         let new = serde_json::to_value(after).map_err(internal)?;
@@ -681,48 +660,6 @@ impl Controller {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(translate(&error).in_app(&app)),
         }
-    }
-
-    /// One event for the result of a pass that did something.
-    fn tell(&self, application: &Application, outcome: &Outcome, commits: &[String]) {
-        let revision = commits.first().map(|commit| &commit[..commit.len().min(7)]).unwrap_or_default();
-        let repaired: Vec<_> = outcome.drift.iter().filter(|drift| drift.repaired).collect();
-        let (kind, reason, note) = if let Some(failure) = outcome.failures.first() {
-            (EventType::Warning, failure.error.code.reason().to_owned(), failure.error.to_string())
-        } else if let Some(first) = repaired.first() {
-            let by = if first.managers.is_empty() {
-                String::new()
-            } else {
-                format!(", changed by {}", first.managers.join(", "))
-            };
-            (
-                EventType::Normal,
-                "DriftRepaired".into(),
-                format!("{} objects, first {}{by}", repaired.len(), first.key),
-            )
-        } else if let Some(contested) = outcome.drift.first().filter(|_| outcome.due.is_some()) {
-            let by = if contested.managers.is_empty() {
-                String::new()
-            } else {
-                format!(" by {}", contested.managers.join(", "))
-            };
-            (
-                EventType::Warning,
-                "Contested".into(),
-                format!("{} is changed{by} again and again; repairs pause", contested.key),
-            )
-        } else if outcome.applied.iter().any(|(_, why)| *why != crate::plan::Why::Moved)
-            || !outcome.pruned.is_empty()
-        {
-            let note =
-                format!("{revision}: {} applied, {} deleted", outcome.applied.len(), outcome.pruned.len());
-            (EventType::Normal, "Synced".into(), note)
-        } else {
-            return;
-        };
-        let note: String = note.chars().take(1000).collect();
-        let event = Event { type_: kind, reason, note: Some(note), action: "Sync".into(), secondary: None };
-        let _ = self.events.try_send((event, application.object_ref(&())));
     }
 }
 

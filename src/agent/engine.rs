@@ -52,6 +52,13 @@ pub struct Drift {
     pub repaired: bool,
 }
 
+impl Drift {
+    /// ` by a, b`; empty where nobody is known.
+    pub fn by(&self) -> String {
+        if self.managers.is_empty() { String::new() } else { format!(" by {}", self.managers.join(", ")) }
+    }
+}
+
 /// What a pass did.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {

@@ -9,6 +9,7 @@
 mod config;
 mod controller;
 mod engine;
+mod events;
 mod inventory;
 mod metrics;
 mod queue;
@@ -28,6 +29,8 @@ pub use status::{Summary, compose};
 
 use std::fmt;
 
+use crate::api::Application;
+
 /// Names an Application.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppKey {
@@ -35,6 +38,13 @@ pub struct AppKey {
     pub namespace: String,
     /// Its name.
     pub name: String,
+}
+
+impl From<&Application> for AppKey {
+    fn from(application: &Application) -> Self {
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        Self { namespace: part(&application.metadata.namespace), name: part(&application.metadata.name) }
+    }
 }
 
 impl fmt::Display for AppKey {

@@ -124,11 +124,7 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
         let open: Vec<_> = outcome.drift.iter().filter(|drift| !drift.repaired).collect();
         match open.first() {
             Some(first) => {
-                let by = if first.managers.is_empty() {
-                    String::new()
-                } else {
-                    format!(" by {}", first.managers.join(", "))
-                };
+                let by = first.by();
                 let held = if outcome.due.is_some() {
                     "; it was repaired several times and is changed again, the next repair waits"
                 } else {

@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Condition, Inventory};
+use crate::api::{Condition, ConditionStatus, Inventory};
 
 /// What should run: a place in Git, a place in the cluster, and how the second follows the first.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -73,6 +73,25 @@ impl ApplicationSpec {
     /// The sources, one or several.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
         self.source.iter().chain(self.sources.iter().flatten())
+    }
+}
+
+impl Application {
+    /// A condition of its status.
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.status.as_ref()?.condition(kind)
+    }
+}
+
+impl ApplicationStatus {
+    /// A condition.
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|found| found.kind == kind)
+    }
+
+    /// Whether a condition is True.
+    pub fn holds(&self, kind: &str) -> bool {
+        self.condition(kind).is_some_and(|found| found.status == ConditionStatus::True)
     }
 }
 

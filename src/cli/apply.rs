@@ -19,7 +19,7 @@ use crate::api::{Application, FIELD_MANAGER, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Status;
 use crate::live::kube::{Cluster, Index, Watches, translate};
-use crate::model::Gvk;
+use crate::model::{Gvk, short_commit};
 use crate::plan::{Live, plan};
 
 #[derive(Args)]
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) -> Result<u8> {
     let cluster = Arc::new(Cluster::connect(&global.connection()).await?);
-    cluster.resource(&Gvk::parse("v1", "Namespace"), true).await?;
+    cluster.discover().await?;
     let namespace = global.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
     let mut applications = Vec::new();
     for file in &arguments.filename {
@@ -160,8 +160,7 @@ async fn one(
     if let Some(error) = blind {
         return Err(error);
     }
-    let revision: String =
-        snapshots.first().map(|snapshot| snapshot.commit.chars().take(7).collect()).unwrap_or_default();
+    let revision = snapshots.first().map(|snapshot| short_commit(&snapshot.commit)).unwrap_or_default();
     output.data(&format!(
         "{namespace}/{name} is at {revision}: {} objects, {}\n",
         outcome.inventory.len(),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Global;
 use super::output::{Output, ReportFormat};
 use super::workspace::{self, Scratch};
+use crate::agent::AppKey;
 use crate::api::{Application, FIELD_MANAGER};
 use crate::diff::{Change, compare, mask};
 use crate::error::{Code, Error, Result};
@@ -41,7 +42,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) -> Result<u8> {
     let cluster = Cluster::connect(&global.connection()).await?;
-    cluster.resource(&Gvk::parse("v1", "Namespace"), true).await?;
+    cluster.discover().await?;
     let namespace = global.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
     let mut applications = Vec::new();
     for file in &arguments.filename {
@@ -83,12 +84,8 @@ pub(super) fn show(report: &Report, format: ReportFormat, output: &Output) {
 }
 
 async fn app(client: &Client, cluster: &Cluster, application: &Application) -> (AppReport, Vec<Error>) {
-    let part = |text: &Option<String>| text.clone().unwrap_or_default();
-    let mut report = AppReport {
-        namespace: part(&application.metadata.namespace),
-        name: part(&application.metadata.name),
-        ..AppReport::default()
-    };
+    let AppKey { namespace, name } = AppKey::from(application);
+    let mut report = AppReport { namespace, name, ..AppReport::default() };
     let (snapshots, rendered) = match workspace::render(client, Some(cluster), application).await {
         Ok(done) => done,
         Err(error) => return (report, vec![error]),

@@ -9,12 +9,13 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::Global;
-use super::get::condition;
 use super::output::Output;
 use super::workspace;
+use crate::agent::AppKey;
 use crate::api::{Application, ConditionStatus, POKE};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, translate};
+use crate::model::short_commit;
 
 #[derive(Args)]
 pub(super) struct NameArguments {
@@ -66,11 +67,10 @@ async fn find(global: &Global, app: &str) -> Result<(Cluster, Application)> {
 }
 
 async fn patch(cluster: &Cluster, application: &Application, patch: Value) -> Result<Application> {
-    let namespace = application.metadata.namespace.clone().unwrap_or_default();
-    let name = application.metadata.name.clone().unwrap_or_default();
-    let api: Api<Application> = Api::namespaced(cluster.client(), &namespace);
+    let app = AppKey::from(application);
+    let api: Api<Application> = Api::namespaced(cluster.client(), &app.namespace);
     let parameters = PatchParams { field_manager: Some("driftless-cli".into()), ..PatchParams::default() };
-    api.patch(&name, &parameters, &Patch::Merge(patch)).await.map_err(|error| translate(&error))
+    api.patch(&app.name, &parameters, &Patch::Merge(patch)).await.map_err(|error| translate(&error))
 }
 
 /// Who asks: for the people who find it later, not a proof.
@@ -104,20 +104,18 @@ async fn await_sync(
     request: &str,
     limit: Duration,
 ) -> Result<()> {
-    let namespace = application.metadata.namespace.clone().unwrap_or_default();
-    let name = application.metadata.name.clone().unwrap_or_default();
-    let api: Api<Application> = Api::namespaced(cluster.client(), &namespace);
+    let app = AppKey::from(application);
+    let api: Api<Application> = Api::namespaced(cluster.client(), &app.namespace);
     let begin = Instant::now();
     loop {
-        let now = api.get(&name).await.map_err(|error| translate(&error))?;
+        let now = api.get(&app.name).await.map_err(|error| translate(&error))?;
         let done = now.status.as_ref().is_some_and(|status| status.last_sync_request == request);
-        let ready = condition(&now, "Ready");
+        let ready = now.condition("Ready");
         if done && ready.is_some_and(|ready| ready.status == ConditionStatus::True) {
             return Ok(());
         }
         let why = ready.map(|ready| format!("{}: {}", ready.reason, ready.message)).unwrap_or_default();
-        let stalled =
-            condition(&now, "Stalled").is_some_and(|stalled| stalled.status == ConditionStatus::True);
+        let stalled = now.status.as_ref().is_some_and(|status| status.holds("Stalled"));
         if done && stalled {
             return Err(Error::new(Code::Unhealthy, why).in_app(workspace::title(application)));
         }
@@ -164,8 +162,7 @@ pub(super) async fn rollback(global: &Global, arguments: RollbackArguments, outp
         })?;
         before.revisions.clone()
     };
-    let shown: String =
-        revisions.first().map(|revision| revision.chars().take(7).collect()).unwrap_or_default();
+    let shown = revisions.first().map(|revision| short_commit(revision)).unwrap_or_default().to_owned();
     let hold = json!({"spec": {"rollback": {"revisions": revisions, "by": user(), "since": now()}}});
     patch(&cluster, &application, hold).await?;
     output.data(&format!(

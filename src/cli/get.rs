@@ -1,14 +1,15 @@
 //! `driftless get` and `driftless history`.
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Global;
-use super::output::{Format, Output};
+use super::output::{Format, Output, list};
 use super::workspace;
 use crate::api::Application;
 use crate::error::{Code, Error, Result};
 use crate::live::kube::Cluster;
+use crate::model::short_commit;
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum ListFormat {
@@ -42,10 +43,6 @@ pub(super) struct HistoryArguments {
     output: Option<Format>,
 }
 
-pub(super) fn condition<'a>(application: &'a Application, kind: &str) -> Option<&'a crate::api::Condition> {
-    application.status.as_ref()?.conditions.iter().find(|condition| condition.kind == kind)
-}
-
 fn values(applications: &[Application]) -> Result<Vec<Value>> {
     let json = |application| {
         serde_json::to_value(application).map_err(|error| Error::new(Code::Internal, error.to_string()))
@@ -64,14 +61,8 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
     )
     .await?;
     match arguments.output {
-        Some(ListFormat::Json) => {
-            output
-                .value(&json!({"apiVersion": "v1", "kind": "List", "items": values(&found)?}), Format::Json);
-        }
-        Some(ListFormat::Yaml) => {
-            output
-                .value(&json!({"apiVersion": "v1", "kind": "List", "items": values(&found)?}), Format::Yaml);
-        }
+        Some(ListFormat::Json) => output.value(&list(&values(&found)?), Format::Json),
+        Some(ListFormat::Yaml) => output.value(&list(&values(&found)?), Format::Yaml),
         Some(ListFormat::Name) => {
             let names: Vec<String> = found
                 .iter()
@@ -102,14 +93,14 @@ fn table(found: &[Application], wide: bool, output: &Output) {
         .iter()
         .map(|application| {
             let status = application.status.clone().unwrap_or_default();
-            let ready = condition(application, "Ready");
+            let ready = application.condition("Ready");
             let mut row = vec![
                 application.metadata.namespace.clone().unwrap_or_default(),
                 application.metadata.name.clone().unwrap_or_default(),
                 ready.map_or_else(|| "Unknown".into(), |ready| format!("{:?}", ready.status)),
                 format!("{:?}", status.sync),
                 status.health.status.clone(),
-                status.applied_revision.chars().take(7).collect(),
+                short_commit(&status.applied_revision).to_owned(),
                 status.inventory.count.to_string(),
             ];
             if wide {
@@ -136,14 +127,10 @@ pub(super) async fn history(global: &Global, arguments: HistoryArguments, output
         .iter()
         .rev()
         .map(|entry| {
-            let revision: String = entry
-                .revisions
-                .first()
-                .map(|revision| revision.chars().take(7).collect())
-                .unwrap_or_default();
+            let revision = entry.revisions.first().map(|revision| short_commit(revision)).unwrap_or_default();
             vec![
                 entry.id.to_string(),
-                revision,
+                revision.to_owned(),
                 entry.applied_at.clone(),
                 entry.author.clone(),
                 entry.subject.clone(),

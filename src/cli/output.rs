@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{Code, Error};
 use crate::model::yaml;
@@ -38,6 +38,11 @@ pub(super) enum ReportFormat {
     Json,
     /// For a pull request.
     Markdown,
+}
+
+/// Objects as kubectl's own `-o json` prints several.
+pub(super) fn list(items: &[Value]) -> Value {
+    json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
 
 /// Standard output and standard error.

@@ -1,6 +1,6 @@
 //! `driftless preview`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,12 +10,13 @@ use serde_json::Value;
 use super::drift::{change_report, show};
 use super::output::{Output, ReportFormat};
 use super::workspace;
+use crate::agent::AppKey;
 use crate::api::Application;
 use crate::diff::{between, mask};
 use crate::error::{Code, Error, Result};
 use crate::model::Key;
 use crate::plan::Desired;
-use crate::render::{EntryKind, Tree};
+use crate::render::{EntryKind, Tree, is_manifest, join};
 use crate::report::{AppReport, Class, ObjectReport, Report};
 use crate::source::{GitTree, Snapshot};
 
@@ -57,8 +58,8 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8> {
         .map_err(|error| Error::new(Code::Usage, format!("--app-glob: {error}")))?;
     let (before, after) = (base.tree()?, head.tree()?);
     let (mut apps, mut errors) = (Vec::new(), Vec::new());
-    let old = find(&before, &globs, &mut BTreeSet::new())?;
-    let new = find(&after, &globs, &mut BTreeSet::new())?;
+    let old = find(&before, &globs)?;
+    let new = find(&after, &globs)?;
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort();
     names.dedup();
@@ -85,35 +86,22 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8> {
 }
 
 fn blank(application: &Application, head: &Snapshot) -> AppReport {
-    let part = |text: &Option<String>| text.clone().unwrap_or_default();
-    AppReport {
-        namespace: part(&application.metadata.namespace),
-        name: part(&application.metadata.name),
-        revision: head.commit.clone(),
-        ..AppReport::default()
-    }
+    let AppKey { namespace, name } = AppKey::from(application);
+    AppReport { namespace, name, revision: head.commit.clone(), ..AppReport::default() }
 }
 
 /// All Applications of a tree, by `namespace/name`. Files are read only when they can hold one.
-fn find(
-    tree: &GitTree,
-    globs: &[GlobMatcher],
-    seen: &mut BTreeSet<String>,
-) -> Result<BTreeMap<String, Application>> {
+fn find(tree: &GitTree, globs: &[GlobMatcher]) -> Result<BTreeMap<String, Application>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
-        if !seen.insert(folder.clone()) {
-            continue;
-        }
         for entry in tree.list(&folder)? {
-            let path =
-                if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
+            let path = join(&folder, &entry.name);
             match entry.kind {
                 EntryKind::Folder => folders.push(path),
                 EntryKind::File => {
                     let wanted = if globs.is_empty() {
-                        [".yaml", ".yml", ".json"].iter().any(|end| path.ends_with(end))
+                        is_manifest(&path)
                     } else {
                         globs.iter().any(|glob| glob.is_match(&path))
                     };
@@ -156,10 +144,7 @@ fn has_link(tree: &GitTree, path: &str, recurse: bool) -> bool {
     let Ok(entries) = tree.list(path) else { return false };
     entries.iter().any(|entry| match entry.kind {
         EntryKind::Link => true,
-        EntryKind::Folder if recurse => {
-            let inner = if path.is_empty() { entry.name.clone() } else { format!("{path}/{}", entry.name) };
-            has_link(tree, &inner, recurse)
-        }
+        EntryKind::Folder if recurse => has_link(tree, &join(path, &entry.name), recurse),
         _ => false,
     })
 }

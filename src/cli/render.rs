@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Global;
-use super::output::{Format, Output};
+use super::output::{Format, Output, list};
 use super::workspace::{self, Scratch};
 use crate::error::{Code, Error, Result};
 use crate::plan::{Settings, prepare};
@@ -76,7 +76,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
     }
     match arguments.output {
         Format::Json => {
-            output.value(&json!({"apiVersion": "v1", "kind": "List", "items": values}), Format::Json);
+            output.value(&list(&values), Format::Json);
         }
         Format::Yaml => {
             let documents: Vec<String> = values.iter().map(crate::model::yaml::emit).collect();

@@ -6,7 +6,7 @@ use kube::Api;
 use kube::api::ListParams;
 
 use super::Global;
-use crate::agent::{RenderedApp, render_app, settings};
+use crate::agent::{AppKey, RenderedApp, render_app, settings};
 use crate::api::{Application, GROUP};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, translate};
@@ -99,8 +99,7 @@ pub(super) async fn live_applications(
 
 /// `ns/name`.
 pub(super) fn title(application: &Application) -> String {
-    let part = |text: &Option<String>| text.clone().unwrap_or_default();
-    format!("{}/{}", part(&application.metadata.namespace), part(&application.metadata.name))
+    AppKey::from(application).to_string()
 }
 
 /// A cache for commands: below the user's cache folder, or a temporary one.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::fields::{self, Fields, Step};
+use super::fields::{self, Fields, Step, pointer};
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq)]
@@ -315,17 +315,6 @@ fn quantity(text: &str) -> Option<f64> {
         _ => return None,
     };
     Some(number * factor)
-}
-
-fn pointer(path: &[Step]) -> String {
-    path.iter().fold(String::new(), |mut text, step| {
-        text.push('/');
-        match step {
-            Step::Field(name) => text.push_str(&name.replace('~', "~0").replace('/', "~1")),
-            Step::Item(index, _) => text.push_str(&index.to_string()),
-        }
-        text
-    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,27 @@ pub enum Step {
     Item(usize, Value),
 }
 
+/// The RFC 6901 pointer of a path.
+pub(super) fn pointer(path: &[Step]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Field(name) => push_field(&mut text, name),
+            Step::Item(index, _) => {
+                text.push('/');
+                text.push_str(&index.to_string());
+            }
+        }
+    }
+    text
+}
+
+/// Adds the key of a map to a pointer.
+pub(super) fn push_field(pointer: &mut String, name: &str) {
+    pointer.push('/');
+    pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+}
+
 /// The fields of one entry: the parsed `fieldsV1`.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a>(&'a Value);

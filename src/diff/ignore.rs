@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::fields::Step;
+use super::fields::{Step, pointer, push_field};
 use crate::error::{Code, Error, Result};
 use crate::model::Object;
 
@@ -138,10 +138,9 @@ fn paths(expression: &str, value: &Value) -> Result<Vec<String>> {
             serde_json::from_str(&found.to_string()).map_err(|error| invalid(error.to_string()))?;
         let Some(steps) = steps.as_array() else { continue };
         let pointer = steps.iter().fold(String::new(), |mut text, step| {
-            text.push('/');
             match step {
-                Value::String(name) => text.push_str(&name.replace('~', "~0").replace('/', "~1")),
-                other => text.push_str(&other.to_string()),
+                Value::String(name) => push_field(&mut text, name),
+                other => push_field(&mut text, &other.to_string()),
             }
             text
         });
@@ -161,9 +160,9 @@ fn theirs(object: &mut Object, live: &Value, manager: &str) {
         .map(|entry| super::Fields::of(&entry["fieldsV1"]))
         .collect();
     let mut found = Vec::new();
-    leaves(object.value(), &mut Vec::new(), &mut String::new(), &mut |path, pointer| {
+    leaves(object.value(), &mut Vec::new(), &mut |path| {
         if entries.iter().any(|entry| entry.owns(path)) {
-            found.push(pointer.to_owned());
+            found.push(pointer(path));
         }
     });
     for pointer in found.iter().rev() {
@@ -171,29 +170,22 @@ fn theirs(object: &mut Object, live: &Value, manager: &str) {
     }
 }
 
-fn leaves(value: &Value, path: &mut Vec<Step>, pointer: &mut String, visit: &mut impl FnMut(&[Step], &str)) {
-    let length = pointer.len();
+fn leaves(value: &Value, path: &mut Vec<Step>, visit: &mut impl FnMut(&[Step])) {
     match value {
         Value::Object(map) if !map.is_empty() => {
             for (name, below) in map {
                 path.push(Step::Field(name.clone()));
-                pointer.push('/');
-                pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
-                leaves(below, path, pointer, visit);
-                pointer.truncate(length);
+                leaves(below, path, visit);
                 path.pop();
             }
         }
         Value::Array(items) if items.iter().any(Value::is_object) => {
             for (index, below) in items.iter().enumerate() {
                 path.push(Step::Item(index, below.clone()));
-                pointer.push('/');
-                pointer.push_str(&index.to_string());
-                leaves(below, path, pointer, visit);
-                pointer.truncate(length);
+                leaves(below, path, visit);
                 path.pop();
             }
         }
-        _ => visit(path, pointer),
+        _ => visit(path),
     }
 }

@@ -1,5 +1,6 @@
 //! A Kubernetes object as data, with the place it came from.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -14,6 +15,26 @@ pub struct Origin {
     pub file: Arc<str>,
     /// 1-based line of the document's first key; 0 where unknown.
     pub line: usize,
+}
+
+/// The objects of a set so far, to notice one that is described twice.
+#[derive(Debug, Default)]
+pub struct Described(HashMap<Key, Origin>);
+
+impl Described {
+    /// Notes an object.
+    ///
+    /// # Errors
+    /// `DuplicateObject` with both places.
+    pub fn add(&mut self, object: &Object) -> Result<()> {
+        let Some(first) = self.0.insert(object.key(), object.origin().clone()) else { return Ok(()) };
+        let second = object.origin();
+        let why = format!(
+            "it is described twice: {}:{} and {}:{}",
+            first.file, first.line, second.file, second.line
+        );
+        Err(Error::new(Code::DuplicateObject, why).on_object(object.key()))
+    }
 }
 
 /// One object: `apiVersion`, `kind` and `metadata.name` are known to be there.
@@ -103,11 +124,6 @@ impl Object {
     /// The data, to change; identity fields must stay what they are, except through the setters.
     pub fn value_mut(&mut self) -> &mut Value {
         &mut self.value
-    }
-
-    /// Takes the data out.
-    pub fn into_value(self) -> Value {
-        self.value
     }
 
     /// Sets or removes (empty) the namespace.

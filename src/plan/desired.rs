@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::diff::{IgnoreRule, scaled_targets, strip};
 use crate::error::Result;
-use crate::model::{Digest, Gvk, Key, Object, Origin, TRACKING_LABEL};
+use crate::model::{Described, Digest, Gvk, Key, Object, Origin, TRACKING_LABEL};
 
 /// One object as it will be sent.
 #[derive(Clone, Debug)]
@@ -83,17 +83,10 @@ pub fn prepare(
     }
     let scaled = scaled_targets(&placed);
     let mut desired: Vec<Desired> = Vec::with_capacity(placed.len());
-    let mut seen = std::collections::HashMap::new();
+    let mut described = Described::default();
     for mut object in placed {
         let key = object.key();
-        if let Some(first) = seen.insert(key.clone(), object.origin().clone()) {
-            let second = object.origin();
-            let why = format!(
-                "it is described twice: {}:{} and {}:{}",
-                first.file, first.line, second.file, second.line
-            );
-            return Err(crate::error::Error::new(crate::error::Code::DuplicateObject, why).on_object(key));
-        }
+        described.add(&object)?;
         let needs_live =
             settings.ignore.iter().any(|rule| !rule.managers.is_empty() && rule.matches(&object));
         let found = if needs_live { live(&key) } else { None };

@@ -9,7 +9,7 @@ pub mod tree;
 
 pub use memory::MemoryTree;
 pub use plain::{Selection, render};
-pub use tree::{Entry, EntryKind, Tree};
+pub use tree::{Entry, EntryKind, Tree, join};
 
 use std::sync::Arc;
 
@@ -20,10 +20,18 @@ use crate::model::{Digest, Object};
 pub struct Rendered {
     /// In the order of files (by path) and documents.
     pub objects: Arc<[Object]>,
-    /// Digest over the canonical bytes of all objects, in order.
-    pub digest: Digest,
     /// Paths read and the identity each had: while all are unchanged, so is the result.
     pub reads: Vec<(String, String)>,
-    /// Things a person should know, such as files skipped because they hold no manifest.
-    pub warnings: Vec<String>,
+}
+
+impl Rendered {
+    /// Digest over the canonical bytes of all objects, in order.
+    pub fn digest(&self) -> Digest {
+        Digest::of_parts(self.objects.iter().map(Object::canonical))
+    }
+}
+
+/// Whether a file of this name is taken for a manifest where nothing else is said.
+pub fn is_manifest(path: &str) -> bool {
+    [".yaml", ".yml", ".json"].iter().any(|end| path.ends_with(end))
 }

@@ -1,14 +1,12 @@
 //! Plain YAML and JSON.
 
-use std::collections::HashMap;
-
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use serde_json::Value;
 
-use super::tree::resolve;
+use super::tree::{join, resolve};
 use crate::error::{Code, Error, Result};
-use crate::model::{Digest, Key, Object, Origin, yaml};
-use crate::render::{Entry, EntryKind, Rendered, Tree};
+use crate::model::{Described, Object, Origin, yaml};
+use crate::render::{Entry, EntryKind, Rendered, Tree, is_manifest};
 
 /// Most files below one path.
 const MAX_FILES: usize = 100_000;
@@ -47,7 +45,7 @@ impl Globs {
     fn takes(&self, path: &str) -> bool {
         let manifest = match &self.include {
             Some(include) => include.is_match(path),
-            None => [".yaml", ".yml", ".json"].iter().any(|end| path.ends_with(end)),
+            None => is_manifest(path),
         };
         manifest && !self.exclude.is_match(path)
     }
@@ -71,8 +69,7 @@ pub fn render(tree: &dyn Tree, path: &str, selection: &Selection) -> Result<Rend
         let shown = if path.is_empty() { "the root" } else { path };
         return Err(Error::new(Code::PathNotFound, format!("{shown} does not exist at this revision")));
     };
-    let mut walk =
-        Walk { tree, globs, selection, files: Vec::new(), reads: root.links.clone(), warnings: Vec::new() };
+    let mut walk = Walk { tree, globs, selection, files: Vec::new(), reads: root.links.clone() };
     walk.reads.push((root.path.clone(), root.entry.identity.clone()));
     match root.entry.kind {
         EntryKind::Folder => walk.folder(&root.path, "", 0)?,
@@ -82,12 +79,12 @@ pub fn render(tree: &dyn Tree, path: &str, selection: &Selection) -> Result<Rend
     for file in &walk.files {
         read(tree, file, &mut objects)?;
     }
-    refuse_duplicates(&objects)?;
-    let digest = Digest::of_parts(objects.iter().map(Object::canonical));
+    let mut described = Described::default();
+    objects.iter().try_for_each(|object| described.add(object))?;
     let mut reads = walk.reads;
     reads.sort();
     reads.dedup();
-    Ok(Rendered { objects: objects.into(), digest, reads, warnings: walk.warnings })
+    Ok(Rendered { objects: objects.into(), reads })
 }
 
 struct Walk<'a> {
@@ -96,7 +93,6 @@ struct Walk<'a> {
     selection: &'a Selection,
     files: Vec<String>,
     reads: Vec<(String, String)>,
-    warnings: Vec<String>,
 }
 
 impl Walk<'_> {
@@ -107,9 +103,6 @@ impl Walk<'_> {
                 Error::new(Code::SourceTooLarge, "folders nested deeper than 200 levels").in_file(real)
             );
         }
-        let join = |folder: &str, name: &str| {
-            if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
-        };
         for entry in self.tree.list(real)? {
             let (real, shown) = (join(real, &entry.name), join(shown, &entry.name));
             self.entry(&entry, &real, &shown, depth)?;
@@ -201,21 +194,6 @@ fn flatten(mut value: Value, origin: &Origin, objects: &mut Vec<Object>, depth: 
     }
     let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) else { return Ok(()) };
     items.into_iter().try_for_each(|item| flatten(item, origin, objects, depth + 1))
-}
-
-fn refuse_duplicates(objects: &[Object]) -> Result<()> {
-    let mut seen: HashMap<Key, &Origin> = HashMap::with_capacity(objects.len());
-    for object in objects {
-        if let Some(first) = seen.insert(object.key(), object.origin()) {
-            let second = object.origin();
-            let why = format!(
-                "it is described twice: {}:{} and {}:{}",
-                first.file, first.line, second.file, second.line
-            );
-            return Err(Error::new(Code::DuplicateObject, why).on_object(object.key()));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -344,6 +322,6 @@ mod tests {
         let before = render(&tree(), "app", &Selection::default()).unwrap();
         let after = render(&tree().file("other/x.yaml", "changed"), "app", &Selection::default()).unwrap();
         assert_eq!(before.reads, after.reads);
-        assert_eq!(before.digest, after.digest);
+        assert_eq!(before.digest(), after.digest());
     }
 }

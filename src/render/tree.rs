@@ -60,7 +60,6 @@ pub fn resolve(tree: &dyn Tree, path: &str) -> Result<Option<Resolved>> {
     let mut todo: Vec<String> = parts(path).rev().map(str::to_owned).collect();
     let mut done: Vec<String> = Vec::new();
     let mut links = Vec::new();
-    let Some(mut entry) = tree.entry("")? else { return Ok(None) };
     while let Some(part) = todo.pop() {
         if part == ".." {
             if done.pop().is_none() {
@@ -92,14 +91,16 @@ pub fn resolve(tree: &dyn Tree, path: &str) -> Result<Option<Resolved>> {
                 );
             }
             EntryKind::File if !todo.is_empty() => return Ok(None),
-            EntryKind::File | EntryKind::Folder => entry = found,
+            EntryKind::File | EntryKind::Folder => {}
         }
     }
     let path = done.join("/");
-    if let Some(found) = tree.entry(&path)? {
-        entry = found;
-    }
-    Ok(Some(Resolved { path, entry, links }))
+    Ok(tree.entry(&path)?.map(|entry| Resolved { path, entry, links }))
+}
+
+/// The path of an entry of a folder; the root is "".
+pub fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
 fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {

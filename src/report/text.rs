@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use crate::model::short_commit;
+
 use super::{ChangeReport, Class, Danger, ObjectReport, Report, Verdict};
 
 /// The report as lines; nothing in it can move a terminal's cursor.
@@ -12,7 +14,7 @@ pub fn text(report: &Report, colour: bool) -> String {
     let paint =
         |code: &str, text: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     for app in report.apps.iter().filter(|app| !app.objects.is_empty()) {
-        let short = &app.revision[..app.revision.len().min(7)];
+        let short = short_commit(&app.revision);
         let _ = writeln!(out, "{}", paint("1", &plain(&format!("{}/{}  {short}", app.namespace, app.name))));
         for object in &app.objects {
             let (sign, code) = sign(object);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Code, Error, Result};
 use crate::model::Digest;
-use crate::render::{Entry, EntryKind, Tree};
+use crate::render::{Entry, EntryKind, Tree, join};
 
 /// Files below one folder.
 #[derive(Clone, Debug)]
@@ -68,8 +68,7 @@ impl Tree for FolderTree {
             }
         }
         names.sort();
-        let join = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-        names.iter().filter_map(|name| self.entry(&join(name)).transpose()).collect()
+        names.iter().filter_map(|name| self.entry(&join(path, name)).transpose()).collect()
     }
 
     fn read(&self, path: &str) -> Result<Vec<u8>> {

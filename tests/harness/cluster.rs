@@ -1,14 +1,18 @@
 //! One control plane for a whole process, and agents against it.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 
+use driftless::api::{Application, POKE};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::eventually;
 
@@ -23,7 +27,7 @@ pub(crate) struct ControlPlane {
     pub(crate) token: String,
     /// Names and process ids.
     #[serde(default)]
-    pub(crate) processes: std::collections::BTreeMap<String, u32>,
+    pub(crate) processes: BTreeMap<String, u32>,
 }
 
 /// A control plane that ends when this is dropped, or with this process.
@@ -156,6 +160,18 @@ impl Agent {
         Self { shell, alive, id, _cache: cache, listen }
     }
 
+    /// The counts of one of its metrics, by the value of the metric's one label; `None` while it does not answer.
+    pub(crate) async fn counts(&self, metric: &str) -> Option<BTreeMap<String, u64>> {
+        let text = reqwest::get(format!("http://{}/metrics", self.listen)).await.ok()?.text().await.ok()?;
+        Some(counts(&text, metric))
+    }
+
+    /// Passes that had a commit to look at.
+    pub(crate) async fn passes(&self) -> u64 {
+        let found = self.counts("driftless_passes_total").await.unwrap_or_default();
+        found.iter().filter(|(result, _)| *result != "waiting").map(|(_, count)| count).sum()
+    }
+
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.id
@@ -178,6 +194,47 @@ impl Drop for Agent {
         drop(self.alive.take());
         let _ = self.shell.wait();
     }
+}
+
+/// The counts of a metric in Prometheus' text, summed by the value of the label that stands last or is `verb`.
+pub(crate) fn counts(text: &str, metric: &str) -> BTreeMap<String, u64> {
+    let mut found = BTreeMap::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix(metric)?.strip_prefix('{')) {
+        let Some((labels, value)) = line.rsplit_once("} ") else { continue };
+        let label = labels.split("verb=\"").nth(1).or_else(|| labels.split('"').nth(1)).unwrap_or_default();
+        let count = value.parse::<f64>().unwrap_or_default();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter")]
+        let count = count as u64;
+        *found.entry(label.split('"').next().unwrap_or_default().to_owned()).or_default() += count;
+    }
+    found
+}
+
+/// Makes a namespace.
+pub(crate) async fn namespace(client: &kube::Client, name: &str) {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let stated = serde_json::from_value(json!({"metadata": {"name": name}})).expect("a namespace");
+    namespaces.create(&PostParams::default(), &stated).await.expect("created");
+}
+
+/// Asks for a sync, as `driftless sync`.
+pub(crate) async fn poke(apps: &Api<Application>, name: &str) {
+    let stamp = format!("{:?}", std::time::SystemTime::now());
+    let patch = json!({"metadata": {"annotations": {POKE: stamp}}});
+    apps.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("patched");
+}
+
+/// Whether an Application is ready at a commit.
+pub(crate) fn is_ready(app: &Application, commit: &str) -> bool {
+    app.status.as_ref().is_some_and(|status| status.holds("Ready") && status.applied_revision == commit)
+}
+
+/// Waits until an Application is ready at a commit.
+pub(crate) async fn ready(apps: &Api<Application>, name: &str, commit: &str) {
+    eventually(&format!("{name} is ready at {commit}"), || async {
+        is_ready(&apps.get(name).await.ok()?, commit).then_some(())
+    })
+    .await;
 }
 
 /// The program under test.

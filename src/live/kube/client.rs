@@ -56,7 +56,6 @@ pub enum Applied {
 /// A connection to one cluster.
 pub struct Cluster {
     client: Client,
-    server: String,
     namespace: String,
     discovered: RwLock<Arc<Discovered>>,
     discovery: Mutex<Option<Instant>>,
@@ -103,7 +102,6 @@ impl Cluster {
         // Ours is the retry: a pass with backoff that newer commits supersede, not 15 tries in a row.
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(10));
-        let server = config.cluster_url.to_string();
         let namespace = config.default_namespace.clone();
         let count = tower::util::MapRequestLayer::new(move |request: Request<kube::client::Body>| {
             observe(verb(&request));
@@ -113,7 +111,6 @@ impl Cluster {
         let client = builder.with_layer(&count).build();
         Ok(Self {
             client,
-            server,
             namespace,
             discovered: RwLock::default(),
             discovery: Mutex::new(None),
@@ -126,11 +123,6 @@ impl Cluster {
         self.client.clone()
     }
 
-    /// The server's address.
-    pub fn server(&self) -> &str {
-        &self.server
-    }
-
     /// The namespace of the context.
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -139,6 +131,15 @@ impl Cluster {
     /// What was discovered last.
     pub fn discovered(&self) -> Arc<Discovered> {
         self.discovered.read().map_or_else(|poisoned| poisoned.into_inner().clone(), |found| found.clone())
+    }
+
+    /// Asks which kinds there are, unless that is known.
+    pub async fn discover(&self) -> Result<()> {
+        if self.discovered().is_empty() {
+            // Any kind that is always there.
+            self.resource(&Gvk::parse("v1", "Namespace"), true).await?;
+        }
+        Ok(())
     }
 
     /// The kind; asks the server again when it is not known, at most every 5 s, unless `now`.
@@ -197,16 +198,6 @@ impl Cluster {
             }
             Err(error) => Err(translate(&error).on_object(key)),
         }
-    }
-
-    /// What an apply would make of the object: a server-side dry run, with all defaults and webhooks.
-    pub async fn dry_run(&self, resource: &Resource, key: &Key, body: Vec<u8>) -> Result<Value> {
-        let url = format!(
-            "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict&force=true&dryRun=All",
-            path(resource, key)
-        );
-        let request = request(Method::PATCH, &url, "application/apply-patch+yaml", "application/json", body)?;
-        self.send(request).await.map_err(|error| translate(&error).on_object(key))
     }
 
     /// The whole live object, `None` where there is none.

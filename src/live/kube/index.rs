@@ -140,24 +140,4 @@ impl Index {
             gone.into_iter().filter_map(|key| inner.objects.remove(&key).map(|seen| (key, seen))).collect()
         })
     }
-
-    /// A kind is no longer watched.
-    pub fn forget(&self, gvk: &Gvk) {
-        self.write(|inner| {
-            inner.synced.remove(gvk);
-            inner.objects.retain(|key, _| !gvk.is(&key.group, &key.kind));
-        });
-    }
-
-    /// Keys of all objects that carry this label value.
-    pub fn labelled(&self, label: &str) -> Vec<(Key, Seen)> {
-        self.read(|inner| {
-            inner
-                .objects
-                .iter()
-                .filter(|(_, seen)| &*seen.label == label)
-                .map(|(key, seen)| (key.clone(), seen.clone()))
-                .collect()
-        })
-    }
 }

@@ -64,16 +64,6 @@ impl Watches {
         }
     }
 
-    /// How many kinds are watched.
-    pub fn len(&self) -> usize {
-        self.lock(|running| running.len())
-    }
-
-    /// Whether nothing is watched.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Starts the watch of a kind if it is not running, and waits for its first list.
     pub async fn ensure(&self, gvk: &Gvk, resource: &Resource) -> Result<()> {
         if self.index.is_synced(gvk) {
@@ -96,22 +86,6 @@ impl Watches {
             },
             Ok(Err(_)) => Err(failed("the watch ended".into())),
             Err(_) => Err(failed("no complete list within 30 s".into())),
-        }
-    }
-
-    /// Stops the watches of kinds that no application uses any more.
-    pub fn retain(&self, used: &HashSet<Gvk>) {
-        let stopped: Vec<Gvk> = self.lock(|running| {
-            let unused: Vec<Gvk> = running.keys().filter(|gvk| !used.contains(*gvk)).cloned().collect();
-            for gvk in &unused {
-                if let Some(watch) = running.remove(gvk) {
-                    watch.task.abort();
-                }
-            }
-            unused
-        });
-        for gvk in stopped {
-            self.index.forget(&gvk);
         }
     }
 

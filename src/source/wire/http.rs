@@ -9,15 +9,13 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use tokio::sync::mpsc;
 
 use super::classic::Advertisement;
-use super::{PackReader, fetch, list_refs, malformed, refs};
+use super::{PackReader, check_refs, fetch, list_refs, malformed, refs, slow, within};
 use crate::error::{Code, Error, Result};
 use crate::source::github::Token;
 use crate::source::{Credentials, Limits};
 
 /// Hops to the same host before a redirect is called a loop.
 const MAX_REDIRECTS: usize = 5;
-/// An answer to ls-refs with 500,000 tags is about 40 MB.
-const MAX_REFS: usize = 64 << 20;
 
 /// A client for one set of credentials; keeps its connections.
 #[derive(Clone)]
@@ -95,10 +93,7 @@ impl Http {
                 other => other,
             }
         };
-        match tokio::time::timeout(self.limits.poll, poll).await {
-            Ok(result) => result,
-            Err(_) => Err(slow(url, self.limits.poll)),
-        }
+        within(self.limits.poll, url, poll).await
     }
 
     /// Fetches one commit; the bytes of its pack go to `pack`.
@@ -113,19 +108,13 @@ impl Http {
             let (answer, mut reader) = if self.is_classic(url) {
                 let told =
                     self.advertisement(url).await?.ok_or_else(|| malformed("it changed its protocol"))?;
-                (self.post(url, told.fetch(want, have), false).await?, PackReader::classic())
+                (self.post(url, told.fetch(want, have), false).await?, PackReader::classic(self.limits.pack))
             } else {
-                (self.post(url, fetch(want, have), true).await?, PackReader::default())
+                (self.post(url, fetch(want, have), true).await?, PackReader::new(self.limits.pack))
             };
             let mut body = answer.bytes_stream();
-            let mut size = 0;
             while let Some(chunk) = body.next().await {
                 let bytes = reader.take(&chunk.map_err(|error| self.broken(url, &error))?)?;
-                size += bytes.len();
-                if size > self.limits.pack {
-                    let why = format!("the pack is larger than {} MiB", self.limits.pack >> 20);
-                    return Err(Error::new(Code::SourceTooLarge, why));
-                }
                 if !bytes.is_empty() && pack.send(bytes).await.is_err() {
                     // The index refused the pack and says why itself.
                     return Ok(());
@@ -137,10 +126,7 @@ impl Http {
                 Err(Error::new(Code::RepositoryCorrupt, format!("{url}: the pack was cut off")))
             }
         };
-        match tokio::time::timeout(self.limits.fetch, transfer).await {
-            Ok(result) => result,
-            Err(_) => Err(slow(url, self.limits.fetch)),
-        }
+        within(self.limits.fetch, url, transfer).await
     }
 
     fn is_classic(&self, url: &str) -> bool {
@@ -162,9 +148,7 @@ impl Http {
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| self.broken(url, &error))? {
             bytes.extend_from_slice(&chunk);
-            if bytes.len() > MAX_REFS {
-                return Err(Error::new(Code::SourceTooLarge, "the list of refs is larger than 64 MiB"));
-            }
+            check_refs(bytes.len())?;
         }
         Ok(bytes)
     }
@@ -290,10 +274,6 @@ impl Http {
         };
         Error::new(code, format!("{url}: {why}"))
     }
-}
-
-fn slow(url: &str, limit: Duration) -> Error {
-    Error::new(Code::SourceTimedOut, format!("{url}: no answer within {} s", limit.as_secs_f32()))
 }
 
 /// Where a redirect leads; only the same host may get the credentials, and never less protected.

@@ -5,6 +5,8 @@ pub(super) mod http;
 pub(super) mod packet;
 pub(super) mod ssh;
 
+use std::time::Duration;
+
 use crate::error::{Code, Error, Result};
 use packet::{Packet, line};
 
@@ -74,13 +76,35 @@ pub(super) fn fetch(want: &str, have: &[String]) -> Vec<u8> {
     request
 }
 
+/// Largest list of refs: one with 500,000 tags is about 40 MB.
+const MAX_REFS: usize = 64 << 20;
+
+/// # Errors
+/// `SourceTooLarge` for a list of refs beyond the limit.
+fn check_refs(length: usize) -> Result<()> {
+    if length > MAX_REFS {
+        return Err(Error::new(Code::SourceTooLarge, "the list of refs is larger than 64 MiB"));
+    }
+    Ok(())
+}
+
+fn slow(place: &str, limit: Duration) -> Error {
+    Error::new(Code::SourceTimedOut, format!("{place}: no answer within {} s", limit.as_secs_f32()))
+}
+
+/// The result of some work, or `SourceTimedOut` when it takes longer.
+async fn within<T>(limit: Duration, place: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(slow(place, limit)))
+}
+
 pub(super) fn malformed(what: &str) -> Error {
     Error::new(Code::RepositoryCorrupt, format!("the server's answer is not Git's protocol: {what}"))
 }
 
 /// Takes the pack out of an answer to [`fetch`], as it comes in.
-#[derive(Default)]
 pub(super) struct PackReader {
+    limit: usize,
+    size: usize,
     buffer: Vec<u8>,
     in_pack: bool,
     ended: bool,
@@ -88,9 +112,14 @@ pub(super) struct PackReader {
 }
 
 impl PackReader {
+    /// For a pack of at most `limit` bytes.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, size: 0, buffer: Vec::new(), in_pack: false, ended: false, classic: false }
+    }
+
     /// For an answer in the first protocol.
-    pub(super) fn classic() -> Self {
-        Self { classic: true, ..Self::default() }
+    pub(super) fn classic(limit: usize) -> Self {
+        Self { classic: true, ..Self::new(limit) }
     }
 
     /// Adds bytes; returns the bytes of the pack among them.
@@ -134,6 +163,11 @@ impl PackReader {
             }
         }
         self.buffer.drain(..used);
+        self.size += pack.len();
+        if self.size > self.limit {
+            let why = format!("the pack is larger than {} MiB", self.limit >> 20);
+            return Err(Error::new(Code::SourceTooLarge, why));
+        }
         Ok(pack)
     }
 
@@ -170,7 +204,7 @@ mod tests {
         line(&mut answer, "\u{2}progress");
         line(&mut answer, "\u{1}rest");
         answer.extend_from_slice(b"0000");
-        let mut reader = PackReader::default();
+        let mut reader = PackReader::new(usize::MAX);
         let pack: Vec<u8> = answer.iter().flat_map(|byte| reader.take(&[*byte]).unwrap()).collect();
         assert_eq!(pack, b"PACKrest");
         assert!(reader.is_complete());

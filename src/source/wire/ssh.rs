@@ -9,12 +9,9 @@ use tokio::sync::mpsc;
 
 use super::classic::Advertisement;
 use super::packet::{self, Packet};
-use super::{PackReader, fetch, list_refs, malformed, refs};
+use super::{PackReader, check_refs, fetch, list_refs, malformed, refs, within};
 use crate::error::{Code, Error, Result};
 use crate::source::{Credentials, Limits, known_hosts};
-
-/// Largest list of refs, as over HTTP.
-const MAX_REFS: usize = 64 << 20;
 
 /// Where to, and as whom.
 pub(in crate::source) struct Ssh<'a> {
@@ -144,10 +141,7 @@ impl Ssh<'_> {
             session.close().await;
             Ok(found)
         };
-        match tokio::time::timeout(self.limits.poll, poll).await {
-            Ok(result) => result,
-            Err(_) => Err(self.slow(self.limits.poll)),
-        }
+        within(self.limits.poll, &self.place(), poll).await
     }
 
     /// Fetches one commit; the bytes of its pack go to `pack`.
@@ -162,22 +156,16 @@ impl Ssh<'_> {
             let mut reader = match session.greeting().await? {
                 Greeting::Version2 => {
                     session.send(fetch(want, have)).await?;
-                    PackReader::default()
+                    PackReader::new(self.limits.pack)
                 }
                 Greeting::Classic(told) => {
                     session.send(told.fetch(want, have)).await?;
-                    PackReader::classic()
+                    PackReader::classic(self.limits.pack)
                 }
             };
-            let mut size = 0;
             let mut bytes = std::mem::take(&mut session.buffer);
             loop {
                 let part = reader.take(&bytes)?;
-                size += part.len();
-                if size > self.limits.pack {
-                    let why = format!("the pack is larger than {} MiB", self.limits.pack >> 20);
-                    return Err(Error::new(Code::SourceTooLarge, why));
-                }
                 if !part.is_empty() && pack.send(part).await.is_err() {
                     break;
                 }
@@ -189,17 +177,7 @@ impl Ssh<'_> {
             session.close().await;
             Ok(())
         };
-        match tokio::time::timeout(self.limits.fetch, transfer).await {
-            Ok(result) => result,
-            Err(_) => Err(self.slow(self.limits.fetch)),
-        }
-    }
-
-    fn slow(&self, limit: std::time::Duration) -> Error {
-        Error::new(
-            Code::SourceTimedOut,
-            format!("{}: no answer within {} s", self.place(), limit.as_secs_f32()),
-        )
+        within(self.limits.fetch, &self.place(), transfer).await
     }
 }
 
@@ -246,9 +224,7 @@ impl Session {
                     return Ok(std::mem::replace(&mut self.buffer, rest));
                 }
             }
-            if self.buffer.len() > MAX_REFS {
-                return Err(Error::new(Code::SourceTooLarge, "the list of refs is larger than 64 MiB"));
-            }
+            check_refs(self.buffer.len())?;
             let bytes = self.more().await?;
             self.buffer.extend_from_slice(&bytes);
         }

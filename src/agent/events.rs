@@ -1,0 +1,70 @@
+//! Kubernetes events: what a pass did, for the people who run `kubectl describe`.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
+use tokio::sync::mpsc;
+
+use super::Outcome;
+use crate::api::Application;
+use crate::model::short_commit;
+use crate::plan::Why;
+
+/// Events waiting to be sent; more are dropped, since the status says the same.
+const WAITING: usize = 1000;
+
+/// Where events are handed in.
+pub(super) struct Events(mpsc::Sender<(Event, ObjectReference)>);
+
+/// What was handed in and is not sent yet.
+pub(super) struct Outbox(mpsc::Receiver<(Event, ObjectReference)>);
+
+impl Events {
+    /// Two ends of one queue.
+    pub(super) fn new() -> (Self, Outbox) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (Self(sender), Outbox(receiver))
+    }
+
+    /// One event for the result of a pass that did something.
+    pub(super) fn tell(&self, application: &Application, outcome: &Outcome, commits: &[String]) {
+        let revision = commits.first().map(|commit| short_commit(commit)).unwrap_or_default();
+        let repaired: Vec<_> = outcome.drift.iter().filter(|drift| drift.repaired).collect();
+        let (kind, reason, note) = if let Some(failure) = outcome.failures.first() {
+            (EventType::Warning, failure.error.code.reason().to_owned(), failure.error.to_string())
+        } else if let Some(first) = repaired.first() {
+            let by = first.by();
+            let by = if by.is_empty() { by } else { format!(", changed{by}") };
+            let note = format!("{} objects, first {}{by}", repaired.len(), first.key);
+            (EventType::Normal, "DriftRepaired".into(), note)
+        } else if let Some(contested) = outcome.drift.first().filter(|_| outcome.due.is_some()) {
+            let note =
+                format!("{} is changed{} again and again; repairs pause", contested.key, contested.by());
+            (EventType::Warning, "Contested".into(), note)
+        } else if outcome.applied.iter().any(|(_, why)| *why != Why::Moved) || !outcome.pruned.is_empty() {
+            let note =
+                format!("{revision}: {} applied, {} deleted", outcome.applied.len(), outcome.pruned.len());
+            (EventType::Normal, "Synced".into(), note)
+        } else {
+            return;
+        };
+        let note: String = note.chars().take(1000).collect();
+        let event = Event { type_: kind, reason, note: Some(note), action: "Sync".into(), secondary: None };
+        let _ = self.0.try_send((event, application.object_ref(&())));
+    }
+}
+
+impl Outbox {
+    /// Sends until the other end is gone.
+    pub(super) async fn send_all(mut self, client: Client) {
+        let reporter = Reporter { controller: "driftless".into(), instance: None };
+        let recorder = Recorder::new(client, reporter);
+        while let Some((event, about)) = self.0.recv().await {
+            if let Err(error) = recorder.publish(&event, &about).await {
+                tracing::debug!(error = %error, "Event not written.");
+            }
+            // 50 a second: events are for people, and must not stand in line before applies.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}
