@@ -232,11 +232,16 @@ async fn measure(apps: usize, objects: usize) -> Value {
     say(&format!("{title}: first sync {first_sync:.2} s"));
 
     let second = fleet.commit(0..apps, "second");
+    let (own, server) = (asked(&agent).await, requests(&fleet.client).await);
     let begin = Instant::now();
     fleet.poke(0).await;
     fleet.all_ready(&second).await;
     let fleet_commit = begin.elapsed().as_secs_f64();
-    say(&format!("{title}: fleet commit {fleet_commit:.2} s"));
+    let fleet_own = since(&own, &asked(&agent).await);
+    let fleet_server = since(&server, &requests(&fleet.client).await);
+    say(&format!(
+        "{title}: fleet commit {fleet_commit:.2} s; the agent asked {fleet_own:?} of {fleet_server:?}"
+    ));
 
     let (mut commits, mut repairs) = (Vec::new(), Vec::new());
     for sample in 0..SAMPLES {
@@ -299,6 +304,7 @@ async fn measure(apps: usize, objects: usize) -> Value {
     json!({
         "apps": apps, "objects": apps * objects,
         "firstSyncSeconds": first_sync, "fleetCommitSeconds": fleet_commit,
+        "fleetCommitRequests": fleet_own, "fleetCommitRequestsAtServer": fleet_server,
         "commitMs": {"p50": commits.0, "p95": commits.1}, "repairMs": {"p50": repairs.0, "p95": repairs.1},
         "resyncSeconds": resync, "resyncRequests": resync_requests, "resyncWritesAtServer": writes,
         "idleMinute": {"cpuSeconds": after - cpu, "requests": idle, "atServer": with_agent, "atServerWithoutAgent": without_agent},

@@ -167,6 +167,36 @@ async fn ssh_lets_in_the_right_key_to_the_known_host_only() {
 }
 
 #[tokio::test]
+async fn ssh_works_with_openssh() {
+    let Some(sshd) = ssh::OpenSsh::start().await else {
+        // The server of the harness has been asked the same; the machines of CI have the real one.
+        assert!(std::env::var_os("CI").is_none(), "CI needs OpenSSH's server");
+        return;
+    };
+    let git = Server::start().await;
+    let repository = git.repository("ml/private");
+    repository.commit(&[("a", "one")], "First");
+    let one = setup(Limits::default());
+    let path = git.root().join("ml/private.git");
+    let location =
+        Location::parse(&format!("ssh://{}@127.0.0.1:{}{}", sshd.user, sshd.port, path.display())).unwrap();
+    let good = secret(&[("identity", &sshd.identity), ("known_hosts", &sshd.known_hosts)]);
+    assert_eq!(one.read(&location, "main", &good, "a").await.unwrap(), "one");
+    let commit = repository.commit(&[("a", "two"), ("b", &"x".repeat(50_000))], "Second");
+    assert_eq!(one.read(&location, "main", &good, "a").await.unwrap(), "two");
+    assert_eq!(one.read(&location, &commit, &good, "a").await.unwrap(), "two");
+
+    let other = ssh::Server::start(git.root(), true).await;
+    let stranger = secret(&[("identity", &other.identity), ("known_hosts", &sshd.known_hosts)]);
+    let error = one.read(&location, "main", &stranger, "a").await.unwrap_err();
+    assert_eq!(error.code, Code::AuthenticationFailed, "{error}");
+    let wrong = other.known_hosts.replace(&other.port.to_string(), &sshd.port.to_string());
+    let mistaken = secret(&[("identity", &sshd.identity), ("known_hosts", &wrong)]);
+    let error = one.read(&location, "main", &mistaken, "a").await.unwrap_err();
+    assert_eq!(error.code, Code::HostKeyUnknown, "{error}");
+}
+
+#[tokio::test]
 async fn servers_that_hang_or_are_away_are_given_up() {
     let git = Server::start().await;
     let repository = git.repository("slow");

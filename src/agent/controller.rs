@@ -120,7 +120,10 @@ pub async fn run(
         None => Api::all(cluster.client()),
     };
     let mut tasks = JoinSet::new();
-    tasks.spawn(outbox.send_all(cluster.client()));
+    tasks.spawn(outbox.send_all(cluster.client(), {
+        let controller = controller.clone();
+        move || controller.queue.len() > FLEET
+    }));
     tasks.spawn({
         let controller = controller.clone();
         async move {

@@ -1,5 +1,7 @@
 //! Kubernetes events: what a pass did, for the people who run `kubectl describe`.
 
+use std::time::{Duration, Instant};
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
@@ -12,6 +14,8 @@ use crate::plan::Why;
 
 /// Events waiting to be sent; more are dropped, since the status says the same.
 const WAITING: usize = 1000;
+/// How long events wait for a fleet that is on its way.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where events are handed in.
 pub(super) struct Events(mpsc::Sender<(Event, ObjectReference)>);
@@ -55,16 +59,24 @@ impl Events {
 }
 
 impl Outbox {
-    /// Sends until the other end is gone.
-    pub(super) async fn send_all(mut self, client: Client) {
+    /// Sends until the other end is gone; waits while the agent is busy.
+    pub(super) async fn send_all(mut self, client: Client, is_busy: impl Fn() -> bool) {
         let reporter = Reporter { controller: "driftless".into(), instance: None };
         let recorder = Recorder::new(client, reporter);
+        let mut busy_since = None;
         while let Some((event, about)) = self.0.recv().await {
+            // An event is one write in five of a fleet's commit, and tells what the status says too.
+            while is_busy() && busy_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            if !is_busy() {
+                busy_since = None;
+            }
             if let Err(error) = recorder.publish(&event, &about).await {
                 tracing::debug!(error = %error, "Event not written.");
             }
             // 50 a second: events are for people, and must not stand in line before applies.
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }

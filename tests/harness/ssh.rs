@@ -1,4 +1,5 @@
-//! An SSH server on loopback that runs Git's own `git-upload-pack`; it lets one key in.
+//! SSH servers on loopback that run Git's own `git-upload-pack` and let one key in: one of the harness, and
+//! OpenSSH's where it is installed.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -115,6 +116,83 @@ impl server::Handler for Connection {
             let _ = process.wait().await;
         });
         Ok(())
+    }
+}
+
+/// OpenSSH's own server; ends when dropped.
+pub(crate) struct OpenSsh {
+    /// `127.0.0.1:PORT`.
+    pub(crate) port: u16,
+    /// The account: the one that runs the tests.
+    pub(crate) user: String,
+    /// The line of `known_hosts`.
+    pub(crate) known_hosts: String,
+    /// The private key that it lets in, as OpenSSH writes it.
+    pub(crate) identity: String,
+    process: std::process::Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for OpenSsh {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl OpenSsh {
+    /// `None` where no sshd is installed.
+    pub(crate) async fn start() -> Option<Self> {
+        let program = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"]
+            .into_iter()
+            .find(|path| std::path::Path::new(path).exists())?;
+        let user = std::process::Command::new("id").arg("-un").output().expect("id");
+        let user = String::from_utf8(user.stdout).expect("a name").trim().to_owned();
+        if user == "root" {
+            // Where root starts it, it separates privileges, and the service's start would make this folder.
+            std::fs::create_dir_all("/run/sshd").expect("/run/sshd");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let new_key =
+            || PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).expect("a key");
+        let (host, guest) = (new_key(), new_key());
+        let text = |key: &PrivateKey| {
+            key.to_openssh(russh::keys::ssh_key::LineEnding::LF).expect("a key").to_string()
+        };
+        let write = |name: &str, content: &str| {
+            use std::os::unix::fs::PermissionsExt;
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).expect("written");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("private");
+            path.display().to_string()
+        };
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("one").port();
+        let keys = write("keys", &guest.public_key().to_openssh().expect("a key"));
+        let config = write(
+            "config",
+            &format!(
+                "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {keys}\nPidFile none\nUsePAM no\n\
+                 StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+                 PermitRootLogin prohibit-password\nAcceptEnv GIT_PROTOCOL\n",
+                write("host", &text(&host)),
+            ),
+        );
+        let log = std::fs::File::create(folder.path().join("log")).expect("a log");
+        let process = std::process::Command::new(program)
+            .args(["-D", "-e", "-f", &config])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("sshd");
+        let known_hosts = format!("[127.0.0.1]:{port} {}", host.public_key().to_openssh().expect("a key"));
+        let sshd = Self { port, user, known_hosts, identity: text(&guest), process, _folder: folder };
+        super::eventually("sshd listens", || async {
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()
+        })
+        .await;
+        Some(sshd)
     }
 }
 
