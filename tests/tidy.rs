@@ -329,7 +329,14 @@ fn every_dependency_is_licensed_and_comes_from_the_registry() {
 /// Every relative link of the documents leads somewhere.
 #[test]
 fn links_of_the_documents_lead_somewhere() {
-    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/cli.md", "docs/application.md"] {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "docs/cli.md",
+        "docs/application.md",
+        "docs/render.md",
+    ] {
         let path = root().join(document);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{document}: {error}"));
         for part in text.split("](").skip(1) {

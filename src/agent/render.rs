@@ -90,7 +90,9 @@ pub fn unchanged(reads: &[SourceIdentity], snapshots: &[Snapshot]) -> bool {
         && reads.iter().zip(snapshots).all(|(reads, snapshot)| {
             let Ok(tree) = snapshot.tree() else { return false };
             let same = |path: &str, identity: &str| {
-                tree.entry(path).is_ok_and(|entry| entry.is_some_and(|entry| entry.identity == identity))
+                // Where nothing was, nothing must be.
+                tree.entry(path)
+                    .is_ok_and(|entry| entry.map_or(identity.is_empty(), |entry| entry.identity == identity))
             };
             reads.iter().all(|(path, identity)| same(path, identity))
         })

@@ -1,6 +1,6 @@
 //! `driftless render`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
@@ -38,8 +38,10 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
         let metadata = std::fs::metadata(path).map_err(|error| {
             Error::new(Code::FileUnreadable, format!("cannot read {}: {error}", path.display()))
         })?;
-        // A file is rendered from its folder, so that its links resolve as in a repository.
-        let (root, inner) = if metadata.is_dir() {
+        // Links and bases resolve as in the repository that holds the path; a file outside of one from its folder.
+        let (root, inner) = if let Some(found) = repository(path) {
+            found
+        } else if metadata.is_dir() {
             (path.clone(), String::new())
         } else {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -84,4 +86,16 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
         }
     }
     Ok(0)
+}
+
+/// The repository around a path, or for a kustomization outside of one the whole file system; and the path in it.
+fn repository(path: &Path) -> Option<(PathBuf, String)> {
+    let full = path.canonicalize().ok()?;
+    let in_repository = full.ancestors().find(|folder| folder.join(".git").exists());
+    let builds = ["kustomization.yaml", "kustomization.yml", "Kustomization"]
+        .iter()
+        .any(|name| full.join(name).exists());
+    let root = in_repository.or_else(|| full.ancestors().last().filter(|_| builds))?;
+    let inner = full.strip_prefix(root).ok()?.to_str()?.to_owned();
+    Some((root.to_owned(), inner))
 }

@@ -3,25 +3,51 @@
 //! Synchronous and pure: it reads through [`Tree`] and knows neither Git, nor a file system, nor a
 //! cluster. What it read decides whether it must be done again (see [`Rendered::reads`]).
 
+pub mod kustomize;
 mod memory;
 mod plain;
 pub mod tree;
 
 pub use memory::MemoryTree;
-pub use plain::{Selection, render};
+pub use plain::Selection;
 pub use tree::{Entry, EntryKind, Tree, join};
 
 use std::sync::Arc;
 
-use crate::model::{Digest, Object};
+use crate::error::Result;
+use crate::model::{Described, Digest, Object};
 
 /// The result of one render.
 #[derive(Clone, Debug)]
 pub struct Rendered {
-    /// In the order of files (by path) and documents.
+    /// In the order of files (by path) and documents, or the one that the renderer gives.
     pub objects: Arc<[Object]>,
-    /// Paths read and the identity each had: while all are unchanged, so is the result.
+    /// Paths read and the identity each had: while all are unchanged, so is the result. An empty identity is a
+    /// path where nothing was.
     pub reads: Vec<(String, String)>,
+}
+
+/// Renders a path: a folder with a kustomization as kustomize would, a file or any other folder as plain
+/// manifests. A kustomization that `selection` excludes is none.
+///
+/// # Errors
+/// `PathNotFound`, whatever a manifest's reader or the renderer says, `DuplicateObject`, and `RendererMissing` for a
+/// folder that another tool would have to render.
+pub fn render(tree: &dyn Tree, path: &str, selection: &Selection) -> Result<Rendered> {
+    if let Some(folder) = plain::kustomization(tree, path, selection)? {
+        let built = kustomize::build(tree, &folder.path)?;
+        let mut described = Described::default();
+        let mut objects = Vec::with_capacity(built.objects.len());
+        for (value, origin) in built.objects {
+            let object = Object::new(value, origin)?;
+            described.add(&object)?;
+            objects.push(object);
+        }
+        let mut reads = built.reads;
+        reads.extend(folder.links);
+        return Ok(Rendered { objects: objects.into(), reads });
+    }
+    plain::render(tree, path, selection)
 }
 
 impl Rendered {

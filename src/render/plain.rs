@@ -3,7 +3,8 @@
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use serde_json::Value;
 
-use super::tree::{join, resolve};
+use super::kustomize;
+use super::tree::{Resolved, join, resolve};
 use crate::error::{Code, Error, Result};
 use crate::model::{Described, Object, Origin, yaml};
 use crate::render::{Entry, EntryKind, Rendered, Tree, is_manifest};
@@ -58,12 +59,22 @@ fn parse(glob: &str) -> Result<Glob> {
         .map_err(|error| Error::new(Code::ApplicationInvalid, format!("spec.source.directory: {error}")))
 }
 
+/// The folder at this path, where it holds a kustomization that the selection does not exclude.
+pub(super) fn kustomization(tree: &dyn Tree, path: &str, selection: &Selection) -> Result<Option<Resolved>> {
+    let Some(folder) = resolve(tree, path)?.filter(|found| found.entry.kind == EntryKind::Folder) else {
+        return Ok(None);
+    };
+    let exclude = Globs::new(selection)?.exclude;
+    for name in kustomize::NAMES {
+        if !exclude.is_match(name) && tree.entry(&join(&folder.path, name))?.is_some() {
+            return Ok(Some(folder));
+        }
+    }
+    Ok(None)
+}
+
 /// Renders a file, or the manifests of a folder in the order of their paths.
-///
-/// # Errors
-/// `PathNotFound`, whatever a manifest's reader says, `DuplicateObject`, and `RendererMissing` for a
-/// folder that another tool would have to render.
-pub fn render(tree: &dyn Tree, path: &str, selection: &Selection) -> Result<Rendered> {
+pub(super) fn render(tree: &dyn Tree, path: &str, selection: &Selection) -> Result<Rendered> {
     let globs = Globs::new(selection)?;
     let Some(root) = resolve(tree, path)? else {
         let shown = if path.is_empty() { "the root" } else { path };
@@ -148,16 +159,16 @@ impl Walk<'_> {
 
     fn file(&mut self, real: &str, shown: &str) -> Result<()> {
         let name = shown.rsplit('/').next().unwrap_or(shown);
-        let renderer = match name {
-            "kustomization.yaml" | "kustomization.yml" | "Kustomization" => Some("a kustomization"),
-            "Chart.yaml" => Some("a Helm chart"),
-            _ => None,
-        };
-        if let Some(renderer) = renderer
-            && !self.globs.exclude.is_match(shown)
-        {
-            let why = format!("{real} makes this folder {renderer}, which this version cannot render");
-            return Err(Error::new(Code::RendererMissing, why).in_file(real));
+        if !self.globs.exclude.is_match(shown) {
+            if name == "Chart.yaml" {
+                let why = format!("{real} makes this folder a Helm chart, which this version cannot render");
+                return Err(Error::new(Code::RendererMissing, why).in_file(real));
+            }
+            if kustomize::NAMES.contains(&name) {
+                let why = format!("{real} makes a kustomization of a folder below the source's path");
+                let hint = "name that folder as the path of a source of its own, or exclude it with spec.source.directory.exclude";
+                return Err(Error::new(Code::RendererMissing, why).in_file(real).hint(hint));
+            }
         }
         if !self.globs.takes(shown) {
             return Ok(());
@@ -199,7 +210,7 @@ fn flatten(mut value: Value, origin: &Origin, objects: &mut Vec<Object>, depth: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::MemoryTree;
+    use crate::render::{MemoryTree, render};
 
     fn object(name: &str) -> String {
         format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n")
@@ -269,7 +280,12 @@ mod tests {
     #[test]
     fn what_is_no_plain_manifest_is_an_error() {
         for (file, content, expected) in [
-            ("kustomization.yaml", "resources: []", "RendererMissing"),
+            (
+                "kustomization.yaml",
+                "resources: []",
+                "KustomizationInvalid: app/kustomization.yaml:1: the kustomization is empty",
+            ),
+            ("sub/kustomization.yaml", "resources: []", ""),
             ("Chart.yaml", "name: x", "RendererMissing"),
             (
                 "a.yaml",

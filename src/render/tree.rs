@@ -60,7 +60,9 @@ pub fn resolve(tree: &dyn Tree, path: &str) -> Result<Option<Resolved>> {
     let mut todo: Vec<String> = parts(path).rev().map(str::to_owned).collect();
     let mut done: Vec<String> = Vec::new();
     let mut links = Vec::new();
+    let mut last = None;
     while let Some(part) = todo.pop() {
+        last = None;
         if part == ".." {
             if done.pop().is_none() {
                 return Err(refused(path, "it leads out of the repository"));
@@ -91,10 +93,13 @@ pub fn resolve(tree: &dyn Tree, path: &str) -> Result<Option<Resolved>> {
                 );
             }
             EntryKind::File if !todo.is_empty() => return Ok(None),
-            EntryKind::File | EntryKind::Folder => {}
+            EntryKind::File | EntryKind::Folder => last = Some(found),
         }
     }
     let path = done.join("/");
+    if let Some(entry) = last {
+        return Ok(Some(Resolved { path, entry, links }));
+    }
     Ok(tree.entry(&path)?.map(|entry| Resolved { path, entry, links }))
 }
 

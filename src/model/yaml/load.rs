@@ -8,19 +8,46 @@ use super::{Document, MAX_DEPTH, MAX_DOCUMENTS, MAX_NODES};
 use crate::error::{Code, Error, Result};
 
 /// Index into the nodes of one document.
-type NodeId = usize;
+pub type NodeId = usize;
 
-struct Node {
-    content: Content,
-    line: usize,
-    column: usize,
+/// One node as it is written.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it is.
+    pub content: Content,
+    /// 1-based line it begins at.
+    pub line: usize,
+    /// 1-based column it begins at.
+    pub column: usize,
 }
 
-enum Content {
-    Scalar { text: String, plain: bool, tag: Option<String> },
+/// What a node is, before any meaning is given to it.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Text; `tag` is the suffix of one of YAML's own tags (`int`), or `!` for any other.
+    Scalar {
+        /// The text without quotes and indentation.
+        text: String,
+        /// Neither quoted nor a block.
+        plain: bool,
+        /// The tag that was written.
+        tag: Option<String>,
+    },
+    /// A list.
     Sequence(Vec<NodeId>),
+    /// A map, in the order of the text, doubles and merge keys included.
     Mapping(Vec<(NodeId, NodeId)>),
+    /// `*name`, and the node it stands for.
     Alias(NodeId),
+}
+
+/// One document as it is written: anchors, merges and doubles are still there.
+#[derive(Clone, Debug)]
+pub struct Syntax {
+    /// All nodes; a node's children come after it.
+    pub nodes: Vec<Node>,
+    /// The outermost.
+    pub root: NodeId,
 }
 
 /// What is open while events come in.
@@ -38,8 +65,27 @@ fn beyond(why: &str, line: usize) -> Error {
 }
 
 pub(super) fn load(text: &str) -> Result<Vec<Document>> {
-    let mut parser = Parser::new_from_str(text);
     let mut documents = Vec::new();
+    each(text, |tree| {
+        documents.extend(tree.finish()?);
+        Ok(())
+    })?;
+    Ok(documents)
+}
+
+pub(super) fn syntax(text: &str) -> Result<Vec<Syntax>> {
+    let mut documents = Vec::new();
+    each(text, |tree| {
+        documents.extend(tree.root.map(|root| Syntax { nodes: tree.nodes, root }));
+        Ok(())
+    })?;
+    Ok(documents)
+}
+
+/// Hands over the nodes of each document.
+fn each(text: &str, mut take: impl FnMut(Tree) -> Result<()>) -> Result<()> {
+    let mut parser = Parser::new_from_str(text);
+    let mut documents = 0;
     let mut tree = Tree::default();
     let mut total = 0;
     while let Some(next) = parser.next_event() {
@@ -52,20 +98,19 @@ pub(super) fn load(text: &str) -> Result<Vec<Document>> {
         let (line, column) = (span.start.line(), span.start.col() + 1);
         if matches!(event, Event::DocumentEnd) {
             total += tree.nodes.len();
-            if let Some(document) = std::mem::take(&mut tree).finish()? {
-                documents.push(document);
-            }
-            if documents.len() > MAX_DOCUMENTS {
+            take(std::mem::take(&mut tree))?;
+            documents += 1;
+            if documents > MAX_DOCUMENTS {
                 return Err(beyond("more than 50,000 documents", line));
             }
         } else {
-            tree.take(event, line, column)?;
+            tree.take(event, line, column, span.start.index() == span.end.index())?;
             if total + tree.nodes.len() > MAX_NODES {
                 return Err(beyond("more than 4,000,000 nodes", line));
             }
         }
     }
-    Ok(documents)
+    Ok(())
 }
 
 #[derive(Default)]
@@ -77,11 +122,15 @@ struct Tree {
 }
 
 impl Tree {
-    fn take(&mut self, event: Event<'_>, line: usize, column: usize) -> Result<()> {
+    fn take(&mut self, event: Event<'_>, line: usize, column: usize, nothing: bool) -> Result<()> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
                 let mut text = text.into_owned();
+                // A value that is left out comes as `~`; whether it was written decides what a merge does with it.
+                if plain && nothing {
+                    text.clear();
+                }
                 // go-yaml ends a block scalar with a line break even at the end of a file without one.
                 if matches!(style, ScalarStyle::Literal | ScalarStyle::Folded) && text.contains('\r') {
                     text = text.replace("\r\n", "\n");

@@ -16,7 +16,9 @@ use serde_json::Value;
 
 use crate::error::{Code, Error, Result};
 
-pub use emit::emit;
+pub use emit::{emit, is_ambiguous};
+pub use load::{Content, Node, NodeId, Syntax};
+pub use scalar::{Scalar, core};
 
 /// Largest stream, in bytes.
 pub const MAX_BYTES: usize = 64 << 20;
@@ -42,6 +44,24 @@ pub struct Document {
 /// `ManifestInvalid` with line and column for what is not YAML or has no JSON form; `BudgetExceeded`
 /// beyond the limits of this module.
 pub fn read(bytes: &[u8], file: &str) -> Result<Vec<Document>> {
+    let text = text(bytes, file)?;
+    if text.trim_start().starts_with('{')
+        && let Some(documents) = json(text)
+    {
+        return Ok(documents);
+    }
+    load::load(text).map_err(|error| error.in_file(file))
+}
+
+/// Reads every document of a stream without giving a meaning to it, for readers of another dialect.
+///
+/// # Errors
+/// As [`read`], for what is not YAML at all.
+pub fn syntax(bytes: &[u8], file: &str) -> Result<Vec<Syntax>> {
+    load::syntax(text(bytes, file)?).map_err(|error| error.in_file(file))
+}
+
+fn text<'a>(bytes: &'a [u8], file: &str) -> Result<&'a str> {
     if bytes.len() > MAX_BYTES {
         return Err(Error::new(Code::BudgetExceeded, "the file is larger than 64 MiB").in_file(file));
     }
@@ -49,13 +69,7 @@ pub fn read(bytes: &[u8], file: &str) -> Result<Vec<Document>> {
         let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
         Error::new(Code::ManifestInvalid, "the text is not UTF-8").in_file(file).at(line, 0)
     })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.trim_start().starts_with('{')
-        && let Some(documents) = json(text)
-    {
-        return Ok(documents);
-    }
-    load::load(text).map_err(|error| error.in_file(file))
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 /// All documents of a stream of JSON texts; `None` where it is not one.

@@ -1,23 +1,33 @@
-//! What one scalar means: the resolution table of go-yaml v2.
+//! What one scalar means: the resolution table of go-yaml v2, and that of v3 ([`core`]).
 
 use base64::Engine as _;
 use serde_json::Value;
 
 /// What a scalar resolves to.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Scalar {
+pub enum Scalar {
+    /// Nothing.
     Null,
+    /// True or false.
     Bool(bool),
+    /// A whole number.
     Int(i64),
     /// Beyond 63 bits: JSON keeps it as a float.
     Large(u64),
+    /// Any other number.
     Float(f64),
+    /// A text.
     Text(String),
+    /// A point in time, in RFC 3339; only of [`core`].
+    Time(String),
 }
 
 impl Scalar {
     /// As JSON; infinities and NaN have no form there.
-    pub(super) fn into_json(self) -> Result<Value, String> {
+    ///
+    /// # Errors
+    /// Says so, in words.
+    pub fn into_json(self) -> Result<Value, String> {
         Ok(match self {
             Self::Null => Value::Null,
             Self::Bool(value) => Value::Bool(value),
@@ -25,7 +35,7 @@ impl Scalar {
             #[expect(clippy::cast_precision_loss, reason = "what kubectl does with numbers beyond 63 bits")]
             Self::Large(value) => number(value as f64)?,
             Self::Float(value) => number(value)?,
-            Self::Text(value) => Value::String(value),
+            Self::Text(value) | Self::Time(value) => Value::String(value),
         })
     }
 
@@ -38,7 +48,7 @@ impl Scalar {
             Self::Large(value) => value.to_string(),
             Self::Float(value) if value.is_finite() => go_float(value),
             Self::Float(_) => return Err("a key is infinite or not a number".into()),
-            Self::Text(value) => value,
+            Self::Text(value) | Self::Time(value) => value,
         })
     }
 }
@@ -56,16 +66,26 @@ pub(super) fn number(value: f64) -> Result<Value, String> {
     Ok(serde_json::Number::from_f64(value).map_or(Value::Null, Value::Number))
 }
 
-/// `strconv.FormatFloat(value, 'g', -1, 64)`: exponents from 1e21 and below 1e-4.
-fn go_float(value: f64) -> String {
+/// `strconv.FormatFloat(value, 'g', -1, 64)`: exponents from 1e6 (unless JSON made an integer of it) and below 1e-4.
+pub(super) fn go_float(value: f64) -> String {
     let size = value.abs();
-    if size != 0.0 && !(1e-4..1e21).contains(&size) {
+    if size != 0.0 && !(1e-4..1e6).contains(&size) {
         let text = format!("{value:e}");
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
         return format!("{mantissa}e{sign}{digits:0>2}");
     }
     value.to_string()
+}
+
+/// A scalar without a tag, not quoted, to readers of YAML 1.2 on the base of go-yaml v3: `yes` and `on` are
+/// text, dates are points in time.
+pub fn core(text: &str) -> Scalar {
+    match plain(text) {
+        Scalar::Bool(_) if !matches!(text.len(), 4 | 5) => Scalar::Text(text.to_owned()),
+        Scalar::Text(same) => timestamp(&same).map_or(Scalar::Text(same), Scalar::Time),
+        other => other,
+    }
 }
 
 /// A scalar without a tag, not quoted.
@@ -89,6 +109,78 @@ pub(super) fn plain(text: &str) -> Scalar {
         _ => None,
     };
     number.unwrap_or_else(|| Scalar::Text(text.to_owned()))
+}
+
+/// Whether go-yaml takes the text for a point in time: a date, or a date and a time of day.
+pub(super) fn is_timestamp(text: &str) -> bool {
+    timestamp(text).is_some()
+}
+
+/// The point in time that a text names, as RFC 3339 in the zone it was given in.
+///
+/// Forms: `2006-1-2`, `2006-1-2 15:4:5[.9]`, `2006-1-2T15:4:5[.9](Z|+07:00)` with `T` or `t`.
+pub(super) fn timestamp(text: &str) -> Option<String> {
+    let whole = |part: &str, digits: std::ops::RangeInclusive<usize>| -> Option<u32> {
+        let fits = digits.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        fits.then(|| part.parse().ok()).flatten()
+    };
+    if text.as_bytes().get(4) != Some(&b'-') {
+        return None;
+    }
+    let (date, clock) = match text.find(['T', 't', ' ']) {
+        Some(at) => (&text[..at], Some((text.as_bytes()[at] == b' ', &text[at + 1..]))),
+        None => (text, None),
+    };
+    let mut parts = date.split('-');
+    let (year, month, day) =
+        (whole(parts.next()?, 4..=4)?, whole(parts.next()?, 1..=2)?, whole(parts.next()?, 1..=2)?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 => 28 + u32::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if parts.next().is_some() || !(1..=days).contains(&day) {
+        return None;
+    }
+    let (time, zone) = match clock {
+        None => ("0:0:0", "Z".to_owned()),
+        Some((true, time)) => (time, "Z".to_owned()),
+        Some((false, rest)) => {
+            if let Some(time) = rest.strip_suffix('Z') {
+                (time, "Z".to_owned())
+            } else {
+                let at = rest.rfind(['+', '-'])?;
+                let (hours, minutes) = rest[at + 1..].split_once(':')?;
+                let (hours, minutes) = (whole(hours, 2..=2)?, whole(minutes, 2..=2)?);
+                if hours > 24 || minutes > 60 {
+                    return None;
+                }
+                let utc = hours == 0 && minutes == 0;
+                (&rest[..at], if utc { "Z".to_owned() } else { rest[at..].to_owned() })
+            }
+        }
+    };
+    let mut parts = time.splitn(3, ':');
+    let (hour, minute, second) = (whole(parts.next()?, 1..=2)?, whole(parts.next()?, 1..=2)?, parts.next()?);
+    let (second, fraction) =
+        second.split_once('.').map_or((second, None), |(second, rest)| (second, Some(rest)));
+    let second = whole(second, 1..=2)?;
+    let fraction = match fraction {
+        None => String::new(),
+        Some(digits) => {
+            if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                return None;
+            }
+            let digits = digits[..digits.len().min(9)].trim_end_matches('0');
+            if digits.is_empty() { String::new() } else { format!(".{digits}") }
+        }
+    };
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{zone}"))
 }
 
 /// A scalar with one of YAML's own tags (its suffix, such as `int`).

@@ -1,0 +1,435 @@
+//! The kustomization file.
+
+#![expect(
+    clippy::struct_field_names,
+    clippy::struct_excessive_bools,
+    reason = "the names are those of the file"
+)]
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::fields::FieldSpec;
+use super::node::invalid;
+use crate::error::{Error, Result};
+use crate::model::yaml;
+
+pub(in crate::render) const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+pub(super) type Strings = BTreeMap<String, String>;
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct Kustomization {
+    pub(super) api_version: String,
+    pub(super) kind: String,
+    metadata: Option<Metadata>,
+    pub(super) openapi: Strings,
+    pub(super) name_prefix: String,
+    pub(super) name_suffix: String,
+    pub(super) namespace: String,
+    pub(super) common_labels: Strings,
+    pub(super) labels: Vec<Label>,
+    pub(super) common_annotations: Strings,
+    pub(super) patches_strategic_merge: Vec<String>,
+    #[serde(rename = "patchesJson6902")]
+    pub(super) patches_json6902: Vec<Patch>,
+    pub(super) patches: Vec<Patch>,
+    pub(super) images: Vec<Image>,
+    image_tags: Vec<Image>,
+    pub(super) replacements: Vec<ReplacementEntry>,
+    pub(super) replicas: Vec<Replica>,
+    pub(super) vars: Vec<Var>,
+    pub(super) sort_options: Option<SortOptions>,
+    pub(super) resources: Vec<String>,
+    pub(super) components: Vec<String>,
+    pub(super) crds: Vec<String>,
+    bases: Vec<String>,
+    pub(super) config_map_generator: Vec<GeneratorArguments>,
+    pub(super) secret_generator: Vec<GeneratorArguments>,
+    pub(super) helm_globals: Option<HelmGlobals>,
+    pub(super) helm_charts: Vec<HelmChart>,
+    helm_chart_inflation_generator: Vec<OldHelmChart>,
+    pub(super) generator_options: Option<GeneratorOptions>,
+    pub(super) configurations: Vec<String>,
+    pub(super) generators: Vec<String>,
+    pub(super) transformers: Vec<String>,
+    pub(super) validators: Vec<String>,
+    pub(super) build_metadata: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Metadata {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    labels: Strings,
+    annotations: Strings,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct Label {
+    pub(super) pairs: Strings,
+    pub(super) include_selectors: bool,
+    pub(super) include_templates: bool,
+    pub(super) fields: Vec<FieldSpec>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Patch {
+    pub(super) path: String,
+    pub(super) patch: String,
+    pub(super) target: Option<Selector>,
+    pub(super) options: BTreeMap<String, bool>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct Selector {
+    pub(super) group: String,
+    pub(super) version: String,
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) annotation_selector: String,
+    pub(super) label_selector: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct Image {
+    pub(super) name: String,
+    pub(super) new_name: String,
+    pub(super) tag_suffix: String,
+    pub(super) new_tag: String,
+    pub(super) digest: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct ReplacementEntry {
+    pub(super) path: String,
+    source: Option<SourceSelector>,
+    targets: Option<Vec<TargetSelector>>,
+    source_value: Option<String>,
+}
+
+impl ReplacementEntry {
+    pub(super) fn inline(&self) -> Replacement {
+        Replacement {
+            source: self.source.clone(),
+            targets: self.targets.clone(),
+            source_value: self.source_value.clone(),
+        }
+    }
+
+    pub(super) fn has_inline(&self) -> bool {
+        self.source.is_some() || self.targets.as_ref().is_some_and(|targets| !targets.is_empty())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct Replacement {
+    pub(super) source: Option<SourceSelector>,
+    pub(super) targets: Option<Vec<TargetSelector>>,
+    pub(super) source_value: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct SourceSelector {
+    pub(super) group: String,
+    pub(super) version: String,
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) field_path: String,
+    pub(super) options: Option<FieldOptions>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct TargetSelector {
+    pub(super) select: Option<Selector>,
+    pub(super) reject: Vec<Selector>,
+    pub(super) field_paths: Vec<String>,
+    pub(super) options: Option<FieldOptions>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FieldOptions {
+    pub(super) delimiter: String,
+    pub(super) index: i64,
+    encoding: String,
+    pub(super) create: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Replica {
+    pub(super) name: String,
+    pub(super) count: i64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Var {
+    pub(super) name: String,
+    pub(super) objref: VarTarget,
+    pub(super) fieldref: VarField,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct VarTarget {
+    pub(super) api_version: String,
+    pub(super) group: String,
+    pub(super) version: String,
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) namespace: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct VarField {
+    pub(super) field_path: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct SortOptions {
+    pub(super) order: String,
+    pub(super) legacy_sort_options: Option<LegacyOrder>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct LegacyOrder {
+    pub(super) order_first: Vec<String>,
+    pub(super) order_last: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct GeneratorArguments {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) behavior: String,
+    pub(super) literals: Vec<String>,
+    pub(super) files: Vec<String>,
+    pub(super) envs: Vec<String>,
+    env: String,
+    pub(super) options: Option<GeneratorOptions>,
+    /// Of a Secret.
+    #[serde(rename = "type")]
+    pub(super) secret_type: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct GeneratorOptions {
+    pub(super) labels: Strings,
+    pub(super) annotations: Strings,
+    pub(super) disable_name_suffix_hash: bool,
+    pub(super) immutable: bool,
+}
+
+impl GeneratorArguments {
+    /// The older spelling `env`, and the options of the whole kustomization.
+    pub(super) fn complete(&mut self, global: Option<&GeneratorOptions>) {
+        if !self.env.is_empty() {
+            self.envs.push(std::mem::take(&mut self.env));
+        }
+        let Some(global) = global else { return };
+        let options = self.options.get_or_insert_default();
+        for (name, text) in &global.labels {
+            options.labels.entry(name.clone()).or_insert_with(|| text.clone());
+        }
+        for (name, text) in &global.annotations {
+            options.annotations.entry(name.clone()).or_insert_with(|| text.clone());
+        }
+        options.disable_name_suffix_hash |= global.disable_name_suffix_hash;
+        options.immutable |= global.immutable;
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct HelmGlobals {
+    chart_home: String,
+    config_home: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct HelmChart {
+    pub(super) name: String,
+    version: String,
+    repo: String,
+    release_name: String,
+    namespace: String,
+    additional_values_files: Vec<String>,
+    values_file: String,
+    values_inline: Map<String, Value>,
+    values_merge: String,
+    #[serde(rename = "includeCRDs")]
+    include_crds: bool,
+    skip_hooks: bool,
+    api_versions: Vec<String>,
+    kube_version: String,
+    name_template: String,
+    skip_tests: bool,
+    debug: bool,
+    devel: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+struct OldHelmChart {
+    chart_name: String,
+    chart_version: String,
+    chart_repo_url: String,
+    chart_home: String,
+    chart_repo_name: String,
+    helm_bin: String,
+    helm_home: String,
+    values: String,
+    values_local: Map<String, Value>,
+    values_merge: String,
+    release_name: String,
+    release_namespace: String,
+    extra_args: Vec<String>,
+}
+
+/// The names of the fields, for a file that spells one in other letters: Go reads them all the same.
+const FIELDS: &[&str] = &[
+    "apiVersion",
+    "kind",
+    "metadata",
+    "openapi",
+    "namePrefix",
+    "nameSuffix",
+    "namespace",
+    "commonLabels",
+    "labels",
+    "commonAnnotations",
+    "patchesStrategicMerge",
+    "patchesJson6902",
+    "patches",
+    "images",
+    "imageTags",
+    "replacements",
+    "replicas",
+    "vars",
+    "sortOptions",
+    "resources",
+    "components",
+    "crds",
+    "bases",
+    "configMapGenerator",
+    "secretGenerator",
+    "helmGlobals",
+    "helmCharts",
+    "helmChartInflationGenerator",
+    "generatorOptions",
+    "configurations",
+    "generators",
+    "transformers",
+    "validators",
+    "buildMetadata",
+];
+
+impl Kustomization {
+    /// Reads a kustomization file.
+    pub(super) fn read(bytes: &[u8], file: &str) -> Result<Self> {
+        let document = yaml::read(bytes, file)?.into_iter().next();
+        let Some(document) = document else {
+            return Err(invalid("the kustomization is empty").in_file(file));
+        };
+        let Value::Object(fields) = document.value else {
+            return Err(invalid("a kustomization is a map").in_file(file).at(document.line, 0));
+        };
+        let mut spelled = Map::new();
+        for (name, value) in fields {
+            let known = FIELDS.iter().find(|known| known.eq_ignore_ascii_case(&name));
+            spelled.insert(known.map_or(name, |known| (*known).to_owned()), value);
+        }
+        let mut read: Self = typed(Value::Object(spelled)).map_err(|error| place_of(bytes, file, error))?;
+        read.resources.append(&mut read.bases);
+        read.images.append(&mut read.image_tags);
+        read.helm_charts.extend(read.helm_chart_inflation_generator.drain(..).map(|old| HelmChart {
+            name: old.chart_name,
+            version: old.chart_version,
+            repo: old.chart_repo_url,
+            values_file: old.values,
+            values_inline: old.values_local,
+            values_merge: old.values_merge,
+            release_name: old.release_name,
+            ..HelmChart::default()
+        }));
+        if read.kind.is_empty() {
+            "Kustomization".clone_into(&mut read.kind);
+        }
+        let version = match read.kind.as_str() {
+            "Kustomization" => "kustomize.config.k8s.io/v1beta1",
+            "Component" => "kustomize.config.k8s.io/v1alpha1",
+            other => {
+                let why = format!("the kind is {other:?}, not Kustomization or Component");
+                return Err(invalid(why).in_file(file).at(line_of(bytes, "kind:"), 0));
+            }
+        };
+        if read.api_version.is_empty() {
+            version.clone_into(&mut read.api_version);
+        } else if read.api_version != version {
+            let why = format!("apiVersion for {} is {version}, not {}", read.kind, read.api_version);
+            return Err(invalid(why).in_file(file).at(line_of(bytes, "apiVersion:"), 0));
+        }
+        let (kind, api_version) = (read.kind.clone(), read.api_version.clone());
+        if read == (Self { api_version, kind, ..Self::default() }) {
+            return Err(invalid("the kustomization is empty").in_file(file).at(1, 0));
+        }
+        Ok(read)
+    }
+}
+
+/// A typed form of a value; null is the same as a field left out.
+pub(super) fn typed<T: DeserializeOwned>(mut value: Value) -> Result<T> {
+    without_null(&mut value);
+    serde_json::from_value(value).map_err(|error| invalid(error.to_string()))
+}
+
+fn without_null(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            let inner =
+                fields.iter_mut().filter(|(name, _)| *name != "valuesInline" && *name != "valuesLocal");
+            inner.for_each(|(_, value)| without_null(value));
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_null),
+        _ => {}
+    }
+}
+
+/// Adds file and, where the message names a field, its line.
+fn place_of(bytes: &[u8], file: &str, error: Error) -> Error {
+    let field = error.why.split('`').nth(1).filter(|_| error.why.starts_with("unknown field"));
+    let line = field.map_or(0, |field| line_of(bytes, &format!("{field}:")));
+    if error.place.line > 0 { error } else { error.in_file(file).at(line, 0) }
+}
+
+/// The 1-based line in which a word stands first; 0 where it does not.
+pub(super) fn line_of(bytes: &[u8], word: &str) -> usize {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines()
+        .position(|line| !line.trim_start().starts_with('#') && line.contains(word))
+        .map_or(0, |at| at + 1)
+}
