@@ -1,6 +1,6 @@
 # One command for each thing a person wants. Needs: Rust (rustup or a distribution's, 1.90 or newer),
 # Go 1.26 or newer (the control plane of tests, demo and bench), a C compiler, git.
-.PHONY: help build demo test check bench manifests clean
+.PHONY: help build demo test check bench conformance manifests clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -23,6 +23,9 @@ check: ## formatting, lints, documentation, licences and advisories
 
 bench: ## what the README claims, measured; the table and target/bench.json
 	cargo bench --locked --bench fleet
+
+conformance: ## renders beside those of kustomize, over own cases and public repositories; RECORD=1 records
+	cargo run --locked --profile bench --example conformance
 
 manifests: ## CRDs and references, written from the code
 	UPDATE=1 cargo test --locked --test behaviour tidy

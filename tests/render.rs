@@ -128,7 +128,7 @@ fn failures_say_where_and_by_which_way() {
         ),
         (
             "resources:\n- ../base\npatches:\n- patch: |-\n    kind: ConfigMap\n    apiVersion: v1\n    metadata: {name: other}\n",
-            "KustomizationInvalid apps/prod/kustomization.yaml:1: no resource matches the patch of ConfigMap other",
+            "KustomizationInvalid apps/prod/kustomization.yaml:5: no resource matches the patch of ConfigMap other",
         ),
     ] {
         let found = failure(&base(content), "apps/prod");

@@ -30,6 +30,8 @@ pub enum Content {
         text: String,
         /// Neither quoted nor a block.
         plain: bool,
+        /// `|` or `>`.
+        block: bool,
         /// The tag that was written.
         tag: Option<String>,
     },
@@ -132,11 +134,12 @@ impl Tree {
                     text.clear();
                 }
                 // go-yaml ends a block scalar with a line break even at the end of a file without one.
-                if matches!(style, ScalarStyle::Literal | ScalarStyle::Folded) && text.contains('\r') {
+                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                if block && text.contains('\r') {
                     text = text.replace("\r\n", "\n");
                 }
                 let tag = tag.map(|tag| suffix(&tag));
-                let id = self.add(Content::Scalar { text, plain, tag }, anchor, line, column);
+                let id = self.add(Content::Scalar { text, plain, block, tag }, anchor, line, column);
                 self.place(id, line)
             }
             Event::SequenceStart(_, anchor, _) => {
@@ -315,7 +318,7 @@ impl Reader<'_> {
 
     fn scalar(&self, id: NodeId) -> Result<Scalar> {
         let node = &self.nodes[id];
-        let Content::Scalar { text, plain, tag } = &node.content else {
+        let Content::Scalar { text, plain, tag, .. } = &node.content else {
             return Err(invalid("a key must be a scalar", node.line, node.column));
         };
         match tag.as_deref() {
@@ -360,7 +363,7 @@ impl Reader<'_> {
 
     fn is_merge(&self, key: NodeId) -> bool {
         matches!(&self.nodes[key].content,
-            Content::Scalar { text, plain, tag } if text == "<<"
+            Content::Scalar { text, plain, tag, .. } if text == "<<"
                 && (*plain && tag.is_none() || tag.as_deref() == Some("merge")))
     }
 

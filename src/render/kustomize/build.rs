@@ -66,6 +66,12 @@ pub(super) struct Layer {
 }
 
 impl Layer {
+    /// The line in which a text that is written in place begins.
+    fn line_of_text(&self, text: &str) -> usize {
+        let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        line_of(&self.bytes, first.trim()).max(1)
+    }
+
     /// An error at the line of this file that holds a word.
     fn at(&self, error: Error, word: &str) -> Error {
         if error.place.file.is_some() {
@@ -141,8 +147,7 @@ impl<'a> Build<'a> {
         if path.starts_with('/') {
             return missing(format!("the path {path} is absolute; paths are relative to the kustomization"));
         }
-        let full = crate::render::join(&layer.folder, path);
-        match resolve(self.tree, &full).map_err(|error| layer.at(error, path))? {
+        match self.find(layer, path)? {
             Some(found) if found.entry.kind == EntryKind::File => {
                 let real = found.path.clone();
                 Ok((real, self.read(found)?))
@@ -175,6 +180,14 @@ impl<'a> Build<'a> {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// What stands at a path that a kustomization names.
+    fn find(&self, layer: &Layer, path: &str) -> Result<Option<Resolved>> {
+        resolve(self.tree, &crate::render::join(&layer.folder, path)).map_err(|error| {
+            let line = line_of(&layer.bytes, path);
+            Error::new(error.code, format!("{path}: {}", error.why)).in_file(&layer.file).at(line, 0)
+        })
     }
 
     /// Begins to note where objects come from.
@@ -212,9 +225,7 @@ impl<'a> Build<'a> {
             if is_remote(path) {
                 return Err(layer.at(remote(path), path));
             }
-            let full = crate::render::join(&layer.folder, path);
-            let found = resolve(self.tree, &full).map_err(|error| layer.at(error, path))?;
-            match found {
+            match self.find(layer, path)? {
                 Some(found) if found.entry.kind == EntryKind::Folder => {
                     *gathered = self.folder(layer, path, std::mem::take(gathered), false)?;
                 }
@@ -225,7 +236,7 @@ impl<'a> Build<'a> {
                         .trace
                         .as_ref()
                         .map(|trace| Trace { path: clean(trace, path), ..Trace::default() });
-                    for mut resource in self.objects(&bytes, &file)? {
+                    for mut resource in self.objects(&bytes, &file, 1)? {
                         resource.origin.clone_from(&origin);
                         gathered
                             .resources
@@ -234,7 +245,7 @@ impl<'a> Build<'a> {
                     }
                 }
                 None => {
-                    self.reads.push((full, String::new()));
+                    self.reads.push((clean(&layer.folder, path), String::new()));
                     let why = format!("the resource {path} does not exist");
                     return Err(layer.at(Error::new(Code::PathNotFound, why), path));
                 }
@@ -254,8 +265,7 @@ impl<'a> Build<'a> {
         if is_remote(path) {
             return Err(layer.at(remote(path), path));
         }
-        let full = crate::render::join(&layer.folder, path);
-        let found = resolve(self.tree, &full).map_err(|error| layer.at(error, path))?;
+        let found = self.find(layer, path)?;
         let Some(found) = found.filter(|found| found.entry.kind == EntryKind::Folder) else {
             let why = format!("the folder {path} does not exist");
             return Err(layer.at(Error::new(Code::PathNotFound, why), path));
@@ -312,9 +322,10 @@ impl<'a> Build<'a> {
         self.gather(&inner, start)
     }
 
-    /// The objects of a text; a list is its items.
-    fn objects(&mut self, bytes: &[u8], file: &str) -> Result<Vec<Resource>> {
-        let mut queue = std::collections::VecDeque::from(parse::documents(&mut self.nodes, bytes, file)?);
+    /// The objects of a text that begins in line `first` of its file; a list is its items.
+    fn objects(&mut self, bytes: &[u8], file: &str, first: usize) -> Result<Vec<Resource>> {
+        let mut queue =
+            std::collections::VecDeque::from(parse::documents(&mut self.nodes, bytes, file, first)?);
         if self.nodes.len() > 4 * MAX_NODES {
             return Err(
                 Error::new(Code::BudgetExceeded, "the build has more than 16,000,000 nodes").in_file(file)
@@ -517,7 +528,7 @@ impl<'a> Build<'a> {
         let mut paths = Vec::new();
         for entry in entries {
             // A path is no document with a kind.
-            match self.objects(entry.as_bytes(), &layer.file) {
+            match self.objects(entry.as_bytes(), &layer.file, layer.line_of_text(entry)) {
                 Ok(objects) => {
                     let file = layer.file.rsplit('/').next().unwrap_or(&layer.file);
                     let origin = self
@@ -662,12 +673,13 @@ impl<'a> Build<'a> {
     fn merge_patches(&mut self, layer: &Layer, entries: &[String]) -> Result<Vec<MergePatch>> {
         let mut patches = Vec::new();
         for entry in entries {
-            let objects = if let Ok(objects) = self.objects(entry.as_bytes(), &layer.file) {
-                objects
-            } else {
-                let (file, bytes) = self.load(layer, entry)?;
-                self.objects(&bytes, &file)?
-            };
+            let objects =
+                if let Ok(objects) = self.objects(entry.as_bytes(), &layer.file, layer.line_of_text(entry)) {
+                    objects
+                } else {
+                    let (file, bytes) = self.load(layer, entry)?;
+                    self.objects(&bytes, &file, 1)?
+                };
             patches.extend(objects.into_iter().map(|patch| MergePatch {
                 patch,
                 renames: false,
@@ -694,7 +706,8 @@ impl<'a> Build<'a> {
                 (file, text)
             }
         };
-        let merged = self.objects(text.as_bytes(), &file);
+        let first = if patch.path.is_empty() { layer.line_of_text(&text) } else { 1 };
+        let merged = self.objects(text.as_bytes(), &file, first);
         let operations = super::json_patch::read(&text, &file);
         let option = |name: &str| patch.options.get(name).copied().unwrap_or_default();
         match (merged, operations) {

@@ -309,43 +309,104 @@ struct OldHelmChart {
     extra_args: Vec<String>,
 }
 
-/// The names of the fields, for a file that spells one in other letters: Go reads them all the same.
+/// The names of the fields that are not in small letters throughout: Go reads a name in any letters.
 const FIELDS: &[&str] = &[
+    "additionalValuesFiles",
+    "allowKindChange",
+    "allowNameChange",
+    "annotationSelector",
     "apiVersion",
-    "kind",
-    "metadata",
-    "openapi",
+    "apiVersions",
+    "buildMetadata",
+    "chartHome",
+    "chartName",
+    "chartRepoName",
+    "chartRepoUrl",
+    "chartVersion",
+    "commonAnnotations",
+    "commonLabels",
+    "configHome",
+    "configMapGenerator",
+    "disableNameSuffixHash",
+    "extraArgs",
+    "fieldPath",
+    "fieldPaths",
+    "fieldSpecs",
+    "generatorOptions",
+    "helmBin",
+    "helmChartInflationGenerator",
+    "helmCharts",
+    "helmGlobals",
+    "helmHome",
+    "imageTags",
+    "includeCRDs",
+    "includeSelectors",
+    "includeTemplates",
+    "kubeVersion",
+    "labelSelector",
+    "legacySortOptions",
     "namePrefix",
     "nameSuffix",
-    "namespace",
-    "commonLabels",
-    "labels",
-    "commonAnnotations",
-    "patchesStrategicMerge",
+    "nameTemplate",
+    "newName",
+    "newTag",
+    "orderFirst",
+    "orderLast",
     "patchesJson6902",
-    "patches",
-    "images",
-    "imageTags",
-    "replacements",
-    "replicas",
-    "vars",
-    "sortOptions",
-    "resources",
-    "components",
-    "crds",
-    "bases",
-    "configMapGenerator",
+    "patchesStrategicMerge",
+    "releaseName",
+    "releaseNamespace",
     "secretGenerator",
-    "helmGlobals",
-    "helmCharts",
-    "helmChartInflationGenerator",
-    "generatorOptions",
-    "configurations",
-    "generators",
-    "transformers",
-    "validators",
-    "buildMetadata",
+    "skipHooks",
+    "skipTests",
+    "sortOptions",
+    "sourceValue",
+    "tagSuffix",
+    "valuesFile",
+    "valuesInline",
+    "valuesLocal",
+    "valuesMerge",
 ];
+
+/// Spells the names of fields as they are known here; what stands in maps of the user's own stays.
+fn spell(fields: Map<String, Value>) -> Map<String, Value> {
+    let spelled = |name: String| {
+        if name.bytes().all(|byte| byte.is_ascii_lowercase())
+            && !FIELDS.iter().any(|known| known.eq_ignore_ascii_case(&name))
+        {
+            return name;
+        }
+        let known = FIELDS.iter().find(|known| known.eq_ignore_ascii_case(&name));
+        known.map_or_else(|| name.to_ascii_lowercase(), |known| (*known).to_owned())
+    };
+    let own = [
+        "commonLabels",
+        "commonAnnotations",
+        "annotations",
+        "pairs",
+        "valuesInline",
+        "valuesLocal",
+        "openapi",
+    ];
+    let inner = |name: &str, value: Value| match value {
+        value if own.contains(&name) => value,
+        Value::Object(fields) if name != "labels" => Value::Object(spell(fields)),
+        Value::Array(items) => {
+            let item =
+                |item| if let Value::Object(fields) = item { Value::Object(spell(fields)) } else { item };
+            Value::Array(items.into_iter().map(item).collect())
+        }
+        value => value,
+    };
+    fields
+        .into_iter()
+        .map(|(name, value)| {
+            let name = spelled(name);
+            let value = inner(&name, value);
+            (name, value)
+        })
+        .collect()
+}
 
 impl Kustomization {
     /// Reads a kustomization file.
@@ -357,12 +418,8 @@ impl Kustomization {
         let Value::Object(fields) = document.value else {
             return Err(invalid("a kustomization is a map").in_file(file).at(document.line, 0));
         };
-        let mut spelled = Map::new();
-        for (name, value) in fields {
-            let known = FIELDS.iter().find(|known| known.eq_ignore_ascii_case(&name));
-            spelled.insert(known.map_or(name, |known| (*known).to_owned()), value);
-        }
-        let mut read: Self = typed(Value::Object(spelled)).map_err(|error| place_of(bytes, file, error))?;
+        let mut read: Self =
+            typed(Value::Object(spell(fields))).map_err(|error| place_of(bytes, file, error))?;
         read.resources.append(&mut read.bases);
         read.images.append(&mut read.image_tags);
         read.helm_charts.extend(read.helm_chart_inflation_generator.drain(..).map(|old| HelmChart {

@@ -8,25 +8,23 @@ use super::node::{Kind, Node, NodeId, Nodes, Place, Tag};
 use crate::error::{Code, Error, Result};
 use crate::model::yaml::{self, Content, MAX_DEPTH, MAX_NODES, Syntax, core};
 
-/// The documents of a file, without empty ones; aliases and merges are resolved.
-pub(super) fn documents(nodes: &mut Nodes, bytes: &[u8], file: &str) -> Result<Vec<NodeId>> {
+/// The documents of a file, without empty ones; aliases and merges are resolved. The text begins in line `first`.
+pub(super) fn documents(nodes: &mut Nodes, bytes: &[u8], file: &str, first: usize) -> Result<Vec<NodeId>> {
     let number = u32::try_from(nodes.files.len()).unwrap_or(u32::MAX);
     nodes.files.push(file.into());
     let mut syntax = yaml::syntax(bytes, file)?;
     // go-yaml v3 adds no line break to a block at the end of a file without one.
     if !bytes.ends_with(b"\n")
         && let Some(last) = syntax.last_mut()
-        && let Some(Content::Scalar { text, plain: false, .. }) =
+        && let Some(Content::Scalar { text, block: true, .. }) =
             last.nodes.last_mut().map(|node| &mut node.content)
         && text.ends_with('\n')
-        && !bytes.ends_with(b"\"")
-        && !bytes.ends_with(b"'")
     {
         text.pop();
     }
     let mut roots = Vec::new();
     for document in &syntax {
-        let mut reader = Reader { nodes, syntax: document, file, number, inside: Vec::new() };
+        let mut reader = Reader { nodes, syntax: document, file, number, first, inside: Vec::new() };
         let root = reader.node(document.root)?;
         if !nodes.is_null(root) {
             roots.push(root);
@@ -40,6 +38,7 @@ struct Reader<'a> {
     syntax: &'a Syntax,
     file: &'a str,
     number: u32,
+    first: usize,
     /// Aliases that are being expanded.
     inside: Vec<usize>,
 }
@@ -47,7 +46,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn fail(&self, code: Code, at: usize, why: impl Into<String>) -> Error {
         let node = &self.syntax.nodes[at];
-        Error::new(code, why).in_file(self.file).at(node.line, node.column)
+        Error::new(code, why).in_file(self.file).at(node.line + self.first - 1, node.column)
     }
 
     fn node(&mut self, at: usize) -> Result<NodeId> {
@@ -55,10 +54,10 @@ impl Reader<'_> {
             return Err(self.fail(Code::BudgetExceeded, at, "more than 4,000,000 nodes"));
         }
         let syntax = self.syntax;
-        let line = u32::try_from(syntax.nodes[at].line).unwrap_or(0);
+        let line = u32::try_from(syntax.nodes[at].line + self.first - 1).unwrap_or(0);
         let place = Place { file: self.number, line };
         let node = match &syntax.nodes[at].content {
-            Content::Scalar { text, plain, tag } => {
+            Content::Scalar { text, plain, tag, .. } => {
                 let tag = match tag.as_deref() {
                     None if *plain => Tag::of(&core(text)),
                     None | Some("str") => Tag::Text,
@@ -107,7 +106,7 @@ impl Reader<'_> {
         };
         let is_merge = |key: usize| {
             matches!(&syntax.nodes[key].content,
-                Content::Scalar { text, plain: true, tag: None } if text == "<<")
+                Content::Scalar { text, plain: true, tag: None, .. } if text == "<<")
         };
         let mut merged: Vec<NodeId> = Vec::new();
         let mut merges = pairs.iter().filter(|(key, _)| is_merge(*key));

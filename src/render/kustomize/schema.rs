@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::model::yaml;
 
-/// The built-in kinds; a table made from OpenAPI by `make conformance`.
+/// The built-in kinds; a table written by `tests/conformance/merge.go`.
 const BUILT_IN: &str = include_str!("data/merge.txt");
 
 /// Index into [`Schema::types`].
