@@ -3,6 +3,7 @@
 //! Builds kustomize and helm from the Go module registry, then renders our own cases (`RECORD=1` writes down what the
 //! real programs say) and every kustomization of public modules, and prints a table.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a table is what it is for")]
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
