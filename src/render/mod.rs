@@ -6,6 +6,7 @@
 pub mod kustomize;
 mod memory;
 mod plain;
+pub mod template;
 pub mod tree;
 
 pub use memory::MemoryTree;

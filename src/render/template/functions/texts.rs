@@ -1,0 +1,317 @@
+//! Texts.
+
+use std::collections::BTreeMap;
+
+use super::{Called, any, int, text};
+use crate::render::template::value::Value;
+
+/// Longest text that `repeat` and `indent` make.
+const MAX_TEXT: usize = 16 << 20;
+
+pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
+    let one = text(arguments, 0);
+    let other = text(arguments, 1);
+    let count = |at: usize| usize::try_from(int(arguments, at));
+    let give = |text: String| Ok(Value::text(text));
+    Some(match name {
+        "hello" => give("Hello!".to_owned()),
+        "trim" => give(one.trim().to_owned()),
+        "upper" => give(one.to_uppercase()),
+        "lower" => give(one.to_lowercase()),
+        "title" => give(title(one)),
+        "untitle" => give(first_of_words(one, char::to_lowercase)),
+        "swapcase" => give(swap_case(one)),
+        "nospace" => give(one.chars().filter(|c| !c.is_whitespace()).collect()),
+        "initials" => give(one.split_whitespace().filter_map(|word| word.chars().next()).collect()),
+        "snakecase" => give(words(one).join("_").to_lowercase()),
+        "kebabcase" => give(words(one).join("-").to_lowercase()),
+        "camelcase" => give(camel(one)),
+        "abbrev" => give(abbreviate(count(0).unwrap_or(0), one_at(arguments, 1))),
+        "abbrevboth" => give(abbreviate_both(int(arguments, 0), int(arguments, 1), text(arguments, 2))),
+        "trunc" => give(truncate(int(arguments, 0), other)),
+        "substr" => substring(int(arguments, 0), int(arguments, 1), text(arguments, 2)),
+        "repeat" => match count(0) {
+            Ok(times) if times.saturating_mul(other.len()) <= MAX_TEXT => give(other.repeat(times)),
+            Ok(_) => Err("the text would be longer than 16 MiB".to_owned()),
+            Err(_) => Err("strings: negative Repeat count".to_owned()),
+        },
+        "trimall" | "trimAll" => give(other.trim_matches(|c| one.contains(c)).to_owned()),
+        "trimSuffix" => give(other.strip_suffix(one).unwrap_or(other).to_owned()),
+        "trimPrefix" => give(other.strip_prefix(one).unwrap_or(other).to_owned()),
+        "contains" => Ok(Value::Bool(other.contains(one))),
+        "hasPrefix" => Ok(Value::Bool(other.starts_with(one))),
+        "hasSuffix" => Ok(Value::Bool(other.ends_with(one))),
+        "replace" => {
+            let source = text(arguments, 2);
+            if one.is_empty() {
+                give(source.chars().fold(other.to_owned(), |out, c| format!("{out}{c}{other}")))
+            } else {
+                give(source.replace(one, other))
+            }
+        }
+        "indent" | "nindent" => {
+            let Ok(spaces) = count(0) else { return Some(Err("strings: negative Repeat count".to_owned())) };
+            if spaces.saturating_mul(1 + other.matches('\n').count()) > MAX_TEXT {
+                return Some(Err("the text would be longer than 16 MiB".to_owned()));
+            }
+            let pad = " ".repeat(spaces);
+            let indented = format!("{pad}{}", other.replace('\n', &format!("\n{pad}")));
+            give(if name == "nindent" { format!("\n{indented}") } else { indented })
+        }
+        "plural" => give(if int(arguments, 2) == 1 { one } else { other }.to_owned()),
+        "quote" => give(
+            shown(arguments).map(|value| super::print::quoted(&value.print())).collect::<Vec<_>>().join(" "),
+        ),
+        "squote" => {
+            give(shown(arguments).map(|value| format!("'{}'", value.print())).collect::<Vec<_>>().join(" "))
+        }
+        "cat" => give(shown(arguments).map(Value::print).collect::<Vec<_>>().join(" ")),
+        "toString" => give(any(arguments, 0).print()),
+        "toStrings" => Ok(Value::texts(strings(any(arguments, 0)))),
+        "join" => give(strings(any(arguments, 1)).join(one)),
+        "sortAlpha" => {
+            let mut all = if any(arguments, 0).items().is_some() {
+                strings(any(arguments, 0))
+            } else {
+                vec![any(arguments, 0).print()]
+            };
+            all.sort();
+            Ok(Value::texts(all))
+        }
+        "splitList" => Ok(Value::texts(split(other, one))),
+        "split" => Ok(numbered(split(other, one))),
+        "splitn" => {
+            let limit = int(arguments, 1);
+            let all = match usize::try_from(limit) {
+                Ok(0) => Vec::new(),
+                Ok(limit) => text(arguments, 2).splitn(limit, one).map(str::to_owned).collect(),
+                Err(_) => split(text(arguments, 2), one),
+            };
+            Ok(numbered(all))
+        }
+        "atoi" => Ok(Value::Int(one.parse().unwrap_or(0))),
+        "wrap" => give(wrap(other, count(0).unwrap_or(1).max(1), "\n", false)),
+        "wrapWith" => give(wrap(text(arguments, 2), count(0).unwrap_or(1).max(1), other, true)),
+        "getHostByName" => give(String::new()),
+        _ => return None,
+    })
+}
+
+fn one_at(arguments: &[Value], at: usize) -> &str {
+    text(arguments, at)
+}
+
+/// Arguments that are not nil.
+fn shown(arguments: &[Value]) -> impl Iterator<Item = &Value> {
+    arguments.iter().filter(|value| !value.is_nil())
+}
+
+/// Sprig's `strslice`: each item as text, nil left out.
+fn strings(value: &Value) -> Vec<String> {
+    match value.items() {
+        Some(items) => items.iter().filter(|item| !item.is_nil()).map(Value::print).collect(),
+        None if value.is_nil() => Vec::new(),
+        None => vec![value.print()],
+    }
+}
+
+fn split(text: &str, separator: &str) -> Vec<String> {
+    if separator.is_empty() {
+        return text.chars().map(String::from).collect();
+    }
+    text.split(separator).map(str::to_owned).collect()
+}
+
+/// `_0`, `_1`, ...
+fn numbered(parts: Vec<String>) -> Value {
+    let fields: BTreeMap<String, Value> =
+        parts.into_iter().enumerate().map(|(at, part)| (format!("_{at}"), Value::text(part))).collect();
+    Value::TextMap(std::rc::Rc::new(std::cell::RefCell::new(fields)))
+}
+
+/// Cut at bytes, as Go cuts; half a character is left out.
+fn truncate(count: i64, text: &str) -> String {
+    let length = i64::try_from(text.len()).unwrap_or(i64::MAX);
+    let cut = if count < 0 && length + count > 0 {
+        &text.as_bytes()[usize::try_from(length + count).unwrap_or(0)..]
+    } else if count >= 0 && length > count {
+        &text.as_bytes()[..usize::try_from(count).unwrap_or(0)]
+    } else {
+        text.as_bytes()
+    };
+    String::from_utf8_lossy(cut).into_owned()
+}
+
+fn substring(start: i64, end: i64, text: &str) -> Result<Value, String> {
+    let length = i64::try_from(text.len()).unwrap_or(i64::MAX);
+    let (from, to) = if start < 0 {
+        (0, end)
+    } else if end < 0 || end > length {
+        (start, length)
+    } else {
+        (start, end)
+    };
+    let range = usize::try_from(from)
+        .ok()
+        .zip(usize::try_from(to).ok())
+        .filter(|(from, to)| from <= to && *to <= text.len());
+    let Some((from, to)) = range else {
+        return Err(format!("runtime error: slice bounds out of range [{from}:{to}] with length {length}"));
+    };
+    Ok(Value::text(String::from_utf8_lossy(&text.as_bytes()[from..to])))
+}
+
+/// The first letter of each word in upper case; a word begins behind what is no letter, digit, `_` or `'`.
+fn title(text: &str) -> String {
+    let mut before = ' ';
+    let mut out = String::new();
+    for c in text.chars() {
+        let inside = before.is_alphanumeric() || before == '_' || before == '\'';
+        if inside {
+            out.push(c);
+        } else {
+            out.extend(c.to_uppercase());
+        }
+        before = c;
+    }
+    out
+}
+
+fn first_of_words<I: Iterator<Item = char>>(text: &str, change: fn(char) -> I) -> String {
+    let mut begins = true;
+    let mut out = String::new();
+    for c in text.chars() {
+        if begins {
+            out.extend(change(c));
+        } else {
+            out.push(c);
+        }
+        begins = c.is_whitespace();
+    }
+    out
+}
+
+fn swap_case(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if c.is_uppercase() {
+            out.extend(c.to_lowercase());
+        } else {
+            out.extend(c.to_uppercase());
+        }
+    }
+    out
+}
+
+/// The words of an identifier, by case, digits and separators.
+fn words(text: &str) -> Vec<String> {
+    let chars: Vec<char> = text.chars().collect();
+    let mut all: Vec<String> = Vec::new();
+    let mut word = String::new();
+    for (at, c) in chars.iter().enumerate() {
+        if matches!(c, '_' | '-' | ' ' | '.') || c.is_whitespace() {
+            if !word.is_empty() {
+                all.push(std::mem::take(&mut word));
+            }
+            continue;
+        }
+        let before = word.chars().last();
+        let next = chars.get(at + 1);
+        let begins = before.is_some_and(|before| {
+            let rises = c.is_uppercase() && (before.is_lowercase() || before.is_ascii_digit());
+            // The last capital of an abbreviation begins the next word.
+            let falls =
+                c.is_uppercase() && before.is_uppercase() && next.is_some_and(|next| next.is_lowercase());
+            let counts = c.is_ascii_digit() && before.is_alphabetic() && !before.is_ascii_digit();
+            rises || falls || (counts && before.is_uppercase() && word.chars().count() > 1)
+        });
+        if begins {
+            all.push(std::mem::take(&mut word));
+        }
+        word.push(*c);
+    }
+    if !word.is_empty() {
+        all.push(word);
+    }
+    all
+}
+
+fn camel(text: &str) -> String {
+    let mut out = String::new();
+    let mut up = true;
+    for c in text.chars() {
+        if matches!(c, '_' | '-' | ' ') {
+            up = true;
+        } else if up {
+            out.extend(c.to_uppercase());
+            up = false;
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn abbreviate(width: usize, text: &str) -> String {
+    if width < 4 || text.len() <= width {
+        return text.to_owned();
+    }
+    format!("{}...", truncate(i64::try_from(width).unwrap_or(i64::MAX) - 3, text))
+}
+
+fn abbreviate_both(left: i64, right: i64, text: &str) -> String {
+    if right < 4 || (left > 0 && right < 7) {
+        return text.to_owned();
+    }
+    let length = i64::try_from(text.len()).unwrap_or(i64::MAX);
+    if length <= right {
+        return text.to_owned();
+    }
+    let mut offset = left.min(length);
+    if length - offset < right - 3 {
+        offset = length - (right - 3);
+    }
+    let cut = |from: i64, to: i64| -> String {
+        let bound = |at: i64| usize::try_from(at).unwrap_or(0).min(text.len());
+        String::from_utf8_lossy(&text.as_bytes()[bound(from)..bound(to)]).into_owned()
+    };
+    if offset <= 4 {
+        return format!("{}...", cut(0, right - 3));
+    }
+    if offset + right - 3 < length {
+        let inner = cut(offset, length);
+        return format!("...{}", abbreviate(usize::try_from(right - 3).unwrap_or(0), &inner));
+    }
+    format!("...{}", cut(length - (right - 3), length))
+}
+
+/// Breaks lines at blanks; with `cut`, words that are too long too.
+fn wrap(text: &str, width: usize, newline: &str, cut: bool) -> String {
+    let mut rest = text;
+    let mut out = String::new();
+    while rest.chars().count() > width {
+        if let Some(stripped) = rest.strip_prefix(' ') {
+            rest = stripped;
+            continue;
+        }
+        let at = |count: usize| rest.char_indices().nth(count).map_or(rest.len(), |(at, _)| at);
+        let window = &rest[..at(width + 1)];
+        if let Some(space) = window.rfind(' ') {
+            out.push_str(&rest[..space]);
+            out.push_str(newline);
+            rest = &rest[space + 1..];
+        } else if cut {
+            out.push_str(&rest[..at(width)]);
+            out.push_str(newline);
+            rest = &rest[at(width)..];
+        } else if let Some(space) = rest[at(width)..].find(' ') {
+            let end = at(width) + space;
+            out.push_str(&rest[..end]);
+            out.push_str(newline);
+            rest = &rest[end + 1..];
+        } else {
+            break;
+        }
+    }
+    out + rest
+}
