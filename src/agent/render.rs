@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use crate::api::{ApplicationSpec, label_value};
+use crate::api::{ApplicationSpec, Source, label_value};
 use crate::diff::IgnoreRule;
 use crate::error::{Code, Error, Result};
 use crate::model::{Digest, Gvk, Key, Object};
 use crate::plan::{Desired, Settings, prepare};
-use crate::render::{Selection, Tree, render};
+use crate::render::{Options, Selection, Tree, helm, kustomize, render};
 use crate::source::Snapshot;
 
 /// What one source read: paths and their identities. While they stay, so does the render.
@@ -42,6 +42,7 @@ pub fn settings(namespace: &str, name: &str, spec: &ApplicationSpec) -> Settings
         })
         .collect();
     Settings {
+        name: name.to_owned(),
         label: label_value(namespace, name),
         namespace: spec.destination.namespace.clone().unwrap_or_else(|| namespace.to_owned()),
         ignore,
@@ -60,7 +61,7 @@ pub fn render_app(
     let mut reads = Vec::new();
     for (source, snapshot) in spec.sources().zip(snapshots) {
         let tree = snapshot.tree()?;
-        let rendered = render(&tree, &source.path, &selection(source))?;
+        let rendered = render(&tree, &source.path, &options(settings, source))?;
         objects.extend(rendered.objects.iter().cloned());
         reads.push(rendered.reads);
     }
@@ -75,12 +76,49 @@ pub fn render_app(
     Ok(RenderedApp { desired, digest: Some(digest), reads })
 }
 
-/// The files that a source selects.
-pub(crate) fn selection(source: &crate::api::Source) -> Selection {
-    Selection {
-        recurse: source.directory.recurse,
-        include: source.directory.include.clone(),
-        exclude: source.directory.exclude.clone(),
+/// How a source is rendered.
+fn options(settings: &Settings, source: &Source) -> Options {
+    let (chart, overlay) = (source.helm.clone(), source.kustomize.clone());
+    Options {
+        selection: Selection {
+            recurse: source.directory.recurse,
+            include: source.directory.include.clone(),
+            exclude: source.directory.exclude.clone(),
+        },
+        helm: helm::Options {
+            release_name: if chart.release_name.is_empty() {
+                settings.name.clone()
+            } else {
+                chart.release_name
+            },
+            namespace: settings.namespace.clone(),
+            values_files: chart.values_files,
+            ignore_missing_values_files: chart.ignore_missing_values_files,
+            values: chart.values,
+            parameters: chart
+                .parameters
+                .into_iter()
+                .map(|one| helm::Parameter { name: one.name, value: one.value, text: one.force_string })
+                .collect(),
+            file_parameters: chart.file_parameters.into_iter().map(|one| (one.name, one.path)).collect(),
+            skip_crds: chart.skip_crds,
+            skip_schema_validation: chart.skip_schema_validation,
+            kube_version: chart.kube_version,
+            api_versions: chart.api_versions,
+            ..helm::Options::default()
+        },
+        kustomize: kustomize::Options {
+            name_prefix: overlay.name_prefix,
+            name_suffix: overlay.name_suffix,
+            namespace: overlay.namespace,
+            images: overlay.images,
+            replicas: overlay.replicas,
+            labels: overlay.labels,
+            annotations: overlay.annotations,
+            components: overlay.components,
+            patches: overlay.patches,
+        },
+        ..Options::default()
     }
 }
 

@@ -9,8 +9,10 @@ mod crd;
 mod inventory;
 
 pub use application::{
-    Application, ApplicationSpec, ApplicationStatus, Deletion, Destination, Directory, HealthStatus, History,
-    HoldState, IgnoreDifference, LocalReference, Rollback, Source, SourceStatus, SyncPolicy, SyncState,
+    Application, ApplicationSpec, ApplicationStatus, Decryption, Deletion, Destination, Directory,
+    HealthStatus, HelmFileParameter, HelmOptions, HelmParameter, History, HoldState, IgnoreDifference,
+    KustomizeOptions, LocalReference, Rollback, Source, SourceStatus, Substitute, SubstituteFrom,
+    SubstituteKind, SyncPolicy, SyncState,
 };
 pub use condition::{Condition, ConditionStatus, set_condition};
 pub use crd::{definitions, yaml};

@@ -10,7 +10,7 @@ use super::output::{Format, Output, list};
 use super::workspace::{self, Scratch};
 use crate::error::{Code, Error, Result};
 use crate::plan::{Settings, prepare};
-use crate::render::{Selection, render};
+use crate::render::{Options, Selection, render};
 use crate::source::FolderTree;
 
 #[derive(Args)]
@@ -49,7 +49,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
             (parent.map_or_else(|| ".".into(), PathBuf::from), name)
         };
         let selection = Selection { recurse: arguments.recursive, ..Selection::default() };
-        let rendered = render(&FolderTree::new(root), &inner, &selection)?;
+        let rendered = render(&FolderTree::new(root), &inner, &Options { selection, ..Options::default() })?;
         values.extend(rendered.objects.iter().map(|object| object.value().clone()));
         if !namespace.is_empty() {
             let settings = Settings { namespace, ..Settings::default() };

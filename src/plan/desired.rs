@@ -41,6 +41,8 @@ impl Default for Desired {
 /// What an application adds to its objects.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
+    /// The application's name.
+    pub name: String,
     /// Value of the tracking label.
     pub label: String,
     /// Namespace of objects that state none.
@@ -164,7 +166,7 @@ mod tests {
     }
 
     fn prepared(text: &str, ignore: Vec<IgnoreRule>) -> Vec<(Desired, Value)> {
-        let settings = Settings { label: "n.a".into(), namespace: "n".into(), ignore };
+        let settings = Settings { label: "n.a".into(), namespace: "n".into(), ignore, ..Settings::default() };
         let known = |gvk: &Gvk| match gvk.kind.as_str() {
             "Namespace" | "ClusterRole" => Some(false),
             "Thing" => None,

@@ -3,9 +3,12 @@
 //! Synchronous and pure: it reads through [`Tree`] and knows neither Git, nor a file system, nor a
 //! cluster. What it read decides whether it must be done again (see [`Rendered::reads`]).
 
+pub mod helm;
 pub mod kustomize;
 mod memory;
 mod plain;
+pub mod sops;
+pub mod substitute;
 pub mod template;
 pub mod tree;
 
@@ -28,15 +31,31 @@ pub struct Rendered {
     pub reads: Vec<(String, String)>,
 }
 
-/// Renders a path: a folder with a kustomization as kustomize would, a file or any other folder as plain
-/// manifests. A kustomization that `selection` excludes is none.
+/// What a render is asked for beyond its path.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    /// Which files of a plain folder are manifests.
+    pub selection: Selection,
+    /// How a chart is rendered.
+    pub helm: helm::Options,
+    /// What is changed in a kustomization's result.
+    pub kustomize: kustomize::Options,
+    /// Values in place of `${NAME}`; `None` leaves them.
+    pub substitute: Option<substitute::Variables>,
+    /// Keys for files that SOPS encrypted.
+    pub keys: sops::Keys,
+}
+
+/// Renders a path: a folder with a chart as Helm would, one with a kustomization as kustomize would, a file or any
+/// other folder as plain manifests. A kustomization or chart that `selection` excludes is none.
 ///
 /// # Errors
 /// `PathNotFound`, whatever a manifest's reader or the renderer says, `DuplicateObject`, and `RendererMissing` for a
 /// folder that another tool would have to render.
-pub fn render(tree: &dyn Tree, path: &str, selection: &Selection) -> Result<Rendered> {
+pub fn render(tree: &dyn Tree, path: &str, options: &Options) -> Result<Rendered> {
+    let selection = &options.selection;
     if let Some(folder) = plain::kustomization(tree, path, selection)? {
-        let built = kustomize::build(tree, &folder.path)?;
+        let built = kustomize::build(tree, &folder.path, &options.kustomize)?;
         let mut described = Described::default();
         let mut objects = Vec::with_capacity(built.objects.len());
         for (value, origin) in built.objects {

@@ -210,7 +210,7 @@ fn flatten(mut value: Value, origin: &Origin, objects: &mut Vec<Object>, depth: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::{MemoryTree, render};
+    use crate::render::{MemoryTree, Options, render};
 
     fn object(name: &str) -> String {
         format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n")
@@ -227,7 +227,8 @@ mod tests {
     }
 
     fn names(tree: &MemoryTree, path: &str, selection: &Selection) -> String {
-        match render(tree, path, selection) {
+        let options = Options { selection: selection.clone(), ..Options::default() };
+        match render(tree, path, &options) {
             Ok(rendered) => rendered.objects.iter().map(Object::name).collect::<Vec<_>>().join(" "),
             Err(error) => format!("{}: {error}", error.code.reason()),
         }
@@ -263,7 +264,7 @@ mod tests {
     fn links_stay_inside() {
         let tree = tree().link("app/l.yaml", "../shared/d.yaml");
         assert_eq!(names(&tree, "app", &Selection::default()), "a b d");
-        let reads = render(&tree, "app", &Selection::default()).unwrap().reads;
+        let reads = render(&tree, "app", &Options::default()).unwrap().reads;
         assert!(reads.iter().any(|(path, _)| path == "shared/d.yaml"), "{reads:?}");
         for (target, expected) in [
             ("/etc/passwd", "absolute"),
@@ -335,8 +336,8 @@ mod tests {
 
     #[test]
     fn unrelated_files_do_not_change_what_was_read() {
-        let before = render(&tree(), "app", &Selection::default()).unwrap();
-        let after = render(&tree().file("other/x.yaml", "changed"), "app", &Selection::default()).unwrap();
+        let before = render(&tree(), "app", &Options::default()).unwrap();
+        let after = render(&tree().file("other/x.yaml", "changed"), "app", &Options::default()).unwrap();
         assert_eq!(before.reads, after.reads);
         assert_eq!(before.digest(), after.digest());
     }

@@ -77,12 +77,35 @@ impl Built {
     }
 }
 
+/// What is changed in the result, as a kustomization around it would.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Before every name.
+    pub name_prefix: String,
+    /// After every name.
+    pub name_suffix: String,
+    /// `metadata.namespace` of every object in a namespace.
+    pub namespace: String,
+    /// `name=new:tag` and its like.
+    pub images: Vec<String>,
+    /// Replicas by the name of the workload.
+    pub replicas: std::collections::BTreeMap<String, u32>,
+    /// Labels on all objects, selectors not included.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Annotations on all objects.
+    pub annotations: std::collections::BTreeMap<String, String>,
+    /// Components, relative to the path.
+    pub components: Vec<String>,
+    /// Entries of `patches`.
+    pub patches: Vec<serde_json::Map<String, Value>>,
+}
+
 /// Builds the kustomization of a folder of the tree.
 ///
 /// # Errors
 /// `KustomizationInvalid`, `PathNotFound`, `RemoteBaseRefused` and what a manifest's reader says, with file, line
 /// and the chain of kustomizations that led there.
-pub fn build(tree: &dyn Tree, folder: &str) -> Result<Built> {
+pub fn build(tree: &dyn Tree, folder: &str, _options: &Options) -> Result<Built> {
     let mut build = Build::new(tree);
     let layer = build.layer(folder)?;
     build.use_schema(&layer, true)?;

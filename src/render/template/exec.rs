@@ -20,6 +20,21 @@ pub struct Failure {
     pub said: Option<String>,
 }
 
+impl Failure {
+    /// As `helm template` words it.
+    pub fn words(&self) -> String {
+        let mut tokens = self.text.splitn(3, ": ");
+        let place = tokens.nth(1).unwrap_or_default();
+        match &self.said {
+            Some(said) => format!("execution error at ({place}): {said}"),
+            None if self.text.contains(": executing ") || place.is_empty() => self.text.clone(),
+            None => {
+                format!("parse error at ({place}): {}", self.text.rsplit(": ").next().unwrap_or_default())
+            }
+        }
+    }
+}
+
 type Result<T> = std::result::Result<T, Failure>;
 
 /// Most bytes one template gives.
@@ -180,7 +195,8 @@ impl<'a> Run<'a> {
                 }
                 Node::Template { name, pipe, at } => {
                     let Some(body) = self.bodies.get(name).cloned() else {
-                        let shown = format!("{{{{template {name:?}}}}}");
+                        let data = pipe.as_ref().map(|pipe| format!(" {}", pipe.shown)).unwrap_or_default();
+                        let shown = format!("{{{{template {name:?}{data}}}}}");
                         return Err(fail(frame, *at, &shown, &format!("template {name:?} not defined")));
                     };
                     let data = match pipe {
@@ -235,7 +251,9 @@ impl<'a> Run<'a> {
             Value::Object(object) if object.entries().is_some() => object.entries().unwrap_or_default(),
             other => {
                 let why = format!("range can't iterate over {}", other.print());
-                return Err(fail(frame, pipe.at, &pipe.shown, &why));
+                let last = pipe.commands.last().map(|command| &command.words[0]);
+                let (at, shown) = last.map_or((pipe.at, &pipe.shown), |word| (word.at, &word.shown));
+                return Err(fail(frame, at, shown, &why));
             }
         };
         let mut flow = Flow::Next;
@@ -446,9 +464,12 @@ impl<'a> Run<'a> {
             None => functions::call(name, &arguments).map_err(CallError::Words),
         };
         done.map_err(|error| match error {
-            CallError::Words(why) => fail(frame, command.at, shown, &format!("error calling {name}: {why}")),
+            CallError::Words(why) => {
+                fail(frame, command.at, &command.shown, &format!("error calling {name}: {why}"))
+            }
             CallError::Said(said) => {
-                let mut failure = fail(frame, command.at, shown, &format!("error calling {name}: {said}"));
+                let mut failure =
+                    fail(frame, command.at, &command.shown, &format!("error calling {name}: {said}"));
                 failure.said = Some(said);
                 failure
             }
@@ -527,17 +548,8 @@ fn fail(frame: &Frame, at: usize, shown: &str, why: &str) -> Failure {
     let before = text.get(..at).unwrap_or_default();
     let line = 1 + before.matches('\n').count();
     let column = before.rfind('\n').map_or(at, |newline| at - newline - 1);
-    let context = if shown.is_empty() { String::new() } else { format!(" at <{}>", shorten(shown)) };
+    let context = if shown.is_empty() { String::new() } else { format!(" at <{shown}>") };
     let text =
         format!("template: {}:{line}:{column}: executing {:?}{context}: {why}", frame.body.file, frame.name);
     Failure { file: frame.body.file.to_string(), line, text, said: None }
-}
-
-/// A long piece of a template, cut as Go cuts it.
-fn shorten(text: &str) -> String {
-    if text.chars().count() <= 20 {
-        return text.replace('%', "%%").replace("%%", "%");
-    }
-    let cut: String = text.chars().take(20).collect();
-    format!("{cut}...")
 }

@@ -11,6 +11,9 @@ pub mod value;
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
 
 use self::exec::{CallError, Host, Run};
 use self::parse::Body;
@@ -19,11 +22,28 @@ use self::value::Value;
 pub use self::exec::Failure;
 pub use self::functions::{satisfies, time, to_yaml};
 
+/// Reads live objects for `lookup`: apiVersion, kind, namespace, name (empty: all of them, as a list). `None` where
+/// there is nothing.
+pub type Lookup = Arc<dyn Fn(&str, &str, &str, &str) -> Result<Option<Json>, String> + Send + Sync>;
+
 /// What a chart's templates may ask for beyond their arguments.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Surroundings {
     /// What `now` says, in seconds since 1970: a fixed time, so that a render can be repeated.
     pub now: i64,
+    /// What random values, keys and certificates are made from: the same seed gives the same ones.
+    pub seed: [u8; 32],
+    /// Live objects; none are found without it, as in `helm template`.
+    pub lookup: Option<Lookup>,
+}
+
+/// What came out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output<'a> {
+    /// Each file with its text.
+    pub files: Vec<(&'a str, String)>,
+    /// Whether anything depends on the seed or the time.
+    pub volatile: bool,
 }
 
 impl Host for Surroundings {
@@ -88,12 +108,13 @@ impl Set {
         self,
         files: impl IntoIterator<Item = (&'a str, Value)>,
         surroundings: &Surroundings,
-    ) -> Result<Vec<(&'a str, String)>, Failure> {
+    ) -> Result<Output<'a>, Failure> {
         let mut run = Run::new(Rc::new(self.bodies), surroundings);
-        files
+        let files = files
             .into_iter()
             .map(|(file, data)| run.execute(file, &data).map(|text| (file, text.replace("<no value>", ""))))
-            .collect()
+            .collect::<Result<_, _>>()?;
+        Ok(Output { files, volatile: false })
     }
 }
 

@@ -532,6 +532,7 @@ impl Parser<'_> {
             }
             "template" => {
                 self.next();
+                self.blanks();
                 let at = self.place();
                 let name = self.name("template clause")?;
                 self.blanks();
@@ -774,6 +775,8 @@ impl Parser<'_> {
         };
         let mut word = Word { kind, at, shown: "".into() };
         let mut fields: Vec<Rc<str>> = Vec::new();
+        // Go puts a chain where its second part begins.
+        let joint = self.place();
         while let Token::Field(name) = self.peek().clone() {
             self.next();
             fields.push(name.into());
@@ -794,7 +797,7 @@ impl Parser<'_> {
             }
             _ => Kind::Chain(Box::new(word), fields),
         };
-        Ok(Word { kind, at, shown })
+        Ok(Word { kind, at: joint, shown })
     }
 
     fn known(&self, name: &str) -> Result<()> {
