@@ -9,7 +9,7 @@ use super::Global;
 use super::output::{Format, Output, list};
 use super::workspace::{self, Scratch};
 use crate::error::{Code, Error, Result};
-use crate::plan::{Settings, prepare};
+use crate::plan::place;
 use crate::render::{Options, Selection, render};
 use crate::source::FolderTree;
 
@@ -50,17 +50,12 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
         };
         let selection = Selection { recurse: arguments.recursive, ..Selection::default() };
         let rendered = render(&FolderTree::new(root), &inner, &Options { selection, ..Options::default() })?;
-        values.extend(rendered.objects.iter().map(|object| object.value().clone()));
+        let mut objects = rendered.objects.to_vec();
         if !namespace.is_empty() {
-            let settings = Settings { namespace, ..Settings::default() };
             let scope = |gvk: &crate::model::Gvk| crate::model::is_cluster_scoped(gvk).then_some(false);
-            let desired = prepare(&rendered.objects, &settings, scope, |_| None)?;
-            for (value, desired) in values.iter_mut().zip(&desired) {
-                if !desired.key.namespace.is_empty() {
-                    value["metadata"]["namespace"] = desired.key.namespace.as_str().into();
-                }
-            }
+            place(&mut objects, &namespace, scope);
         }
+        values.extend(objects.iter().map(|object| object.value().clone()));
     } else {
         let scratch = Scratch(workspace::cache());
         let client = workspace::client(&scratch);
