@@ -6,8 +6,7 @@ use serde_json::Value;
 use super::Change;
 use crate::model::Gvk;
 
-/// What stands for a secret value.
-pub const MASK: &str = "***";
+pub use crate::model::MASK;
 
 /// kubectl keeps a copy of the whole object here.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
