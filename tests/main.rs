@@ -12,6 +12,8 @@ mod cli;
 mod harness;
 mod operations;
 mod render;
+mod sops;
 mod source;
+mod substitute;
 mod tidy;
 mod yaml;
