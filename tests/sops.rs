@@ -57,7 +57,9 @@ fn key_order(text: &str) -> Vec<String> {
 }
 
 fn values(text: &[u8]) -> Vec<Value> {
-    yaml::read(text, "f").unwrap().into_iter().map(|document| document.value).collect()
+    // JSON has no infinity.
+    let text = String::from_utf8_lossy(text).replace(": .inf", ": infinity");
+    yaml::read(text.as_bytes(), "f").unwrap().into_iter().map(|document| document.value).collect()
 }
 
 #[test]
@@ -110,7 +112,7 @@ fn failure(bytes: &[u8], path: &str, keys: &Keys) -> String {
     let error = open(bytes, path, keys).err().unwrap();
     assert_eq!(error.code, Code::DecryptionFailed);
     assert_eq!(error.code.kind().exit_code(), 3);
-    format!("{error}; {}", error.hint.unwrap_or_default())
+    format!("{error}; {}", error.hint.as_deref().unwrap_or_default())
 }
 
 #[test]
@@ -228,7 +230,8 @@ fn whatever_reads_a_file_reads_it_decrypted() {
     let built = render(&tree(), "built", &options).unwrap();
     let find = |name: &str| built.objects.iter().find(|object| object.name() == name).unwrap().value().clone();
     let decode = |value: &Value| {
-        String::from_utf8(data_encoding::BASE64.decode(value.as_str().unwrap().as_bytes()).unwrap()).unwrap()
+        let compact = value.as_str().unwrap().replace('\n', "");
+        String::from_utf8(data_encoding::BASE64.decode(compact.as_bytes()).unwrap()).unwrap()
     };
     assert_eq!(find("x-database")["stringData"]["password"], "hunter2");
     assert_eq!(decode(&find("x-env")["data"]["PASSWORD"]), "hunter2");

@@ -79,11 +79,11 @@ fn values_get_the_type_that_yaml_gives_them() {
 
 #[test]
 fn failures_name_object_and_place() {
-    let map = |value: &str| format!("# head\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c, namespace: n}}\ndata: {{a: '{value}'}}\n");
+    let map = |value: &str| format!("# head\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c, namespace: ns}}\ndata: {{a: '{value}'}}\n");
     for (value, expected) in [
-        ("${MISSING}", "m.yaml:2: ConfigMap n/c: the variable MISSING has neither a value nor a default"),
-        ("${A", "m.yaml:2: ConfigMap n/c: \"${A\" is no expression that can be read"),
-        ("${BAD}", "m.yaml:2: ConfigMap n/c: with its variables in place it is no YAML any more"),
+        ("${MISSING}", "m.yaml:2: ConfigMap ns/c: the variable MISSING has neither a value nor a default"),
+        ("${A", "m.yaml:2: ConfigMap ns/c: \"${A\" is no expression that can be read"),
+        ("${BAD}", "m.yaml:2: ConfigMap ns/c: with its variables in place it is no YAML any more"),
         ("${EMPTY}", ""),
     ] {
         let result = rendered(&map(value), variables(&[("BAD", "{a: ["), ("EMPTY", "")]));

@@ -54,7 +54,8 @@ impl Confidential {
         if self.values.iter().any(|value| shows(text, value)) {
             return true;
         }
-        let decoded = STANDARD.decode(text.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let compact: String = text.split_ascii_whitespace().collect();
+        let decoded = STANDARD.decode(compact).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         decoded.is_some_and(|text| self.values.iter().any(|value| shows(&text, value)))
     }
 

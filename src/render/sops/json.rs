@@ -89,7 +89,7 @@ fn node(value: &Node, depth: usize, out: &mut String) {
     let line = |depth: usize| format!("\n{}", "\t".repeat(depth));
     match value {
         Node::Map(pairs) if pairs.is_empty() => out.push_str("{}"),
-        Node::List(items) if items.is_empty() => out.push_str("[]"),
+        Node::List(items) if items.iter().all(Node::is_comment) => out.push_str("[]"),
         Node::Map(pairs) => {
             out.push('{');
             for (place, pair) in pairs.iter().enumerate() {
@@ -104,7 +104,7 @@ fn node(value: &Node, depth: usize, out: &mut String) {
         }
         Node::List(items) => {
             out.push('[');
-            for (place, item) in items.iter().enumerate() {
+            for (place, item) in items.iter().filter(|item| !item.is_comment()).enumerate() {
                 out.push_str(if place > 0 { "," } else { "" });
                 out.push_str(&line(depth + 1));
                 node(item, depth + 1, out);

@@ -99,13 +99,9 @@ impl Node {
         }
     }
 
-    /// All leaves, in the order of the text.
-    pub(super) fn leaves<'a>(&'a self, found: &mut Vec<&'a Leaf>) {
-        match self {
-            Self::Map(pairs) => pairs.iter().for_each(|pair| pair.node.leaves(found)),
-            Self::List(items) => items.iter().for_each(|item| item.leaves(found)),
-            Self::Leaf(leaf) => found.push(leaf),
-        }
+    /// Whether this is a comment in place of an item.
+    pub(super) fn is_comment(&self) -> bool {
+        matches!(self, Self::Leaf(Leaf { value: Plain::Comment(_), .. }))
     }
 }
 
@@ -167,15 +163,21 @@ impl<'a> Walk<'a> {
                 result
             }),
             // A list adds nothing to the path of its items.
-            Node::List(items) => items.iter_mut().try_for_each(|item| self.node(item)),
-            Node::Leaf(leaf) => {
-                let line = leaf.line;
-                self.leaf(leaf).map_err(|error| if error.place.line == 0 { error.at(line, 0) } else { error })
-            }
+            Node::List(items) => items.iter_mut().try_for_each(|item| match item {
+                // SOPS writes the comments of a list as items of it.
+                Node::Leaf(leaf) => self.leaf(leaf, true),
+                item => self.node(item),
+            }),
+            Node::Leaf(leaf) => self.leaf(leaf, false),
         }
     }
 
-    fn leaf(&mut self, leaf: &mut Leaf) -> Result<()> {
+    fn leaf(&mut self, leaf: &mut Leaf, in_list: bool) -> Result<()> {
+        let line = leaf.line;
+        self.unlock(leaf, in_list).map_err(|error| error.at(line, 0))
+    }
+
+    fn unlock(&mut self, leaf: &mut Leaf, in_list: bool) -> Result<()> {
         if leaf.value == Plain::Null {
             return Ok(());
         }
@@ -195,9 +197,8 @@ impl<'a> Walk<'a> {
                 match open(text, self.key, &aad) {
                     Ok(value) => {
                         self.opened.push(Zeroizing::new(value.text()));
-                        if let (Plain::Comment(_), false) = (&value, is_comment) {
-                            let why = format!("{} holds a comment in place of a value, as old versions of sops wrote them; `sops rotate` writes it anew", place());
-                            return Err(failed(why));
+                        if matches!(value, Plain::Comment(_)) && !is_comment && !in_list {
+                            return Err(failed(format!("{} holds a comment in place of a value", place())));
                         }
                         leaf.value = if is_comment { Plain::Comment(value.text()) } else { value };
                         leaf.opened = true;
@@ -208,6 +209,7 @@ impl<'a> Walk<'a> {
                 }
             }
         }
+        let is_comment = matches!(leaf.value, Plain::Comment(_));
         if !is_comment && (encrypted || !self.rules.mac_only_encrypted) {
             self.hash.update(Zeroizing::new(leaf.value.text()).as_bytes());
         }

@@ -145,14 +145,7 @@ fn document(mut pairs: Vec<Pair>, end: usize) -> Result<Document> {
 pub(super) fn write(text: &str, parts: &[Part]) -> Result<String> {
     let mut edits: Vec<(Range<usize>, String)> = Vec::new();
     for part in parts {
-        let mut leaves = Vec::new();
-        part.root.leaves(&mut leaves);
-        for leaf in leaves.into_iter().filter(|leaf| leaf.opened) {
-            let old = text.get(leaf.span.clone()).unwrap_or_default();
-            // A block scalar's place ends behind its line break.
-            let tail = &old[old.trim_end().len()..];
-            edits.push((leaf.span.clone(), scalar(&leaf.value) + tail));
-        }
+        collect(text, &part.root, &mut edits)?;
         // Lines below stay where they are.
         let old = text.get(part.removed.clone()).unwrap_or_default();
         let below = text.get(part.removed.end..).unwrap_or_default();
@@ -170,6 +163,38 @@ pub(super) fn write(text: &str, parts: &[Part]) -> Result<String> {
     }
     out.push_str(text.get(at..).unwrap_or_default());
     Ok(out)
+}
+
+/// What changes below a node.
+fn collect(text: &str, node: &Node, edits: &mut Vec<(Range<usize>, String)>) -> Result<()> {
+    match node {
+        Node::Map(pairs) => pairs.iter().try_for_each(|pair| collect(text, &pair.node, edits)),
+        Node::List(items) => {
+            let nothing = items.iter().all(Node::is_comment);
+            for (place, item) in items.iter().enumerate() {
+                let Node::Leaf(Leaf { value: Plain::Comment(_), span, line, .. }) = item else {
+                    collect(text, item, edits)?;
+                    continue;
+                };
+                // The item's dash becomes the comment's sign; a list of comments alone is empty.
+                let before = text.get(..span.start).unwrap_or_default().trim_end();
+                if !before.ends_with('-') {
+                    return Err(failed("a comment stands where no list of lines is").at(*line, 0));
+                }
+                let sign = if nothing && place + 1 == items.len() { "[]" } else { "#" };
+                edits.push((before.len() - 1..span.end, sign.to_owned()));
+            }
+            Ok(())
+        }
+        Node::Leaf(leaf) if leaf.opened => {
+            let old = text.get(leaf.span.clone()).unwrap_or_default();
+            // A block scalar's place ends behind its line break.
+            let tail = &old[old.trim_end().len()..];
+            edits.push((leaf.span.clone(), scalar(&leaf.value) + tail));
+            Ok(())
+        }
+        Node::Leaf(_) => Ok(()),
+    }
 }
 
 /// A value in one line, for every reader of YAML the same.

@@ -113,6 +113,19 @@ list:
 - two # beside two
 # at the end
 END
+cat > lists.yaml <<'END'
+only:
+# nothing but this
+none: []
+nested:
+- # first
+  - a
+  # second
+  - b
+- # third
+  k: v # beside
+# last
+END
 cat > documents.yaml <<'END'
 apiVersion: v1
 kind: Secret
@@ -200,7 +213,7 @@ printf '' > none.txt
 : > lines.env; i=0; while [ $i -lt 60 ]; do echo "KEY_$i=value $i" >> lines.env; i=$((i+1)); done
 { i=0; while [ $i -lt 200 ]; do echo "k$i: value $i"; i=$((i+1)); done; } > many.yaml
 
-for file in secret.yaml types.yaml comments.yaml documents.yaml suffixes.yaml many.yaml types.json secret.json values.env lines.env values.ini plain.txt short.bin trap.conf dotenv.props; do
+for file in secret.yaml types.yaml comments.yaml lists.yaml documents.yaml suffixes.yaml many.yaml types.json secret.json values.env lines.env values.ini plain.txt short.bin trap.conf dotenv.props; do
     base=${file%.*}
     record "$base-default" "$file" --age "$one"
 done
