@@ -12,6 +12,7 @@ mod cli;
 mod harness;
 mod operations;
 mod render;
+mod secrets;
 mod sops;
 mod source;
 mod substitute;

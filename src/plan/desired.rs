@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::diff::{IgnoreRule, scaled_targets, strip};
 use crate::error::Result;
-use crate::model::{Described, Digest, Gvk, Key, Object, Origin, TRACKING_LABEL};
+use crate::model::{Confidential, Described, Digest, Gvk, Key, Object, Origin, TRACKING_LABEL};
 
 /// One object as it will be sent.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Desired {
     pub origin: Origin,
     /// Fields that Git states and somebody else decides, with who that is.
     pub ceded: Vec<(String, String)>,
+    /// What is masked wherever this is shown.
+    pub hidden: Confidential,
 }
 
 impl Default for Desired {
@@ -34,6 +36,7 @@ impl Default for Desired {
             digest: Digest::of(b""),
             origin: Origin::default(),
             ceded: Vec::new(),
+            hidden: Confidential::default(),
         }
     }
 }
@@ -105,7 +108,8 @@ pub fn prepare(
         }
         let body = object.canonical();
         let (gvk, origin) = (object.gvk().clone(), object.origin().clone());
-        desired.push(Desired { key, gvk, digest: Digest::of(&body), body, origin, ceded });
+        let hidden = Confidential::default();
+        desired.push(Desired { key, gvk, digest: Digest::of(&body), body, origin, ceded, hidden });
     }
     Ok(desired)
 }

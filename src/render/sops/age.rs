@@ -44,6 +44,11 @@ impl Identity {
         let public = MontgomeryPoint::mul_base_clamped(*secret).to_bytes();
         Ok(Self { secret, public })
     }
+
+    /// The secret itself.
+    pub(super) fn secret(&self) -> &[u8] {
+        &*self.secret
+    }
 }
 
 /// Bech32 (BIP 173): the prefix in lower case, and the bytes.
@@ -229,9 +234,12 @@ mod tests {
 
     #[test]
     fn identities_are_checked() {
-        // The identity of tests/data/sops, which protects nothing.
-        let good = "AGE-SECRET-KEY-1";
-        assert!(Identity::parse(good).is_err());
+        // An identity of tests/data/sops, which protects nothing.
+        let file = include_str!("../../../tests/data/sops/one.agekey");
+        let line = |start: &str| file.lines().find_map(|line| line.strip_prefix(start)).unwrap();
+        let identity = Identity::parse(&format!("AGE{}", line("AGE"))).ok().unwrap();
+        let (prefix, public) = bech32(line("# public key: ")).unwrap();
+        assert_eq!((prefix.as_str(), public.as_slice()), ("age", &identity.public[..]));
         for (line, expected) in [
             ("AGE-SECRET-KEY-PQ-1XYZ", "post-quantum"),
             ("AGE-PLUGIN-YUBIKEY-1XYZ", "plugin"),

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use self::metadata::{Metadata, is_metadata};
 use self::tree::{Node, Walk};
 use crate::error::{Code, Error, Result};
-use crate::model::{Confidential, Object};
+use crate::model::{Confidential, Digest, Object};
 use crate::render::{Entry, Tree};
 
 /// Largest encrypted file, in bytes.
@@ -68,6 +68,13 @@ impl Keys {
             }
         }
         Ok(())
+    }
+
+    /// A hash over all of them, for whoever needs a secret that changes with the keys.
+    pub fn fingerprint(&self) -> Digest {
+        let mut all = Zeroizing::new(b"driftless age identities".to_vec());
+        self.identities.iter().for_each(|identity| all.extend_from_slice(identity.secret()));
+        Digest::of(&all)
     }
 
     /// Whether there is none.

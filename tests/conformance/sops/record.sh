@@ -261,6 +261,19 @@ groups 2 "$one" "$two" | configured shamir-all secret.yaml
 record lines-two-recipients lines.env --age "$two,$three"
 record many-encrypted-regex many.yaml --age "$one" --encrypted-regex '[02468]$'
 record empty-file none.txt --age "$one"
+# For the tests on an API server: no output may hold these.
+for version in one two; do
+    cat > "map-$version.yaml" <<END
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data:
+  password: canary-$version-decrypted
+  url: postgres://app:canary-$version-decrypted@db
+  open_unencrypted: seen
+END
+    record "map-$version" "map-$version.yaml" --age "$one" --encrypted-regex '^(password|url)$'
+done
 # Formats that the name does not tell.
 cp values.env settings; cp values.ini config; cp types.yaml manifest
 for format in dotenv:settings ini:config yaml:manifest; do
