@@ -10,12 +10,13 @@ use serde_json::Value;
 use super::drift::{change_report, show};
 use super::output::{Output, ReportFormat};
 use super::workspace;
-use crate::agent::AppKey;
+use crate::agent::{AppKey, offline_materials};
 use crate::api::Application;
 use crate::diff::{between, mask};
 use crate::error::{Code, Error, Result};
 use crate::model::Key;
 use crate::plan::Desired;
+use crate::render::sops::Keys;
 use crate::render::{EntryKind, Tree, is_manifest, join};
 use crate::report::{AppReport, Class, ObjectReport, Report};
 use crate::source::{GitTree, Snapshot};
@@ -57,6 +58,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8> {
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|error| Error::new(Code::Usage, format!("--app-glob: {error}")))?;
     let (before, after) = (base.tree()?, head.tree()?);
+    let keys = workspace::keys()?;
     let (mut apps, mut errors) = (Vec::new(), Vec::new());
     let old = find(&before, &globs)?;
     let new = find(&after, &globs)?;
@@ -74,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8> {
             apps.push(blank(is, &head));
             continue;
         }
-        match app(was, is, &base, &head) {
+        match app(was, is, &base, &head, &keys) {
             Ok(report) => apps.push(report),
             Err(error) => errors.push(error.in_app(title)),
         }
@@ -154,11 +156,13 @@ fn app(
     is: Option<&Application>,
     base: &Snapshot,
     head: &Snapshot,
+    keys: &Keys,
 ) -> Result<AppReport> {
     let side = |application: Option<&Application>, snapshot: &Snapshot| -> Result<BTreeMap<Key, Desired>> {
         let Some(application) = application else { return Ok(BTreeMap::new()) };
         let snapshots = vec![snapshot.clone(); application.spec.sources().count()];
-        let rendered = workspace::render_at(None, application, &snapshots)?;
+        let materials = offline_materials(&application.spec, keys)?;
+        let rendered = workspace::render_at(None, application, &snapshots, &materials)?;
         Ok(rendered.desired.into_iter().map(|object| (object.key.clone(), object)).collect())
     };
     let before = side(was, base)?;
@@ -178,8 +182,12 @@ fn app(
             )),
             Some(old) if old.digest == object.digest => report.unchanged += 1,
             Some(old) => {
-                let mut changes = between(&value(object)?, &value(old)?);
+                let after = value(object)?;
+                let mut changes = between(&after, &value(old)?);
                 mask::changes(&object.gvk, &mut changes);
+                let mut hidden = object.hidden.clone();
+                hidden.merge(&old.hidden);
+                mask::confidential(&hidden, &after, &mut changes);
                 let changes = changes.into_iter().map(change_report).collect();
                 report.objects.push(ObjectReport::new(
                     &object.gvk,

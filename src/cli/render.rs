@@ -9,6 +9,7 @@ use super::Global;
 use super::output::{Format, Output, list};
 use super::workspace::{self, Scratch};
 use crate::error::{Code, Error, Result};
+use crate::model::Confidential;
 use crate::plan::place;
 use crate::render::{Options, Selection, render};
 use crate::source::FolderTree;
@@ -20,6 +21,9 @@ pub(super) struct Arguments {
     /// Go into sub-folders
     #[arg(short = 'R', long)]
     recursive: bool,
+    /// Show what was decrypted or comes from a Secret; it is masked otherwise
+    #[arg(long)]
+    show_secrets: bool,
     /// yaml, or one List as json
     #[arg(short, long, value_enum, default_value = "yaml")]
     output: Format,
@@ -34,6 +38,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
         Vec::new()
     };
     let mut values: Vec<Value> = Vec::new();
+    let mut hidden = Confidential::default();
     if found.is_empty() {
         let metadata = std::fs::metadata(path).map_err(|error| {
             Error::new(Code::FileUnreadable, format!("cannot read {}: {error}", path.display()))
@@ -49,7 +54,9 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
             (parent.map_or_else(|| ".".into(), PathBuf::from), name)
         };
         let selection = Selection { recurse: arguments.recursive, ..Selection::default() };
-        let rendered = render(&FolderTree::new(root), &inner, &Options { selection, ..Options::default() })?;
+        let options = Options { selection, keys: workspace::keys()?, ..Options::default() };
+        let rendered = render(&FolderTree::new(root), &inner, &options)?;
+        hidden = rendered.hidden.clone();
         let mut objects = rendered.objects.to_vec();
         if !namespace.is_empty() {
             let scope = |gvk: &crate::model::Gvk| crate::model::is_cluster_scoped(gvk).then_some(false);
@@ -63,13 +70,22 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
             let (_, rendered) = workspace::render(&client, None, application)
                 .await
                 .map_err(|error| error.in_app(workspace::title(application)))?;
+            for source in application.spec.sources() {
+                for from in source.substitute.iter().flat_map(|stated| &stated.from) {
+                    output.say(&format!("{:?} {} is not read without a cluster; its names stay as they are", from.kind, from.name));
+                }
+            }
             for object in &rendered.desired {
+                hidden.merge(&object.hidden);
                 values.push(
                     serde_json::from_slice(&object.body)
                         .map_err(|error| Error::new(Code::Internal, error.to_string()))?,
                 );
             }
         }
+    }
+    if !arguments.show_secrets {
+        values.iter_mut().for_each(|value| hidden.mask_object(value));
     }
     match arguments.output {
         Format::Json => {

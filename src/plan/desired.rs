@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::hook::{self, Phase, Role};
 use crate::diff::{IgnoreRule, scaled_targets, strip};
 use crate::error::Result;
-use crate::model::{Described, Digest, Gvk, Key, Object, Origin, TRACKING_LABEL};
+use crate::model::{Confidential, Described, Digest, Gvk, Key, Object, Origin, TRACKING_LABEL};
 
 /// One object as it will be sent.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Desired {
     pub wave: i64,
     /// Fields that Git states and somebody else decides, with who that is.
     pub ceded: Vec<(String, String)>,
+    /// What is masked wherever this is shown.
+    pub hidden: Confidential,
 }
 
 impl Default for Desired {
@@ -41,6 +43,7 @@ impl Default for Desired {
             phase: Phase::default(),
             wave: 0,
             ceded: Vec::new(),
+            hidden: Confidential::default(),
         }
     }
 }
@@ -109,7 +112,8 @@ pub fn prepare(
             Role::Object | Role::Elsewhere(_) => Phase::Sync,
         };
         let wave = hook::wave(&object);
-        desired.push(Desired { key, gvk, digest: Digest::of(&body), body, origin, phase, wave, ceded });
+        let (digest, hidden) = (Digest::of(&body), Confidential::default());
+        desired.push(Desired { key, gvk, digest, body, origin, phase, wave, ceded, hidden });
     }
     Ok(desired)
 }

@@ -18,8 +18,8 @@ pub use tree::{Entry, EntryKind, Tree, join};
 
 use std::sync::Arc;
 
-use crate::error::Result;
-use crate::model::{Described, Digest, Object};
+use crate::error::{Error, Result};
+use crate::model::{Confidential, Described, Digest, Object};
 
 /// The result of one render.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Rendered {
     /// Paths read and the identity each had: while all are unchanged, so is the result. An empty identity is a
     /// path where nothing was.
     pub reads: Vec<(String, String)>,
+    /// What was decrypted or came from a Secret: masked wherever the objects are shown.
+    pub hidden: Confidential,
 }
 
 /// What a render is asked for beyond its path.
@@ -50,9 +52,32 @@ pub struct Options {
 /// other folder as plain manifests. A kustomization or chart that `selection` excludes is none.
 ///
 /// # Errors
-/// `PathNotFound`, whatever a manifest's reader or the renderer says, `DuplicateObject`, and `RendererMissing` for a
-/// folder that another tool would have to render.
+/// `PathNotFound`, whatever a manifest's reader or the renderer says, `DuplicateObject`, `RendererMissing` for a
+/// folder that another tool would have to render, `DecryptionFailed` and `SubstitutionFailed`. No message holds
+/// anything that was decrypted.
 pub fn render(tree: &dyn Tree, path: &str, options: &Options) -> Result<Rendered> {
+    let clear = sops::Decrypting::new(tree, &options.keys);
+    let rendered = objects(&clear, path, options);
+    let mut hidden = clear.hidden();
+    let finished = rendered.and_then(|rendered| finish(rendered, options, &mut hidden));
+    match finished {
+        Ok(rendered) => Ok(Rendered { hidden, ..rendered }),
+        Err(error) => Err(Error { why: hidden.scrub(&error.why), ..error }),
+    }
+}
+
+/// Checks what came out, and puts values in place of variables.
+fn finish(rendered: Rendered, options: &Options, hidden: &mut Confidential) -> Result<Rendered> {
+    rendered.objects.iter().try_for_each(sops::refuse_encrypted)?;
+    let Some(variables) = &options.substitute else { return Ok(rendered) };
+    let objects = substitute::objects(&rendered.objects, variables, hidden)?;
+    let mut described = Described::default();
+    // Names may be others now.
+    objects.iter().try_for_each(|object| described.add(object))?;
+    Ok(Rendered { objects: objects.into(), ..rendered })
+}
+
+fn objects(tree: &dyn Tree, path: &str, options: &Options) -> Result<Rendered> {
     let selection = &options.selection;
     if let Some(folder) = plain::kustomization(tree, path, selection)? {
         let built = kustomize::build(tree, &folder.path, &options.kustomize)?;
@@ -65,7 +90,7 @@ pub fn render(tree: &dyn Tree, path: &str, options: &Options) -> Result<Rendered
         }
         let mut reads = built.reads;
         reads.extend(folder.links);
-        return Ok(Rendered { objects: objects.into(), reads });
+        return Ok(Rendered { objects: objects.into(), reads, hidden: Confidential::default() });
     }
     plain::render(tree, path, selection)
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::kustomize;
 use super::tree::{Resolved, join, resolve};
 use crate::error::{Code, Error, Result};
-use crate::model::{Described, Object, Origin, yaml};
+use crate::model::{Confidential, Described, Object, Origin, yaml};
 use crate::render::{Entry, EntryKind, Rendered, Tree, is_manifest};
 
 /// Most files below one path.
@@ -95,7 +95,7 @@ pub(super) fn render(tree: &dyn Tree, path: &str, selection: &Selection) -> Resu
     let mut reads = walk.reads;
     reads.sort();
     reads.dedup();
-    Ok(Rendered { objects: objects.into(), reads })
+    Ok(Rendered { objects: objects.into(), reads, hidden: Confidential::default() })
 }
 
 struct Walk<'a> {
