@@ -15,6 +15,8 @@ struct Case {
     name: String,
     folder: String,
     tree: MemoryTree,
+    /// In place of the kustomization that is built by kustomize.
+    options: kustomize::Options,
     expected: Option<String>,
 }
 
@@ -53,10 +55,34 @@ fn case(name: String, text: &str) -> Case {
     }
     let expected = sections.remove("expected");
     let refused = sections.remove("refused").is_some();
+    // What is built with options here, kustomize built by a kustomization around it.
+    let given = sections.keys().find(|head| head.starts_with("options: ")).cloned();
+    let mut options = kustomize::Options::default();
+    if let Some(head) = given {
+        options = options_of(&sections.remove(&head).unwrap());
+        head["options: ".len()..].clone_into(&mut folder);
+    }
     assert!(expected.is_some() != refused, "{name} says either what is expected or that it is refused");
     let tree =
         sections.into_iter().fold(MemoryTree::default(), |tree, (path, content)| tree.file(&path, content));
-    Case { name, folder, tree, expected }
+    Case { name, folder, tree, options, expected }
+}
+
+/// As the agent takes them from an Application.
+fn options_of(text: &str) -> kustomize::Options {
+    let value = driftless::model::yaml::read(text.as_bytes(), "options").unwrap().remove(0).value;
+    let given: driftless::api::KustomizeOptions = serde_json::from_value(value).unwrap();
+    kustomize::Options {
+        name_prefix: given.name_prefix,
+        name_suffix: given.name_suffix,
+        namespace: given.namespace,
+        images: given.images,
+        replicas: given.replicas,
+        labels: given.labels,
+        annotations: given.annotations,
+        components: given.components,
+        patches: given.patches,
+    }
 }
 
 /// What is built here though kustomize refuses it, or refused though kustomize builds it; docs/render.md says why.
@@ -73,7 +99,7 @@ fn builds_what_kustomize_builds() {
     let (mut different, mut count) = (Vec::new(), 0);
     for case in cases("kustomize") {
         count += 1;
-        let found = kustomize::build(&case.tree, &case.folder, &kustomize::Options::default()).map(|built| built.text());
+        let found = kustomize::build(&case.tree, &case.folder, &case.options).map(|built| built.text());
         let same = match (&found, &case.expected) {
             (Ok(found), Some(expected)) => found == expected,
             (Err(_), None) => true,
@@ -95,7 +121,7 @@ fn builds_what_kustomize_builds() {
         wrong.push(format!("{}:\n{}", case.name, diff.unified_diff().context_radius(2)));
     }
     assert!(wrong.is_empty(), "{} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(count >= 280, "only {count} cases");
+    assert!(count >= 370, "only {count} cases");
     assert_eq!(different.len(), DIFFERENT.len(), "a known difference is gone");
 }
 

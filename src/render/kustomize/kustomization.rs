@@ -26,7 +26,7 @@ pub(super) type Strings = BTreeMap<String, String>;
 pub(super) struct Kustomization {
     pub(super) api_version: String,
     pub(super) kind: String,
-    metadata: Option<Metadata>,
+    pub(super) metadata: Option<Metadata>,
     pub(super) openapi: Strings,
     pub(super) name_prefix: String,
     pub(super) name_suffix: String,
@@ -39,7 +39,7 @@ pub(super) struct Kustomization {
     pub(super) patches_json6902: Vec<Patch>,
     pub(super) patches: Vec<Patch>,
     pub(super) images: Vec<Image>,
-    image_tags: Vec<Image>,
+    pub(super) image_tags: Vec<Image>,
     pub(super) replacements: Vec<ReplacementEntry>,
     pub(super) replicas: Vec<Replica>,
     pub(super) vars: Vec<Var>,
@@ -47,12 +47,12 @@ pub(super) struct Kustomization {
     pub(super) resources: Vec<String>,
     pub(super) components: Vec<String>,
     pub(super) crds: Vec<String>,
-    bases: Vec<String>,
+    pub(super) bases: Vec<String>,
     pub(super) config_map_generator: Vec<GeneratorArguments>,
     pub(super) secret_generator: Vec<GeneratorArguments>,
     pub(super) helm_globals: Option<HelmGlobals>,
     pub(super) helm_charts: Vec<HelmChart>,
-    helm_chart_inflation_generator: Vec<OldHelmChart>,
+    pub(super) helm_chart_inflation_generator: Vec<OldHelmChart>,
     pub(super) generator_options: Option<GeneratorOptions>,
     pub(super) configurations: Vec<String>,
     pub(super) generators: Vec<String>,
@@ -293,7 +293,7 @@ pub(super) struct HelmChart {
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
-struct OldHelmChart {
+pub(super) struct OldHelmChart {
     chart_name: String,
     chart_version: String,
     chart_repo_url: String,
@@ -408,6 +408,11 @@ fn spell(fields: Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
+/// One entry of `patches`.
+pub(super) fn patch_of(fields: &Map<String, Value>) -> Result<Patch> {
+    typed(Value::Object(spell(fields.clone())))
+}
+
 impl Kustomization {
     /// Reads a kustomization file.
     pub(super) fn read(bytes: &[u8], file: &str) -> Result<Self> {
@@ -481,6 +486,24 @@ fn place_of(bytes: &[u8], file: &str, error: Error) -> Error {
     let field = error.why.split('`').nth(1).filter(|_| error.why.starts_with("unknown field"));
     let line = field.map_or(0, |field| line_of(bytes, &format!("{field}:")));
     if error.place.line > 0 { error } else { error.in_file(file).at(line, 0) }
+}
+
+/// The line of a word below a field of the file; the field's own where the word does not stand there.
+pub(super) fn line_below(bytes: &[u8], field: &str, word: &str) -> usize {
+    let text = String::from_utf8_lossy(bytes);
+    let mut lines = text
+        .lines()
+        .enumerate()
+        .skip_while(|(_, line)| !line.strip_prefix(field).is_some_and(|rest| rest.starts_with(':')));
+    let Some((at, first)) = lines.next() else { return line_of(bytes, word) };
+    if word.is_empty() || first.contains(word) {
+        return at + 1;
+    }
+    // The field ends where the next begins in the first column.
+    let below = lines.take_while(|(_, line)| !line.starts_with(|c: char| c.is_alphabetic()));
+    let found =
+        below.into_iter().find(|(_, line)| !line.trim_start().starts_with('#') && line.contains(word));
+    found.map_or(at, |(at, _)| at) + 1
 }
 
 /// The 1-based line in which a word stands first; 0 where it does not.
