@@ -5,9 +5,10 @@ use std::path::Path;
 
 use std::rc::Rc;
 
+use driftless::render::explain::explain;
 use driftless::render::template::value::{Object, Value};
 use driftless::render::template::{Set, Surroundings};
-use driftless::render::{MemoryTree, kustomize};
+use driftless::render::{Cache, MemoryTree, Options, kustomize, render};
 use serde_json::{Value as Json, json};
 
 /// One case: the files, where to build, and what kustomize printed (`None` where it refused).
@@ -123,6 +124,68 @@ fn builds_what_kustomize_builds() {
     assert!(wrong.is_empty(), "{} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
     assert!(count >= 370, "only {count} cases");
     assert_eq!(different.len(), DIFFERENT.len(), "a known difference is gone");
+}
+
+fn with(case: &Case) -> Options {
+    Options { kustomize: case.options.clone(), ..Options::default() }
+}
+
+/// Many cases hold the same files, so their parses are shared; what comes out stays the same.
+#[test]
+fn shared_parses_change_nothing() {
+    let cache = Cache::new(64 << 20, 0);
+    let mut count = 0;
+    for case in cases("kustomize") {
+        let alone = render(&case.tree, &case.folder, &with(&case));
+        for _ in 0..2 {
+            match (&alone, cache.render(&case.tree, &case.folder, &with(&case))) {
+                (Ok(alone), Ok(shared)) => {
+                    count += 1;
+                    assert_eq!(alone.objects, shared.objects, "{}", case.name);
+                    assert_eq!(alone.reads, shared.reads, "{}", case.name);
+                }
+                (Err(alone), Err(shared)) => assert_eq!(*alone, shared, "{}", case.name),
+                (alone, shared) => panic!("{}: {alone:?} and {shared:?}", case.name),
+            }
+        }
+    }
+    assert!(count >= 500, "only {count}");
+}
+
+/// Every field of every object is explained, and explained as what it is.
+#[test]
+fn explanations_cover_every_field() {
+    fn leaves(value: &Json, path: String, found: &mut BTreeMap<String, Json>) {
+        match value {
+            Json::Object(fields) if !fields.is_empty() => fields.iter().for_each(|(name, value)| {
+                leaves(value, format!("{path}/{}", name.replace('~', "~0").replace('/', "~1")), found);
+            }),
+            Json::Array(items) if !items.is_empty() => {
+                items.iter().enumerate().for_each(|(at, item)| leaves(item, format!("{path}/{at}"), found));
+            }
+            leaf => drop(found.insert(path, leaf.clone())),
+        }
+    }
+    let (mut fields, mut placed) = (0, 0);
+    for case in cases("kustomize") {
+        let Ok(rendered) = render(&case.tree, &case.folder, &with(&case)) else { continue };
+        let explained = explain(&case.tree, &case.folder, &with(&case)).unwrap();
+        assert_eq!(explained.objects.len(), rendered.objects.len(), "{}", case.name);
+        for (object, explanation) in rendered.objects.iter().zip(&explained.objects) {
+            let mut wanted = BTreeMap::new();
+            leaves(object.value(), String::new(), &mut wanted);
+            let found: BTreeMap<String, Json> =
+                explanation.fields.iter().map(|field| (field.path.clone(), field.value.clone())).collect();
+            assert_eq!(found, wanted, "{} {}", case.name, object.name());
+            for field in &explanation.fields {
+                assert!(!field.written.by.is_empty(), "{} {}", case.name, field.path);
+                fields += 1;
+                placed += usize::from(field.written.line > 0);
+            }
+        }
+    }
+    // What no file states (`kind: ConfigMap` of a generator has the line of the generator) is rare.
+    assert!(fields > 5_000 && placed * 100 >= fields * 97, "{placed} of {fields} have a line");
 }
 
 fn failure(tree: &MemoryTree, folder: &str) -> String {

@@ -27,6 +27,7 @@ use crate::health::Status;
 use crate::live::kube::{Cluster, Index, Watches, translate};
 use crate::model::{Gvk, Key, merge_patch};
 use crate::plan::{Inventory, Live, plan};
+use crate::render::Cache;
 use crate::source::{Client, Snapshot};
 
 /// A status that only says "on its way" is written when it has lasted this long.
@@ -57,6 +58,9 @@ struct Rendered {
     app: RenderedApp,
 }
 
+/// Bytes of parses, and of results, that the agent keeps.
+const SHARED: usize = 4 << 20;
+
 struct Controller {
     config: Config,
     engine: Engine,
@@ -69,6 +73,9 @@ struct Controller {
     /// Renders and comparisons of trees at once: they keep a core busy, and each thread that joins in costs
     /// 3 MiB of allocator's caches.
     cores: tokio::sync::Semaphore,
+    /// What renders share. Small: it is there for bases that many applications have and for objects that somebody
+    /// keeps editing, and the agent's memory is not to grow with it.
+    cache: Arc<Cache>,
     /// From then on nothing is put off: there is no later.
     stopping: AtomicBool,
     events: Events,
@@ -111,6 +118,7 @@ pub async fn run(
         labels: Mutex::default(),
         unready: Mutex::default(),
         cores: tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
+        cache: Arc::new(Cache::new(SHARED, SHARED)),
         stopping: AtomicBool::default(),
         events,
         config,
@@ -501,10 +509,10 @@ impl Controller {
         let mut live = HashMap::new();
         let once = |live: HashMap<Key, serde_json::Value>| {
             let (spec, settings, snapshots) = (spec.clone(), settings.clone(), snapshots.to_vec());
-            let discovered = cluster.discovered();
+            let (discovered, cache) = (cluster.discovered(), self.cache.clone());
             self.on_a_core(move || {
                 let namespaced = |gvk: &Gvk| discovered.get(gvk).map(|resource| resource.namespaced);
-                render_app(&spec, &settings, &snapshots, namespaced, |key| live.get(key).cloned())
+                render_app(&spec, &settings, &snapshots, &cache, namespaced, |key| live.get(key).cloned())
             })
         };
         let mut rendered = once(HashMap::new()).await?.map_err(|error| error.in_app(app))?;

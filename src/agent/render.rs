@@ -1,5 +1,6 @@
 //! From an Application and the commits of its sources to the objects it wants.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde_json::Value;
@@ -9,7 +10,7 @@ use crate::diff::IgnoreRule;
 use crate::error::{Code, Error, Result};
 use crate::model::{Digest, Gvk, Key, Object};
 use crate::plan::{Desired, Settings, prepare};
-use crate::render::{Options, Selection, Tree, helm, kustomize, render};
+use crate::render::{Cache, Options, Selection, Tree, helm, kustomize};
 use crate::source::Snapshot;
 
 /// What one source read: paths and their identities. While they stay, so does the render.
@@ -49,22 +50,24 @@ pub fn settings(namespace: &str, name: &str, spec: &ApplicationSpec) -> Settings
     }
 }
 
-/// Renders all sources and prepares their objects. Blocking: it reads Git objects.
+/// Renders all sources and prepares their objects; `cache` holds what applications and revisions share. Blocking: it
+/// reads Git objects.
 pub fn render_app(
     spec: &ApplicationSpec,
     settings: &Settings,
     snapshots: &[Snapshot],
+    cache: &Cache,
     namespaced: impl Fn(&Gvk) -> Option<bool>,
     live: impl Fn(&Key) -> Option<Value>,
 ) -> Result<RenderedApp> {
-    let mut objects: Vec<Object> = Vec::new();
-    let mut reads = Vec::new();
+    let mut rendered = Vec::new();
     for (source, snapshot) in spec.sources().zip(snapshots) {
-        let tree = snapshot.tree()?;
-        let rendered = render(&tree, &source.path, &options(settings, source))?;
-        objects.extend(rendered.objects.iter().cloned());
-        reads.push(rendered.reads);
+        rendered.push(cache.render(&snapshot.tree()?, &source.path, &options(settings, source))?);
     }
+    let objects: Cow<'_, [Object]> = match rendered.as_slice() {
+        [one] => Cow::Borrowed(&one.objects),
+        all => all.iter().flat_map(|one| one.objects.iter().cloned()).collect(),
+    };
     if objects.is_empty() && !spec.sync.allow_empty {
         let why = "the source holds no manifest; everything this application manages would be deleted";
         return Err(
@@ -73,6 +76,7 @@ pub fn render_app(
     }
     let desired = prepare(&objects, settings, namespaced, live)?;
     let digest = Digest::of_parts(desired.iter().map(|object| object.digest.as_bytes().to_vec()));
+    let reads = rendered.into_iter().map(|one| one.reads).collect();
     Ok(RenderedApp { desired, digest: Some(digest), reads })
 }
 

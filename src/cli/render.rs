@@ -6,10 +6,12 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Global;
+use super::explained;
 use super::output::{Format, Output, list};
 use super::workspace::{self, Scratch};
 use crate::error::{Code, Error, Result};
 use crate::plan::{Settings, prepare};
+use crate::render::explain::explain;
 use crate::render::{Options, Selection, render};
 use crate::source::FolderTree;
 
@@ -20,6 +22,9 @@ pub(super) struct Arguments {
     /// Go into sub-folders
     #[arg(short = 'R', long)]
     recursive: bool,
+    /// Print where each field comes from, and what it was before: text, or json with -o json
+    #[arg(long)]
+    explain: bool,
     /// yaml, or one List as json
     #[arg(short, long, value_enum, default_value = "yaml")]
     output: Format,
@@ -49,7 +54,12 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
             (parent.map_or_else(|| ".".into(), PathBuf::from), name)
         };
         let selection = Selection { recurse: arguments.recursive, ..Selection::default() };
-        let rendered = render(&FolderTree::new(root), &inner, &Options { selection, ..Options::default() })?;
+        let (tree, options) = (FolderTree::new(root), Options { selection, ..Options::default() });
+        if arguments.explain {
+            explained::show(explain(&tree, &inner, &options)?, arguments.output, output);
+            return Ok(0);
+        }
+        let rendered = render(&tree, &inner, &options)?;
         values.extend(rendered.objects.iter().map(|object| object.value().clone()));
         if !namespace.is_empty() {
             let settings = Settings { namespace, ..Settings::default() };
@@ -61,6 +71,11 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
                 }
             }
         }
+    } else if arguments.explain {
+        let why = "--explain takes a folder or file of manifests, not an Application";
+        return Err(
+            Error::new(Code::Usage, why).hint("name the path of its source in a clone of the repository")
+        );
     } else {
         let scratch = Scratch(workspace::cache());
         let client = workspace::client(&scratch);

@@ -11,6 +11,7 @@ use crate::api::{Application, GROUP};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, translate};
 use crate::model::{Gvk, yaml};
+use crate::render::Cache;
 use crate::source::{Client, Limits, Location, Revision, Snapshot};
 
 /// Reads the Applications of a file or folder of this machine.
@@ -152,7 +153,8 @@ pub(super) async fn render(
     application: &Application,
 ) -> Result<(Vec<Snapshot>, RenderedApp)> {
     let snapshots = fetch(client, cluster, application).await?;
-    let rendered = render_at(cluster, application, &snapshots)?;
+    // One application, once: nothing is worth keeping.
+    let rendered = render_at(cluster, application, &snapshots, &Cache::new(0, 0))?;
     Ok((snapshots, rendered))
 }
 
@@ -161,13 +163,14 @@ pub(super) fn render_at(
     cluster: Option<&Cluster>,
     application: &Application,
     snapshots: &[Snapshot],
+    cache: &Cache,
 ) -> Result<RenderedApp> {
     let namespace = application.metadata.namespace.clone().unwrap_or_default();
     let name = application.metadata.name.clone().unwrap_or_default();
     let settings = settings(&namespace, &name, &application.spec);
     let discovered = cluster.map(Cluster::discovered).unwrap_or_default();
     let scope = |gvk: &Gvk| scope(&discovered, gvk);
-    render_app(&application.spec, &settings, snapshots, scope, |_| None)
+    render_app(&application.spec, &settings, snapshots, cache, scope, |_| None)
 }
 
 /// What is known of a kind's scope: the cluster's word, then what Kubernetes itself defines.

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::fields::{BackReference, FieldSpec, Fields, Gvk, merge_reference, merge_specs};
 use super::generate;
 use super::kustomization::{
-    GeneratorArguments, Image, Kustomization, NAMES, Patch, Replacement, ReplacementEntry, Replica, Selector,
-    Strings, Var, line_below, line_of, typed,
+    GeneratorArguments, HelmChart, HelmGlobals, Image, Kustomization, NAMES, Patch, Replacement,
+    ReplacementEntry, Replica, Selector, Strings, Var, line_below, line_of, typed,
 };
 use super::ledger::{Ledger, Step};
 use super::node::{Kind, NodeId, Nodes, Place, invalid};
@@ -225,7 +225,7 @@ impl<'a> Build<'a> {
     }
 
     /// The content of a file that a kustomization names.
-    fn load(&mut self, layer: &Layer, path: &str) -> Result<(String, Vec<u8>)> {
+    pub(super) fn load(&mut self, layer: &Layer, path: &str) -> Result<(String, Vec<u8>)> {
         let missing = |why: String| Err(layer.at(Error::new(Code::PathNotFound, why), path));
         if is_remote(path) {
             return Err(layer.at(remote(path), path));
@@ -268,8 +268,17 @@ impl<'a> Build<'a> {
         }
     }
 
+    pub(super) fn tree(&self) -> &'a dyn Tree {
+        self.tree
+    }
+
+    /// Nothing is there now; something may come.
+    pub(super) fn note_missing(&mut self, layer: &Layer, path: &str) {
+        self.reads.push((clean(&layer.folder, path), String::new()));
+    }
+
     /// What stands at a path that a kustomization names.
-    fn find(&self, layer: &Layer, path: &str) -> Result<Option<Resolved>> {
+    pub(super) fn find(&self, layer: &Layer, path: &str) -> Result<Option<Resolved>> {
         resolve(self.tree, &crate::render::join(&layer.folder, path)).map_err(|error| {
             let line = line_of(&layer.bytes, path);
             Error::new(error.code, format!("{path}: {}", error.why)).in_file(&layer.file).at(line, 0)
@@ -543,9 +552,16 @@ impl<'a> Build<'a> {
                 self.note(&mut gathered.resources, || layer.step(field, &name));
             }
         }
-        if let Some(chart) = k.helm_charts.first() {
-            let why = format!("the chart {} needs Helm, which this version does not have", chart.name);
-            return Err(layer.at(Error::new(Code::RendererMissing, why), "helmChart"));
+        for chart in &k.helm_charts {
+            let origin = self.builtin(layer, "HelmChartInflationGenerator");
+            let globals = k.helm_globals.clone().unwrap_or_default();
+            let name = format!("name: {}", chart.name);
+            let at = |error: Error| layer.at_field(error, "helmCharts", &name);
+            for mut made in self.chart(layer, &globals, chart).map_err(at)? {
+                made.origin.clone_from(&origin);
+                generate::absorb(&mut self.nodes, &mut gathered.resources, made).map_err(at)?;
+            }
+            self.note(&mut gathered.resources, || layer.step("helmCharts", &name));
         }
         for config in self.plugins(layer, &k.generators)? {
             let origin = self.configured(&config);
@@ -563,6 +579,14 @@ impl<'a> Build<'a> {
                     let root = self.nodes.read(&value, Place::default());
                     let made = Resource { origin, ..Resource::new(root) };
                     generate::absorb(&mut self.nodes, &mut gathered.resources, made)?;
+                }
+                "HelmChartInflationGenerator" => {
+                    let (globals, chart) = self.chart_plugin(&config)?;
+                    let at = |error: Error| layer.at_field(error, "generators", &chart.name);
+                    for mut made in self.chart(layer, &globals, &chart).map_err(at)? {
+                        made.origin.clone_from(&origin);
+                        generate::absorb(&mut self.nodes, &mut gathered.resources, made).map_err(at)?;
+                    }
                 }
                 other => {
                     return Err(self.nodes.fail(config.root, format!("{other} is no built-in generator")));
@@ -679,6 +703,22 @@ impl<'a> Build<'a> {
         typed(value).map_err(|error| {
             self.nodes.fail(config.root, format!("{}: {}", config.kind(&self.nodes), error.why))
         })
+    }
+
+    /// Where charts are, and one of them, from an object of apiVersion builtin.
+    fn chart_plugin(&self, config: &Resource) -> Result<(HelmGlobals, HelmChart)> {
+        let mut fields: serde_json::Map<String, Value> = self.plugin(config, &[])?;
+        let mut globals = serde_json::Map::new();
+        for name in ["chartHome", "configHome"] {
+            if let Some(value) = fields.remove(name) {
+                globals.insert(name.to_owned(), value);
+            }
+        }
+        let place = |error: Error| {
+            self.nodes.fail(config.root, format!("HelmChartInflationGenerator: {}", error.why))
+        };
+        let globals = typed(Value::Object(globals)).map_err(place)?;
+        Ok((globals, typed(Value::Object(fields)).map_err(place)?))
     }
 
     fn transformers(&mut self, layer: &Layer, gathered: &mut Gathered) -> Result<()> {

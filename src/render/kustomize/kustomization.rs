@@ -264,29 +264,29 @@ impl GeneratorArguments {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub(super) struct HelmGlobals {
-    chart_home: String,
-    config_home: String,
+    pub(super) chart_home: String,
+    pub(super) config_home: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub(super) struct HelmChart {
     pub(super) name: String,
-    version: String,
-    repo: String,
-    release_name: String,
-    namespace: String,
-    additional_values_files: Vec<String>,
-    values_file: String,
-    values_inline: Map<String, Value>,
-    values_merge: String,
+    pub(super) version: String,
+    pub(super) repo: String,
+    pub(super) release_name: String,
+    pub(super) namespace: String,
+    pub(super) additional_values_files: Vec<String>,
+    pub(super) values_file: String,
+    pub(super) values_inline: Map<String, Value>,
+    pub(super) values_merge: String,
     #[serde(rename = "includeCRDs")]
-    include_crds: bool,
-    skip_hooks: bool,
-    api_versions: Vec<String>,
-    kube_version: String,
-    name_template: String,
-    skip_tests: bool,
+    pub(super) include_crds: bool,
+    pub(super) skip_hooks: bool,
+    pub(super) api_versions: Vec<String>,
+    pub(super) kube_version: String,
+    pub(super) name_template: String,
+    pub(super) skip_tests: bool,
     debug: bool,
     devel: bool,
 }
@@ -427,6 +427,13 @@ impl Kustomization {
             typed(Value::Object(spell(fields))).map_err(|error| place_of(bytes, file, error))?;
         read.resources.append(&mut read.bases);
         read.images.append(&mut read.image_tags);
+        for old in &read.helm_chart_inflation_generator {
+            // Of several, the last that is given.
+            let globals = read.helm_globals.get_or_insert_default();
+            if !old.chart_home.is_empty() {
+                globals.chart_home.clone_from(&old.chart_home);
+            }
+        }
         read.helm_charts.extend(read.helm_chart_inflation_generator.drain(..).map(|old| HelmChart {
             name: old.chart_name,
             version: old.chart_version,

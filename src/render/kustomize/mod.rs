@@ -6,6 +6,7 @@
 //! followed (`names`), vars resolved, and the order made (`sort`). [Known differences](../../../docs/render.md).
 
 mod build;
+mod charts;
 mod fields;
 mod generate;
 mod json_patch;
