@@ -352,7 +352,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig::with_cases(24))]
 
         /// Skipping finds every difference that comparing everything finds, and nothing else.
         #[test]

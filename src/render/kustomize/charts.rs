@@ -88,7 +88,9 @@ impl Build<'_> {
             "merge" => over(inline, stated, true),
             "replace" => inline,
             other => {
-                return Err(invalid(format!("valuesMerge is {other:?}, not one of merge, override, replace")));
+                return Err(invalid(format!(
+                    "valuesMerge is {other:?}, not one of merge, override, replace"
+                )));
             }
         };
         for file in &chart.additional_values_files {

@@ -287,8 +287,8 @@ pub(super) struct HelmChart {
     pub(super) kube_version: String,
     pub(super) name_template: String,
     pub(super) skip_tests: bool,
-    debug: bool,
-    devel: bool,
+    pub(super) debug: bool,
+    pub(super) devel: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
