@@ -7,7 +7,9 @@
 )]
 
 mod agent;
+mod cache;
 mod cli;
+mod explain;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 mod harness;
 mod operations;

@@ -19,8 +19,8 @@ use super::inputs::Inputs;
 use super::queue::{Queue, Urgency};
 use super::render::kinds;
 use super::{
-    AppKey, Config, Engine, Metrics, Outcome, Permissions, RenderedApp, Sources, Summary, compose, inventory,
-    render_app, settings, unchanged,
+    AppKey, Config, Engine, Given, Metrics, Outcome, Permissions, RenderedApp, Sources, Summary, compose,
+    inventory, render_app, settings, unchanged,
 };
 use crate::api::{Application, ApplicationSpec, ApplicationStatus, Deletion, FINALIZER, POKE, label_value};
 use crate::error::{Code, Error, Result};
@@ -28,6 +28,7 @@ use crate::health::Status;
 use crate::live::kube::{Cluster, Index, Watches, translate};
 use crate::model::{Confidential, Gvk, Key, merge_patch};
 use crate::plan::{Inventory, Live, plan};
+use crate::render::Cache;
 use crate::source::{Client, Snapshot};
 
 /// A status that only says "on its way" is written when it has lasted this long.
@@ -60,6 +61,9 @@ struct Rendered {
     app: RenderedApp,
 }
 
+/// Bytes of parses, and of results, that the agent keeps.
+const SHARED: usize = 4 << 20;
+
 struct Controller {
     config: Config,
     engine: Engine,
@@ -73,6 +77,9 @@ struct Controller {
     /// Renders and comparisons of trees at once: they keep a core busy, and each thread that joins in costs
     /// 3 MiB of allocator's caches.
     cores: tokio::sync::Semaphore,
+    /// What renders share. Small: it is there for bases that many applications have and for objects that somebody
+    /// keeps editing, and the agent's memory is not to grow with it.
+    cache: Arc<Cache>,
     /// From then on nothing is put off: there is no later.
     stopping: AtomicBool,
     events: Events,
@@ -117,6 +124,7 @@ pub async fn run(
         labels: Mutex::default(),
         unready: Mutex::default(),
         cores: tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
+        cache: Arc::new(Cache::new(SHARED, SHARED)),
         stopping: AtomicBool::default(),
         events,
         config,
@@ -349,7 +357,8 @@ impl Controller {
             let read = Instant::now();
             match self.render(app, spec, &settings, &snapshots).await {
                 Ok(rendered) => {
-                    memory.rendered = Some(Rendered { generation, commits: commits.clone(), read, app: rendered });
+                    memory.rendered =
+                        Some(Rendered { generation, commits: commits.clone(), read, app: rendered });
                     full = true;
                 }
                 Err(error) => {
@@ -516,11 +525,12 @@ impl Controller {
         let mut live = HashMap::new();
         let once = |live: HashMap<Key, serde_json::Value>| {
             let (spec, settings, snapshots) = (spec.clone(), settings.clone(), snapshots.to_vec());
+            let (discovered, cache) = (cluster.discovered(), self.cache.clone());
             let materials = materials.clone();
-            let discovered = cluster.discovered();
             self.on_a_core(move || {
                 let namespaced = |gvk: &Gvk| discovered.get(gvk).map(|resource| resource.namespaced);
-                render_app(&spec, &settings, &snapshots, &materials, namespaced, |key| live.get(key).cloned())
+                let given = Given { snapshots: &snapshots, materials: &materials, cache: &cache };
+                render_app(&spec, &settings, given, namespaced, |key| live.get(key).cloned())
             })
         };
         let mut rendered = once(HashMap::new()).await?.map_err(|error| error.in_app(app))?;

@@ -77,7 +77,9 @@ fn references(namespace: &str, spec: &ApplicationSpec) -> HashSet<Reference> {
     let of = |kind, name: &str| Reference { kind, namespace: namespace.to_owned(), name: name.to_owned() };
     let mut all = HashSet::new();
     for source in spec.sources() {
-        all.extend(source.decryption.iter().map(|stated| of(SubstituteKind::Secret, &stated.secret_ref.name)));
+        all.extend(
+            source.decryption.iter().map(|stated| of(SubstituteKind::Secret, &stated.secret_ref.name)),
+        );
         let from = source.substitute.iter().flat_map(|stated| &stated.from);
         all.extend(from.map(|one| of(one.kind, &one.name)));
     }
@@ -173,7 +175,8 @@ impl Reader<'_> {
                 let Some(secret) = api.get_opt(&reference.name).await.map_err(failed)? else {
                     return Ok(Found::default());
                 };
-                let data = secret.data.unwrap_or_default().into_iter().map(|(key, value)| bytes((key, value.0)));
+                let data =
+                    secret.data.unwrap_or_default().into_iter().map(|(key, value)| bytes((key, value.0)));
                 (secret.metadata, data.collect())
             }
             SubstituteKind::ConfigMap => {
@@ -204,8 +207,7 @@ impl Reader<'_> {
         let mut keys = Keys::default();
         for (key, value) in found.data.iter().filter(|(key, _)| key.ends_with(".agekey")) {
             let from = format!("{key} in {reference}");
-            let text =
-                std::str::from_utf8(value).map_err(|_| failed(format!("{from} holds no text")))?;
+            let text = std::str::from_utf8(value).map_err(|_| failed(format!("{from} holds no text")))?;
             keys.add(text, &from)?;
         }
         if keys.is_empty() {
@@ -306,7 +308,10 @@ impl Inputs {
             } else {
                 for reference in &names {
                     let place = (reference.kind, reference.namespace.clone());
-                    inner.watches.entry(place).or_insert_with_key(|(kind, namespace)| self.start(*kind, namespace));
+                    inner
+                        .watches
+                        .entry(place)
+                        .or_insert_with_key(|(kind, namespace)| self.start(*kind, namespace));
                 }
                 inner.apps.insert(app.clone(), names);
             }

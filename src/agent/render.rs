@@ -1,5 +1,6 @@
 //! From an Application and the commits of its sources to the objects it wants.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde_json::Value;
@@ -9,7 +10,7 @@ use crate::diff::IgnoreRule;
 use crate::error::{Code, Error, Result};
 use crate::model::{Confidential, Digest, Gvk, Key, Object};
 use crate::plan::{Desired, Settings, prepare};
-use crate::render::{Options, Selection, Tree, helm, kustomize, render};
+use crate::render::{Cache, Options, Selection, Tree, helm, kustomize};
 use crate::source::Snapshot;
 
 use super::{Material, Materials, Versions};
@@ -53,6 +54,17 @@ pub fn settings(namespace: &str, name: &str, spec: &ApplicationSpec) -> Settings
     }
 }
 
+/// What a render of an application reads from.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// The commit of each source.
+    pub snapshots: &'a [Snapshot],
+    /// Keys and variables.
+    pub materials: &'a Materials,
+    /// What applications and revisions share.
+    pub cache: &'a Cache,
+}
+
 /// Renders all sources and prepares their objects. Blocking: it reads Git objects.
 ///
 /// The digest of an object that holds something decrypted stands in the Application's status, where more people
@@ -61,22 +73,24 @@ pub fn settings(namespace: &str, name: &str, spec: &ApplicationSpec) -> Settings
 pub fn render_app(
     spec: &ApplicationSpec,
     settings: &Settings,
-    snapshots: &[Snapshot],
-    materials: &Materials,
+    given: Given<'_>,
     namespaced: impl Fn(&Gvk) -> Option<bool>,
     live: impl Fn(&Key) -> Option<Value>,
 ) -> Result<RenderedApp> {
-    let mut objects: Vec<Object> = Vec::new();
-    let mut reads = Vec::new();
+    let materials = given.materials;
     let mut hidden = Confidential::default();
-    for (number, (source, snapshot)) in spec.sources().zip(snapshots).enumerate() {
-        let tree = snapshot.tree()?;
+    let mut rendered = Vec::new();
+    for (number, (source, snapshot)) in spec.sources().zip(given.snapshots).enumerate() {
         let material = materials.sources.get(number).cloned().unwrap_or_default();
-        let rendered = render(&tree, &source.path, &options(settings, source, material))?;
-        objects.extend(rendered.objects.iter().cloned());
-        hidden.merge(&rendered.hidden);
-        reads.push(rendered.reads);
+        let options = options(settings, source, material);
+        let one = given.cache.render(&snapshot.tree()?, &source.path, &options)?;
+        hidden.merge(&one.hidden);
+        rendered.push(one);
     }
+    let objects: Cow<'_, [Object]> = match rendered.as_slice() {
+        [one] => Cow::Borrowed(&one.objects),
+        all => all.iter().flat_map(|one| one.objects.iter().cloned()).collect(),
+    };
     if objects.is_empty() && !spec.sync.allow_empty {
         let why = "the source holds no manifest; everything this application manages would be deleted";
         return Err(
@@ -95,6 +109,7 @@ pub fn render_app(
         }
     }
     let digest = Digest::of_parts(desired.iter().map(|object| object.digest.as_bytes().to_vec()));
+    let reads = rendered.into_iter().map(|one| one.reads).collect();
     Ok(RenderedApp { desired, digest: Some(digest), reads, inputs: materials.versions.clone() })
 }
 

@@ -6,11 +6,13 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Global;
+use super::explained;
 use super::output::{Format, Output, list};
 use super::workspace::{self, Scratch};
 use crate::error::{Code, Error, Result};
 use crate::model::Confidential;
 use crate::plan::place;
+use crate::render::explain::explain;
 use crate::render::{Options, Selection, render};
 use crate::source::FolderTree;
 
@@ -24,6 +26,9 @@ pub(super) struct Arguments {
     /// Show what was decrypted or comes from a Secret; it is masked otherwise
     #[arg(long)]
     show_secrets: bool,
+    /// Print where each field comes from, and what it was before: text, or json with -o json
+    #[arg(long)]
+    explain: bool,
     /// yaml, or one List as json
     #[arg(short, long, value_enum, default_value = "yaml")]
     output: Format,
@@ -54,8 +59,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
             (parent.map_or_else(|| ".".into(), PathBuf::from), name)
         };
         let selection = Selection { recurse: arguments.recursive, ..Selection::default() };
+        let tree = FolderTree::new(root);
         let options = Options { selection, keys: workspace::keys()?, ..Options::default() };
-        let rendered = render(&FolderTree::new(root), &inner, &options)?;
+        if arguments.explain {
+            explained::show(explain(&tree, &inner, &options)?, arguments.output, output);
+            return Ok(0);
+        }
+        let rendered = render(&tree, &inner, &options)?;
         hidden = rendered.hidden.clone();
         let mut objects = rendered.objects.to_vec();
         if !namespace.is_empty() {
@@ -63,6 +73,11 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
             place(&mut objects, &namespace, scope);
         }
         values.extend(objects.iter().map(|object| object.value().clone()));
+    } else if arguments.explain {
+        let why = "--explain takes a folder or file of manifests, not an Application";
+        return Err(
+            Error::new(Code::Usage, why).hint("name the path of its source in a clone of the repository")
+        );
     } else {
         let scratch = Scratch(workspace::cache());
         let client = workspace::client(&scratch);
@@ -72,7 +87,10 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
                 .map_err(|error| error.in_app(workspace::title(application)))?;
             for source in application.spec.sources() {
                 for from in source.substitute.iter().flat_map(|stated| &stated.from) {
-                    output.say(&format!("{:?} {} is not read without a cluster; its names stay as they are", from.kind, from.name));
+                    output.say(&format!(
+                        "{:?} {} is not read without a cluster; its names stay as they are",
+                        from.kind, from.name
+                    ));
                 }
             }
             for object in &rendered.desired {

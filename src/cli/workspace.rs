@@ -6,11 +6,12 @@ use kube::Api;
 use kube::api::ListParams;
 
 use super::Global;
-use crate::agent::{AppKey, Materials, RenderedApp, materials, offline_materials, render_app, settings};
+use crate::agent::{AppKey, Given, RenderedApp, materials, offline_materials, render_app, settings};
 use crate::api::{Application, GROUP};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, translate};
 use crate::model::{Gvk, yaml};
+use crate::render::Cache;
 use crate::render::sops::Keys;
 use crate::source::{Client, Limits, Location, Revision, Snapshot};
 
@@ -158,7 +159,10 @@ pub(super) async fn render(
         Some(cluster) => materials(cluster, namespace, &application.spec).await?,
         None => offline_materials(&application.spec, &keys()?)?,
     };
-    let rendered = render_at(cluster, application, &snapshots, &materials)?;
+    // One application, once: nothing is worth keeping.
+    let cache = Cache::new(0, 0);
+    let given = Given { snapshots: &snapshots, materials: &materials, cache: &cache };
+    let rendered = render_at(cluster, application, given)?;
     Ok((snapshots, rendered))
 }
 
@@ -166,15 +170,14 @@ pub(super) async fn render(
 pub(super) fn render_at(
     cluster: Option<&Cluster>,
     application: &Application,
-    snapshots: &[Snapshot],
-    materials: &Materials,
+    given: Given<'_>,
 ) -> Result<RenderedApp> {
     let namespace = application.metadata.namespace.clone().unwrap_or_default();
     let name = application.metadata.name.clone().unwrap_or_default();
     let settings = settings(&namespace, &name, &application.spec);
     let discovered = cluster.map(Cluster::discovered).unwrap_or_default();
     let scope = |gvk: &Gvk| scope(&discovered, gvk);
-    render_app(&application.spec, &settings, snapshots, materials, scope, |_| None)
+    render_app(&application.spec, &settings, given, scope, |_| None)
 }
 
 /// The age identities of this machine, where no cluster holds them: `SOPS_AGE_KEY` and the file that

@@ -3,6 +3,8 @@
 //! Synchronous and pure: it reads through [`Tree`] and knows neither Git, nor a file system, nor a
 //! cluster. What it read decides whether it must be done again (see [`Rendered::reads`]).
 
+pub mod cache;
+pub mod explain;
 pub mod helm;
 pub mod kustomize;
 mod memory;
@@ -12,6 +14,7 @@ pub mod substitute;
 pub mod template;
 pub mod tree;
 
+pub use cache::Cache;
 pub use memory::MemoryTree;
 pub use plain::Selection;
 pub use tree::{Entry, EntryKind, Tree, join};

@@ -225,8 +225,7 @@ impl Cluster {
             return self.get(&resource, &key).await;
         }
         let url = path(&resource, &key);
-        let request =
-            request(Method::GET, url.trim_end_matches('/'), "", "application/json", Vec::new())?;
+        let request = request(Method::GET, url.trim_end_matches('/'), "", "application/json", Vec::new())?;
         self.send::<Value>(request).await.map(Some).map_err(|error| translate(&error).on_object(&key))
     }
 
