@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use driftless::error::Result;
-use driftless::render::{Cache, Entry, MemoryTree, Options, Tree, render, sops, substitute};
+use driftless::render::{Cache, Entry, MemoryTree, Options, Tree, render, substitute};
 
 /// Counts the files that are read.
 struct Counting<'a> {
@@ -98,7 +98,8 @@ fn the_same_inputs_give_the_same_objects_and_others_are_rendered() {
 #[test]
 fn nothing_is_kept_of_secrets() {
     let (tree, cache) = (fleet(), Cache::new(1 << 20, 1 << 20));
-    let keys = Options { keys: sops::Keys { age: vec!["AGE-SECRET-KEY-1X".into()] }, ..Options::default() };
+    let mut keys = Options::default();
+    keys.keys.add(include_str!("data/sops/one.agekey"), "one.agekey").unwrap();
     let variables = Options { substitute: Some(substitute::Variables::default()), ..Options::default() };
     for options in [keys, variables] {
         let counting = Counting::new(&tree);
