@@ -30,6 +30,9 @@ pub struct Rendered {
     /// Paths read and the identity each had: while all are unchanged, so is the result. An empty identity is a
     /// path where nothing was.
     pub reads: Vec<(String, String)>,
+    /// Texts that are random or depend on the time: the place of an object and a JSON pointer into it. Another render
+    /// gives others, so what is live is as good as what was rendered.
+    pub generated: Vec<(usize, String)>,
 }
 
 /// What a render is asked for beyond its path.
@@ -55,6 +58,11 @@ pub struct Options {
 /// folder that another tool would have to render.
 pub fn render(tree: &dyn Tree, path: &str, options: &Options) -> Result<Rendered> {
     let selection = &options.selection;
+    if let Some(folder) = plain::chart(tree, path, selection)? {
+        let mut rendered = helm::render(tree, &folder.path, &options.helm)?;
+        rendered.reads.extend(folder.links);
+        return Ok(rendered);
+    }
     if let Some(folder) = plain::kustomization(tree, path, selection)? {
         let built = kustomize::build(tree, &folder.path, &options.kustomize)?;
         let mut described = Described::default();
@@ -66,7 +74,7 @@ pub fn render(tree: &dyn Tree, path: &str, options: &Options) -> Result<Rendered
         }
         let mut reads = built.reads;
         reads.extend(folder.links);
-        return Ok(Rendered { objects: objects.into(), reads });
+        return Ok(Rendered { objects: objects.into(), reads, generated: Vec::new() });
     }
     plain::render(tree, path, selection)
 }
