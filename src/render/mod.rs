@@ -3,6 +3,7 @@
 //! Synchronous and pure: it reads through [`Tree`] and knows neither Git, nor a file system, nor a
 //! cluster. What it read decides whether it must be done again (see [`Rendered::reads`]).
 
+pub mod archive;
 pub mod cache;
 pub mod explain;
 pub mod helm;
@@ -25,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::model::{Confidential, Described, Digest, Object};
 
 /// The result of one render.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Rendered {
     /// In the order of files (by path) and documents, or the one that the renderer gives.
     pub objects: Arc<[Object]>,
@@ -34,6 +35,11 @@ pub struct Rendered {
     pub reads: Vec<(String, String)>,
     /// What was decrypted or came from a Secret: masked wherever the objects are shown.
     pub hidden: Confidential,
+    /// Texts that are random or depend on the time: the place of an object and a JSON pointer into it. Another render
+    /// gives others, so what is live is as good as what was rendered.
+    pub generated: Vec<(usize, String)>,
+    /// Whether a chart was rendered, which may ask what the cluster is capable of.
+    pub charts: bool,
 }
 
 /// What a render is asked for beyond its path.
@@ -82,6 +88,11 @@ fn finish(rendered: Rendered, options: &Options, hidden: &mut Confidential) -> R
 
 fn objects(tree: &dyn Tree, path: &str, options: &Options) -> Result<Rendered> {
     let selection = &options.selection;
+    if let Some(folder) = plain::chart(tree, path, selection)? {
+        let mut rendered = helm::render(tree, &folder.path, &options.helm)?;
+        rendered.reads.extend(folder.links);
+        return Ok(rendered);
+    }
     if let Some(folder) = plain::kustomization(tree, path, selection)? {
         let built = kustomize::build(tree, &folder.path, &options.kustomize)?;
         let mut described = Described::default();
@@ -93,7 +104,7 @@ fn objects(tree: &dyn Tree, path: &str, options: &Options) -> Result<Rendered> {
         }
         let mut reads = built.reads;
         reads.extend(folder.links);
-        return Ok(Rendered { objects: objects.into(), reads, hidden: Confidential::default() });
+        return Ok(Rendered { objects: objects.into(), reads, ..Rendered::default() });
     }
     plain::render(tree, path, selection)
 }

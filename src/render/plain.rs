@@ -6,10 +6,10 @@ use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use serde_json::Value;
 
 use super::explain::{Explanation, Field, Written, leaves, lines};
-use super::kustomize;
 use super::tree::{Resolved, join, resolve};
+use super::{helm, kustomize};
 use crate::error::{Code, Error, Result};
-use crate::model::{Confidential, Described, Object, Origin, yaml};
+use crate::model::{Described, Object, Origin, yaml};
 use crate::render::{Entry, EntryKind, Rendered, Tree, is_manifest};
 
 /// Most files below one path.
@@ -62,6 +62,15 @@ fn parse(glob: &str) -> Result<Glob> {
         .map_err(|error| Error::new(Code::ApplicationInvalid, format!("spec.source.directory: {error}")))
 }
 
+/// The folder at this path, where it holds a chart that the selection does not exclude.
+pub(super) fn chart(tree: &dyn Tree, path: &str, selection: &Selection) -> Result<Option<Resolved>> {
+    let Some(folder) = resolve(tree, path)?.filter(|found| found.entry.kind == EntryKind::Folder) else {
+        return Ok(None);
+    };
+    let excluded = Globs::new(selection)?.exclude.is_match("Chart.yaml");
+    Ok((!excluded && helm::holds_chart(tree, &folder.path)?).then_some(folder))
+}
+
 /// The folder at this path, where it holds a kustomization that the selection does not exclude.
 pub(super) fn kustomization(tree: &dyn Tree, path: &str, selection: &Selection) -> Result<Option<Resolved>> {
     let Some(folder) = resolve(tree, path)?.filter(|found| found.entry.kind == EntryKind::Folder) else {
@@ -98,7 +107,7 @@ pub(super) fn render(tree: &dyn Tree, path: &str, selection: &Selection) -> Resu
     let mut reads = walk.reads;
     reads.sort();
     reads.dedup();
-    Ok(Rendered { objects: objects.into(), reads, hidden: Confidential::default() })
+    Ok(Rendered { objects: objects.into(), reads, ..Rendered::default() })
 }
 
 struct Walk<'a> {
@@ -164,8 +173,9 @@ impl Walk<'_> {
         let name = shown.rsplit('/').next().unwrap_or(shown);
         if !self.globs.exclude.is_match(shown) {
             if name == "Chart.yaml" {
-                let why = format!("{real} makes this folder a Helm chart, which this version cannot render");
-                return Err(Error::new(Code::RendererMissing, why).in_file(real));
+                let why = format!("{real} makes a chart of a folder below the source's path");
+                let hint = "name that folder as the path of a source of its own, or exclude it with spec.source.directory.exclude";
+                return Err(Error::new(Code::RendererMissing, why).in_file(real).hint(hint));
             }
             if kustomize::NAMES.contains(&name) {
                 let why = format!("{real} makes a kustomization of a folder below the source's path");
@@ -255,7 +265,12 @@ fn read(tree: &dyn Tree, file: &str, objects: &mut Vec<Object>) -> Result<()> {
 }
 
 /// A list is its items, as for kubectl.
-fn flatten(mut value: Value, origin: &Origin, objects: &mut Vec<Object>, depth: usize) -> Result<()> {
+pub(super) fn flatten(
+    mut value: Value,
+    origin: &Origin,
+    objects: &mut Vec<Object>,
+    depth: usize,
+) -> Result<()> {
     let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"))
         && value.get("items").is_some_and(Value::is_array);
     if !is_list || depth > 8 {

@@ -1,23 +1,14 @@
-//! Our renders beside those of the real programs: `make conformance`.
-//!
-//! Builds kustomize and helm from the Go module registry, then renders our own cases (`RECORD=1` writes down what the
-//! real programs say) and every kustomization of public modules, and prints a table.
-
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a table is what it is for")]
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a broken premise ends a comparison"
-)]
+//! Kustomizations beside kustomize.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use driftless::render::kustomize;
 use driftless::source::FolderTree;
+
+use super::{Row, folders, module, program, root, table};
 
 const KUSTOMIZE: &str = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1";
 
@@ -48,27 +39,6 @@ const MODULES: &[&str] = &[
     "github.com/crossplane/crossplane/v2@v2.1.0",
     "github.com/kedacore/keda/v2@v2.18.1",
 ];
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Builds a program once.
-fn program(module: &str, name: &str) -> PathBuf {
-    let bin = root().join("target/conformance/bin");
-    let path = bin.join(name);
-    if !path.exists() {
-        eprintln!("building {module}");
-        let done = Command::new("go")
-            .args(["install", module])
-            .env("GOBIN", &bin)
-            .env("GOFLAGS", "-mod=mod")
-            .status()
-            .expect("go is installed");
-        assert!(done.success(), "{module} does not build");
-    }
-    path
-}
 
 /// What the real program says of a folder; `Err` is its last words.
 fn real(kustomize: &Path, folder: &Path) -> Result<String, String> {
@@ -138,40 +108,6 @@ fn own_cases(oracle: &Path) {
     }
 }
 
-/// Where a module's archive is, fetched if need be.
-fn module(name: &str) -> Option<PathBuf> {
-    let done = Command::new("go").args(["mod", "download", "-json", name]).current_dir("/").output().ok()?;
-    let answer: serde_json::Value = serde_json::from_slice(&done.stdout).ok()?;
-    answer["Dir"].as_str().map(PathBuf::from)
-}
-
-fn folders(below: &Path, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(below) else { return };
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
-    paths.sort();
-    if ["kustomization.yaml", "kustomization.yml", "Kustomization"]
-        .iter()
-        .any(|name| below.join(name).is_file())
-    {
-        found.push(below.to_owned());
-    }
-    for path in paths.iter().filter(|path| path.is_dir() && !path.is_symlink()) {
-        folders(path, found);
-    }
-}
-
-#[derive(Default)]
-struct Row {
-    count: usize,
-    same: usize,
-    both_refuse: usize,
-    only_ours_refuses: usize,
-    only_theirs_refuses: usize,
-    differ: usize,
-    theirs: Duration,
-    ours: Duration,
-}
-
 fn corpora(oracle: &Path) {
     let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
     let mut reasons = Vec::new();
@@ -181,7 +117,7 @@ fn corpora(oracle: &Path) {
             continue;
         };
         let mut all = Vec::new();
-        folders(&directory, &mut all);
+        folders(&directory, &["kustomization.yaml", "kustomization.yml", "Kustomization"], &mut all);
         let row = rows.entry(name).or_default();
         for folder in all {
             let inner = folder.strip_prefix(&directory).unwrap().to_str().unwrap().to_owned();
@@ -218,42 +154,12 @@ fn corpora(oracle: &Path) {
     for reason in reasons {
         println!("{reason}");
     }
-    println!(
-        "\n| module | kustomizations | same | both refuse | only ours refuses | only kustomize refuses | differ | kustomize | driftless |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|");
-    let mut total = Row::default();
-    for (name, row) in &rows {
-        print(name, row);
-        total.count += row.count;
-        total.same += row.same;
-        total.both_refuse += row.both_refuse;
-        total.only_ours_refuses += row.only_ours_refuses;
-        total.only_theirs_refuses += row.only_theirs_refuses;
-        total.differ += row.differ;
-        total.theirs += row.theirs;
-        total.ours += row.ours;
-    }
-    print("all", &total);
+    let total = table("kustomizations", "kustomize", rows.iter().map(|(name, row)| (*name, row)));
     assert_eq!(total.differ, 0, "a silent difference");
 }
 
-fn print(name: &str, row: &Row) {
-    println!(
-        "| {name} | {} | {} | {} | {} | {} | {} | {:.2?} | {:.2?} |",
-        row.count,
-        row.same,
-        row.both_refuse,
-        row.only_ours_refuses,
-        row.only_theirs_refuses,
-        row.differ,
-        row.theirs,
-        row.ours
-    );
-}
-
-fn main() {
-    let oracle = program(KUSTOMIZE, "kustomize");
+pub(super) fn compare() {
+    let oracle = program(KUSTOMIZE, "kustomize", &[]);
     own_cases(&oracle);
     corpora(&oracle);
 }
