@@ -3,6 +3,7 @@
 //! Synchronous and pure: it reads through [`Tree`] and knows neither Git, nor a file system, nor a
 //! cluster. What it read decides whether it must be done again (see [`Rendered::reads`]).
 
+pub mod archive;
 pub mod helm;
 pub mod kustomize;
 mod memory;
