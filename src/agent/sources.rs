@@ -86,9 +86,10 @@ impl Sources {
     }
 
     fn target(app: &AppKey, source: &Source) -> Result<Target> {
-        Revision::parse(&source.revision)?;
+        let location = Location::of(&source.repo, &source.chart)?;
+        Revision::of(&location, &source.revision)?;
         Ok(Target {
-            location: Location::parse(&source.repo)?,
+            location,
             revision: source.revision.clone(),
             secret: source.secret_ref.as_ref().map(|secret| (app.namespace.clone(), secret.name.clone())),
         })
@@ -269,7 +270,7 @@ async fn poll(
         *known = Some((found.clone(), std::time::Instant::now()));
         found
     };
-    let revision = Revision::parse(&target.revision)?;
+    let revision = Revision::of(&target.location, &target.revision)?;
     let resolved = owner.client.resolve(&target.location, &revision, &credentials).await?;
     if at_hand.is_some_and(|snapshot| snapshot.commit == resolved.commit) {
         return Ok(None);

@@ -130,7 +130,7 @@ pub(super) async fn fetch(
     let namespace = application.metadata.namespace.clone().unwrap_or_default();
     let mut snapshots = Vec::new();
     for (number, source) in application.spec.sources().enumerate() {
-        let location = Location::parse(&source.repo)?;
+        let location = Location::of(&source.repo, &source.chart)?;
         let credentials = match (&source.secret_ref, cluster) {
             (Some(secret), Some(cluster)) => {
                 crate::agent::credentials(cluster, Some(&(namespace.clone(), secret.name.clone()))).await?
@@ -138,7 +138,7 @@ pub(super) async fn fetch(
             _ => crate::source::Credentials::default(),
         };
         let held = application.spec.rollback.as_ref().and_then(|rollback| rollback.revisions.get(number));
-        let revision = Revision::parse(held.unwrap_or(&source.revision))?;
+        let revision = Revision::of(&location, held.unwrap_or(&source.revision))?;
         let resolved = client.resolve(&location, &revision, &credentials).await?;
         snapshots.push(client.fetch(&location, &resolved.commit, &credentials).await?);
     }

@@ -1,4 +1,4 @@
-//! Commits in bare repositories, read in memory.
+//! Commits and unpacked artifacts in bare repositories, read in memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
@@ -11,18 +11,19 @@ use crate::render::{Entry, EntryKind, Tree};
 /// Largest file that is read.
 const MAX_FILE: usize = 64 << 20;
 
-/// One commit that is at hand.
+/// One commit, chart or artifact that is at hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// The repository's folder.
     pub repository: PathBuf,
-    /// The commit, 40 hexadecimal digits.
+    /// The commit, 40 hexadecimal digits; of a chart or artifact its tag or version and digest,
+    /// `1.2.3@sha256:...`.
     pub commit: String,
-    /// Author's name.
+    /// Author's name, where one is known.
     pub author: String,
-    /// First line of the message.
+    /// First line of the message; of a chart its name and version.
     pub subject: String,
-    /// Commit time, seconds since 1970.
+    /// Commit time, seconds since 1970; 0 where an artifact does not say when it was made.
     pub time: i64,
     root: String,
 }
@@ -73,6 +74,18 @@ impl Snapshot {
             time: commit.time().seconds(),
             root: commit.tree_id().to_string(),
         }
+    }
+
+    /// An artifact whose tree is in a repository.
+    pub(super) fn of_tree(
+        repository: &Path,
+        commit: String,
+        root: Oid,
+        author: String,
+        subject: String,
+        time: i64,
+    ) -> Self {
+        Self { repository: repository.to_owned(), commit, author, subject, time, root: root.to_string() }
     }
 
     /// Its files.
