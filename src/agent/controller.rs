@@ -409,9 +409,11 @@ impl Controller {
         if outcome.wrote() {
             tracing::info!(app = %app, revision = %commits.first().map(String::as_str).unwrap_or_default(),
                 applied = outcome.applied.len(), pruned = outcome.pruned.len(), "Applied.");
-            let time = snapshots.first().map(|snapshot| snapshot.time).unwrap_or_default();
-            #[expect(clippy::cast_precision_loss, reason = "seconds of a delay")]
-            self.metrics.applied_after((Timestamp::now().as_second() - time) as f64);
+            // Artifacts need not say when they were made.
+            if let Some(time) = snapshots.first().map(|snapshot| snapshot.time).filter(|time| *time > 0) {
+                #[expect(clippy::cast_precision_loss, reason = "seconds of a delay")]
+                self.metrics.applied_after((Timestamp::now().as_second() - time) as f64);
+            }
         }
         self.events.tell(&application, &outcome, &commits);
         memory.inventory = Some(outcome.inventory.clone());

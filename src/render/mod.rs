@@ -15,7 +15,7 @@ pub mod tree;
 
 pub use memory::MemoryTree;
 pub use plain::Selection;
-pub use tree::{Entry, EntryKind, Tree, join};
+pub use tree::{Entry, EntryKind, Mounted, Tree, join};
 
 use std::sync::Arc;
 

@@ -88,6 +88,11 @@ impl Snapshot {
         Self { repository: repository.to_owned(), commit, author, subject, time, root: root.to_string() }
     }
 
+    /// Whether its files are still in the cache, which is begun anew from time to time.
+    pub fn is_at_hand(&self) -> bool {
+        self.repository.exists()
+    }
+
     /// Its files.
     pub fn tree(&self) -> Result<GitTree> {
         let repository = Repository::open_bare(&self.repository).map_err(|error| failed(&error))?;

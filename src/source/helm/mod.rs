@@ -11,11 +11,12 @@ use flate2::read::MultiGzDecoder;
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
 
+use super::oci::Registry;
 use super::web::{Asked, Body, Web, same_place, size, within};
 use crate::error::{Code, Error, Result};
 use crate::render::template::satisfies;
-use crate::source::revision::Pinned;
-use crate::source::{Location, Revision, version};
+use crate::source::revision::{Pinned, is_tag};
+use crate::source::{Credentials, Location, Revision, version};
 use index::{Charts, Version};
 
 /// An index as it was when it was read last.
@@ -31,6 +32,14 @@ struct Index {
     learned: BTreeMap<(String, String), String>,
 }
 
+/// The index of a repository, and the charts of it that somebody has asked for: whoever waits for the first answer
+/// is in it.
+#[derive(Default)]
+struct Shared {
+    wanted: Mutex<BTreeSet<String>>,
+    index: tokio::sync::Mutex<Index>,
+}
+
 /// A version that was found.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
@@ -40,19 +49,30 @@ pub(super) struct Found {
     pub(super) app_version: String,
     /// When it was packaged.
     pub(super) created: String,
-    url: Url,
+    at: Place,
+}
+
+/// Where an archive is.
+#[derive(Clone, Debug)]
+enum Place {
+    /// At an address of the web.
+    Web(Url),
+    /// In a registry: some repositories list charts that they do not hold.
+    Registry(Location),
 }
 
 /// A client of Helm repositories for one set of credentials.
 #[derive(Clone)]
 pub(super) struct Repositories {
     web: Arc<Web>,
-    indexes: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<Index>>>>>,
+    indexes: Arc<Mutex<HashMap<String, Arc<Shared>>>>,
+    /// Registries that an index names: each learns its own account of a docker configuration alone.
+    strangers: Arc<Mutex<Option<Registry>>>,
 }
 
 impl Repositories {
     pub(super) fn new(web: Arc<Web>) -> Self {
-        Self { web, indexes: Arc::default() }
+        Self { web, indexes: Arc::default(), strangers: Arc::default() }
     }
 
     /// Which version and archive a revision names now.
@@ -75,24 +95,48 @@ impl Repositories {
         pinned: &Pinned,
     ) -> Result<(Found, Vec<u8>)> {
         let found = self.find(repository, chart, &pinned.name, Some(&pinned.digest)).await?;
-        let body = self.archive(repository, &found.url).await?;
+        let url = match &found.at {
+            Place::Registry(location) => {
+                let place = location.to_string();
+                let at = location.address(&place).ok_or_else(|| Error::new(Code::Internal, place.clone()))?;
+                let pulled = self.strangers()?.pull(at, &pinned.digest).await?;
+                return Ok((found, pulled.archive));
+            }
+            Place::Web(url) => url,
+        };
+        let body = self.archive(repository, url).await?;
         if body.digest != pinned.digest {
-            let why = format!("{}: the archive came as {}, not as {}", found.url, body.digest, pinned.digest);
+            let place = without_secrets(url);
+            let why = format!("{place}: the archive came as {}, not as {}", body.digest, pinned.digest);
             return Err(Error::new(Code::RepositoryCorrupt, why));
         }
         Ok((found, body.bytes))
     }
 
+    fn strangers(&self) -> Result<Registry> {
+        let mut known = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(registry) = &*known {
+            return Ok(registry.clone());
+        }
+        let own = &self.web.credentials;
+        let (registries, authority) = (own.registries.clone(), own.authority.clone());
+        let credentials = Credentials { registries, authority, ..Credentials::default() };
+        let registry = Registry::new(Web::new(&credentials, self.web.limits)?);
+        *known = Some(registry.clone());
+        Ok(registry)
+    }
+
     async fn find(&self, repository: &str, chart: &str, range: &str, digest: Option<&str>) -> Result<Found> {
         let location = Location::Chart { repository: repository.to_owned(), chart: chart.to_owned() };
         let place = location.to_string();
-        let index = {
+        let shared = {
             let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
             indexes.entry(repository.to_owned()).or_default().clone()
         };
-        // Whoever asks for a chart of the same repository meanwhile is answered from what comes now.
-        let mut index = index.lock().await;
-        within(self.web.limits.fetch, &place, self.refresh(repository, chart, &mut index)).await?;
+        shared.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(chart.to_owned());
+        let mut index = shared.index.lock().await;
+        let refresh = self.refresh(repository, chart, &shared.wanted, &mut index);
+        within(self.web.limits.fetch, &place, refresh).await?;
         let versions = index.charts.get(chart).map(Vec::as_slice).unwrap_or_default();
         if versions.is_empty() {
             let why = format!("{repository} has no chart {chart}");
@@ -107,36 +151,66 @@ impl Repositories {
         let url = chosen.urls.first().ok_or_else(|| corrupt("the index gives no address for it"))?;
         let base = Url::parse(&format!("{repository}/")).map_err(|error| corrupt(&error.to_string()))?;
         let url = base.join(url).map_err(|error| corrupt(&format!("its address {url:?}: {error}")))?;
-        if !matches!(url.scheme(), "https" | "http") || url.scheme() == "http" && base.scheme() == "https" {
-            let why = format!(
-                "the index names the address {}, which is neither https nor its own",
-                without_secrets(&url)
-            );
-            return Err(corrupt(&why).hint("for oci:// addresses name the registry in spec.source.repo"));
-        }
-        let digest = if chosen.digest.is_empty() {
-            let key = (url.to_string(), chosen.created.clone());
-            match index.learned.get(&key) {
-                Some(known) => known.clone(),
-                None => {
-                    let digest = self.archive(repository, &url).await?.digest;
-                    index.learned.insert(key, digest.clone());
-                    digest
-                }
+        let (at, digest) = match url.scheme() {
+            "oci" | "oci+http" if url.scheme() == "oci" || base.scheme() == "http" => {
+                let (location, tag) =
+                    in_registry(&url, &chosen.version).map_err(|error| corrupt(&error.why))?;
+                // The digest of such an entry is not what the registry knows the chart by.
+                let digest = match digest {
+                    Some(known) => known.to_owned(),
+                    None => {
+                        let place = location.to_string();
+                        let at = location.address(&place).ok_or_else(|| corrupt(&place))?;
+                        self.strangers()?.resolve(at, &Revision::Tag(tag)).await?.digest
+                    }
+                };
+                (Place::Registry(location), digest)
             }
-        } else {
-            format!("sha256:{}", chosen.digest)
+            "https" | "http" if url.scheme() == "https" || base.scheme() == "http" => {
+                let digest = self.digest(repository, &url, &chosen, &mut index).await?;
+                (Place::Web(url), digest)
+            }
+            _ => {
+                let url = without_secrets(&url);
+                return Err(corrupt(&format!("the index names the address {url}, which is not protected")));
+            }
         };
         Ok(Found {
             pinned: Pinned { name: chosen.version, digest },
             app_version: chosen.app_version,
             created: chosen.created,
-            url,
+            at,
         })
     }
 
+    /// The digest of an archive: as the index says, or else its own.
+    async fn digest(
+        &self,
+        repository: &str,
+        url: &Url,
+        chosen: &Version,
+        index: &mut Index,
+    ) -> Result<String> {
+        if !chosen.digest.is_empty() {
+            return Ok(format!("sha256:{}", chosen.digest));
+        }
+        let key = (url.to_string(), chosen.created.clone());
+        if let Some(known) = index.learned.get(&key) {
+            return Ok(known.clone());
+        }
+        let digest = self.archive(repository, url).await?.digest;
+        index.learned.insert(key, digest.clone());
+        Ok(digest)
+    }
+
     /// Brings the index up to date, as far as this chart and those asked for before need it.
-    async fn refresh(&self, repository: &str, chart: &str, index: &mut Index) -> Result<()> {
+    async fn refresh(
+        &self,
+        repository: &str,
+        chart: &str,
+        wanted: &Mutex<BTreeSet<String>>,
+        index: &mut Index,
+    ) -> Result<()> {
         let place = format!("{repository}/index.yaml");
         let known = index.charts.contains_key(chart);
         let mut headers = HeaderMap::from_iter([
@@ -172,8 +246,7 @@ impl Repositories {
         let limit = self.web.limits.index;
         let body = self.web.body(&place, "the index", answer, limit).await?;
         if !known || body.digest != index.digest {
-            let mut wanted: BTreeSet<String> = index.charts.keys().cloned().collect();
-            wanted.insert(chart.to_owned());
+            let wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let place = place.clone();
             let read = move || -> Result<Charts> {
                 let bytes = if packed { unpacked(&place, &body.bytes, limit)? } else { body.bytes };
@@ -240,14 +313,33 @@ fn without_secrets(url: &Url) -> String {
 /// As Helm chooses: the version that is written so, or else the highest in the range.
 fn choose<'a>(versions: &'a [Version], range: &str, digest: Option<&str>) -> Option<&'a Version> {
     let fits = |one: &&Version| {
-        digest
-            .is_none_or(|digest| one.digest.is_empty() || digest.strip_prefix("sha256:") == Some(&one.digest))
+        let unsaid = one.digest.is_empty() || one.urls.first().is_some_and(|url| url.starts_with("oci"));
+        digest.is_none_or(|digest| unsaid || digest.strip_prefix("sha256:") == Some(&one.digest))
     };
     if let (Some(digest), "") = (digest, range) {
         return versions.iter().find(|one| digest.strip_prefix("sha256:") == Some(&one.digest));
     }
     let exact = versions.iter().filter(fits).find(|one| one.version == range);
     exact.or_else(|| version::newest(versions.iter().filter(fits), range, |one| one.version.clone()))
+}
+
+/// The registry and tag of `oci://host/path:tag`.
+fn in_registry(url: &Url, version: &str) -> Result<(Location, String)> {
+    let text = without_secrets(url);
+    let begin = text.rfind('/').map_or(0, |at| at + 1);
+    let (address, tag) = match text[begin..].split_once(':') {
+        Some((_, tag)) => (&text[..text.len() - tag.len() - 1], tag.to_owned()),
+        None => (text.as_str(), version.replace('+', "_")),
+    };
+    if !is_tag(&tag) {
+        return Err(Error::new(Code::RepositoryCorrupt, format!("its address {text} has no tag")));
+    }
+    match Location::parse(address)? {
+        Location::Oci { registry, repository, plain, .. } => {
+            Ok((Location::Oci { registry, repository, plain, chart: true }, tag))
+        }
+        other => Err(Error::new(Code::RepositoryCorrupt, format!("its address {other} is no registry's"))),
+    }
 }
 
 fn missing(place: &str, versions: &[Version], range: &str, digest: Option<&str>) -> Error {

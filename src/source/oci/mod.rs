@@ -344,7 +344,11 @@ impl Registry {
 }
 
 fn missing(at: Address<'_>, wanted: &str, tags: Vec<String>) -> Error {
-    let what = if at.chart { "version" } else { "tag or version" };
+    let (what, tags) = if at.chart {
+        ("version", tags.iter().map(|tag| tag.replace('_', "+")).collect())
+    } else {
+        ("tag or version", tags)
+    };
     let near = version::near(wanted, tags);
     Error::new(Code::RevisionNotFound, format!("{} has no {what} {wanted}; {near}", at.place))
 }
