@@ -11,6 +11,7 @@ mod cli;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 mod harness;
 mod operations;
+mod registry;
 mod render;
 mod source;
 mod tidy;
