@@ -13,6 +13,7 @@ mod explain;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 mod harness;
 mod operations;
+mod registry;
 mod render;
 mod secrets;
 mod sops;

@@ -142,6 +142,10 @@ impl Tree for Shared<'_> {
     fn parses(&self) -> Option<&Parses> {
         Some(self.parses)
     }
+
+    fn is_mount(&self, name: &str) -> bool {
+        self.tree.is_mount(name)
+    }
 }
 
 impl Cache {

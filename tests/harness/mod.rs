@@ -1,7 +1,9 @@
-//! Real parts for tests, the demo and the benches: a Kubernetes control plane and a Git server.
+//! Real parts for tests, the demo and the benches: a Kubernetes control plane, a Git server, a registry.
 
 pub(crate) mod cluster;
+pub(crate) mod front;
 pub(crate) mod git;
+pub(crate) mod registry;
 pub(crate) mod ssh;
 
 use std::time::{Duration, Instant};

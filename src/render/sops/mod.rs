@@ -269,6 +269,10 @@ impl Tree for Decrypting<'_> {
         self.hidden.borrow_mut().merge(&opened.hidden);
         Ok(opened.text.to_vec())
     }
+
+    fn is_mount(&self, name: &str) -> bool {
+        self.tree.is_mount(name)
+    }
 }
 
 /// Refuses an object that would be applied as SOPS encrypted it: what came into it by another way than a file.
