@@ -86,7 +86,7 @@ async fn what_is_encrypted_is_deployed_and_never_shown() {
             .unwrap(),
     );
     let text = |name: &str| String::from_utf8(encrypted(name)).unwrap();
-    let templated = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: templated}\ndata: {region: '${REGION:-nowhere}', token: '${TOKEN}', loud: 'x-${TOKEN^^}', count: '\"${N}\"'}\n";
+    let templated = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: templated}\ndata: {region: '${REGION:-nowhere}', token: '${TOKEN}', loud: 'x-${TOKEN^^}', count: 'n${N}'}\n";
     let first = world.repository.commit(
         &[
             ("app/database.yaml", &text("secret-encrypted-regex.yaml")),
@@ -127,7 +127,7 @@ async fn what_is_encrypted_is_deployed_and_never_shown() {
     assert_eq!(live(&world, "settings", "password").await.as_deref(), Some("canary-one-decrypted"));
     assert_eq!(live(&world, "templated", "region").await.as_deref(), Some("eu-1"));
     assert_eq!(live(&world, "templated", "token").await.as_deref(), Some("canary-of-a-secret"));
-    assert_eq!(live(&world, "templated", "count").await.as_deref(), Some("5"));
+    assert_eq!(live(&world, "templated", "count").await.as_deref(), Some("n5"));
 
     // A variable that changes is put in place; a commit in Git is not needed.
     variables(&world, json!({"REGION": "us-2"})).await;
@@ -187,7 +187,8 @@ async fn what_is_encrypted_is_deployed_and_never_shown() {
     assert!(logged.contains("Applied."), "the log is there: {logged}");
     outputs.push(logged);
     for output in outputs {
-        assert_eq!(leaks(&output), Vec::<String>::new(), "{output}");
+        let lines: Vec<&str> = output.lines().filter(|line| !leaks(line).is_empty()).collect();
+        assert!(lines.is_empty(), "{}", lines.join("\n"));
     }
     // The digest of what was decrypted cannot be made without its keys.
     let map: ConfigMap = world.maps().get("templated").await.unwrap();
