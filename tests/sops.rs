@@ -87,7 +87,8 @@ fn opens_what_sops_encrypted() {
             *opened.text == expected
         };
         if !same {
-            let (found, expected) = (String::from_utf8_lossy(&opened.text), String::from_utf8_lossy(&expected));
+            let (found, expected) =
+                (String::from_utf8_lossy(&opened.text), String::from_utf8_lossy(&expected));
             let diff = similar::TextDiff::from_lines(&*expected, &found);
             wrong.push(format!("{name}:\n{}", diff.unified_diff().context_radius(1)));
         }
@@ -104,7 +105,14 @@ fn lines_stay_where_they_were() {
         yaml::read(bytes, "f").unwrap().into_iter().map(|document| document.line).collect()
     };
     assert_eq!(lines(&bytes), lines(&opened.text));
-    let comments = String::from_utf8(open(&encrypted("secret-encrypted-regex.yaml"), "s.yaml", &keys(&["one"])).unwrap().unwrap().text.to_vec()).unwrap();
+    let comments = String::from_utf8(
+        open(&encrypted("secret-encrypted-regex.yaml"), "s.yaml", &keys(&["one"]))
+            .unwrap()
+            .unwrap()
+            .text
+            .to_vec(),
+    )
+    .unwrap();
     assert!(comments.contains("password: \"hunter2\"") && !comments.contains("sops"), "{comments}");
 }
 
@@ -125,23 +133,39 @@ fn refusals_say_for_whom_a_file_is() {
     let text = failure(&bytes, "apps/s.yaml", &Keys::default());
     assert!(text.starts_with("apps/s.yaml: it is encrypted for the age recipients "), "{text}");
     assert!(text.contains(&recipient("two")) && text.contains(&recipient("three")), "{text}");
-    assert!(text.contains("no age identity is given") && text.contains("spec.source.decryption.secretRef"), "{text}");
+    assert!(
+        text.contains("no age identity is given") && text.contains("spec.source.decryption.secretRef"),
+        "{text}"
+    );
     assert!(failure(&bytes, "s.yaml", &keys(&["one"])).contains("the identity given is none of them"));
     assert!(failure(&bytes, "s.yaml", &keys(&["one", "stranger"])).contains("none of the 2 identities"));
     let text = failure(&encrypted("secret-shamir.yaml"), "s.yaml", &keys(&["one", "stranger"]));
     assert!(text.contains("1 of its 3 key groups could be opened and 2 are needed"), "{text}");
 
-    let other = |part: &str| format!("a: ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]\nsops:\n  lastmodified: '2026-01-01T00:00:00Z'\n  mac: ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]\n{part}");
+    let other = |part: &str| {
+        format!(
+            "a: ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]\nsops:\n  lastmodified: '2026-01-01T00:00:00Z'\n  mac: ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]\n{part}"
+        )
+    };
     for (part, expected) in [
         ("  kms: [{arn: 'arn:aws:kms:eu-1:1:key/a', enc: x}]\n", "AWS KMS (arn:aws:kms:eu-1:1:key/a) only"),
         ("  gcp_kms: [{resource_id: projects/p/k, enc: x}]\n", "GCP KMS (projects/p/k) only"),
-        ("  azure_kv: [{vault_url: 'https://v', name: n, version: v1, enc: x}]\n", "Azure Key Vault (https://v/n/v1) only"),
-        ("  hc_vault: [{vault_address: 'https://v', engine_path: t, key_name: k, enc: x}]\n", "HashiCorp Vault (https://v/t/k) only"),
+        (
+            "  azure_kv: [{vault_url: 'https://v', name: n, version: v1, enc: x}]\n",
+            "Azure Key Vault (https://v/n/v1) only",
+        ),
+        (
+            "  hc_vault: [{vault_address: 'https://v', engine_path: t, key_name: k, enc: x}]\n",
+            "HashiCorp Vault (https://v/t/k) only",
+        ),
         ("  pgp: [{fp: ABCDEF, enc: x}]\n", "PGP (ABCDEF) only"),
         ("", "names no key"),
         ("  age: [{recipient: age1x, enc: nothing}]\n", "its age part has no armor"),
         ("  age: [{recipient: age1x, enc: nothing}]\n  encrypted_regex: '('\n", "pattern"),
-        ("  age: [{recipient: age1x, enc: nothing}]\n  encrypted_regex: a\n  encrypted_suffix: b\n", "more than one rule"),
+        (
+            "  age: [{recipient: age1x, enc: nothing}]\n  encrypted_regex: a\n  encrypted_suffix: b\n",
+            "more than one rule",
+        ),
     ] {
         let text = failure(other(part).as_bytes(), "s.yaml", &keys(&["one"]));
         assert!(text.contains(expected), "{text}");
@@ -168,7 +192,15 @@ fn what_was_changed_is_refused() {
     let keys = keys(&["one"]);
     let text = String::from_utf8(encrypted("secret-encrypted-regex.yaml")).unwrap();
     let swap = {
-        let value = |name: &str| text.lines().find(|line| line.trim().starts_with(name)).unwrap().split_once(": ").unwrap().1.to_owned();
+        let value = |name: &str| {
+            text.lines()
+                .find(|line| line.trim().starts_with(name))
+                .unwrap()
+                .split_once(": ")
+                .unwrap()
+                .1
+                .to_owned()
+        };
         let (url, password) = (value("url:"), value("password:"));
         text.replace(&url, "@").replace(&password, &url).replace('@', &password)
     };
@@ -181,15 +213,29 @@ fn what_was_changed_is_refused() {
         ("a name", text.replace("name: database", "name: other")),
         ("two values swapped", swap),
         ("a value in clear", clear),
-        ("a line less", text.lines().filter(|line| !line.trim().starts_with("url:")).map(|line| format!("{line}\n")).collect()),
+        (
+            "a line less",
+            text.lines()
+                .filter(|line| !line.trim().starts_with("url:"))
+                .map(|line| format!("{line}\n"))
+                .collect(),
+        ),
         ("a value more", text.replace("type: Opaque", "type: Opaque\nimmutable: true")),
         ("the time", text.replace("lastmodified: \"2", "lastmodified: \"3")),
-        ("no MAC", text.lines().filter(|line| !line.trim().starts_with("mac:")).map(|line| format!("{line}\n")).collect()),
+        (
+            "no MAC",
+            text.lines()
+                .filter(|line| !line.trim().starts_with("mac:"))
+                .map(|line| format!("{line}\n"))
+                .collect(),
+        ),
         ("the rule", text.replace("^(data|stringData)$", "^(data)$")),
         ("a whole part twice", format!("{text}---\n{text}")),
     ] {
         assert_ne!(changed, text, "{what}");
-        let error = open(changed.as_bytes(), "s.yaml", &keys).err().unwrap_or_else(|| panic!("{what} is not noticed"));
+        let error = open(changed.as_bytes(), "s.yaml", &keys)
+            .err()
+            .unwrap_or_else(|| panic!("{what} is not noticed"));
         assert_eq!(error.code, Code::DecryptionFailed, "{what}: {error}");
         assert!(!error.to_string().contains("hunter2"));
     }
@@ -228,7 +274,8 @@ fn whatever_reads_a_file_reads_it_decrypted() {
     assert!(rendered.reads.iter().all(|(_, identity)| !identity.contains("hunter2")));
 
     let built = render(&tree(), "built", &options).unwrap();
-    let find = |name: &str| built.objects.iter().find(|object| object.name() == name).unwrap().value().clone();
+    let find =
+        |name: &str| built.objects.iter().find(|object| object.name() == name).unwrap().value().clone();
     let decode = |value: &Value| {
         let compact = value.as_str().unwrap().replace('\n', "");
         String::from_utf8(data_encoding::BASE64.decode(compact.as_bytes()).unwrap()).unwrap()
@@ -257,20 +304,26 @@ fn without_a_key_nothing_encrypted_is_applied() {
     assert_eq!(render(&quiet, "a", &Options::default()).unwrap().objects.len(), 1);
     // Flux's annotation leaves a document as it is.
     let text = String::from_utf8(encrypted("secret-encrypted-regex.yaml")).unwrap();
-    let left = text.replace("    name: database", "    annotations: {kustomize.toolkit.fluxcd.io/decrypt: disabled}\n    name: database");
+    let left = text.replace(
+        "    name: database",
+        "    annotations: {kustomize.toolkit.fluxcd.io/decrypt: disabled}\n    name: database",
+    );
     assert_ne!(left, text);
     let rendered = render(&MemoryTree::default().file("s.yaml", left), "", &Options::default()).unwrap();
     assert!(rendered.objects[0].value()["sops"].is_object());
     // What comes by another way than a file.
     let value = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: 'ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]'}\n";
-    let error = render(&MemoryTree::default().file("c.yaml", format!("\n{value}")), "", &Options::default()).unwrap_err();
+    let error = render(&MemoryTree::default().file("c.yaml", format!("\n{value}")), "", &Options::default())
+        .unwrap_err();
     assert_eq!((error.code, error.place.line), (Code::DecryptionFailed, 2), "{error}");
 }
 
 #[test]
 fn documents_with_a_mac_of_their_own_are_files_of_their_own() {
     let one = String::from_utf8(encrypted("secret-encrypted-regex.yaml")).unwrap();
-    let two = String::from_utf8(encrypted("secret-mac-only-regex.yaml")).unwrap().replace("name: database", "name: database");
+    let two = String::from_utf8(encrypted("secret-mac-only-regex.yaml"))
+        .unwrap()
+        .replace("name: database", "name: database");
     let open_one = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: open}\n";
     let all = format!("{one}---\n{open_one}---\n{two}");
     let opened = open(all.as_bytes(), "s.yaml", &keys(&["one"])).unwrap().unwrap();
@@ -295,8 +348,8 @@ fn no_message_holds_what_was_decrypted() {
 }
 
 fn mutated() -> impl Strategy<Value = (String, Vec<u8>)> {
-    (prop::sample::select(names()), any::<prop::sample::Index>(), 0u8..8, any::<bool>(), any::<u8>()).prop_map(
-        |(name, at, bit, cut, byte)| {
+    (prop::sample::select(names()), any::<prop::sample::Index>(), 0u8..8, any::<bool>(), any::<u8>())
+        .prop_map(|(name, at, bit, cut, byte)| {
             let mut bytes = encrypted(&name);
             let at = at.index(bytes.len());
             match (cut, byte % 4) {
@@ -312,8 +365,7 @@ fn mutated() -> impl Strategy<Value = (String, Vec<u8>)> {
                 }
             }
             (name, bytes)
-        },
-    )
+        })
 }
 
 proptest! {

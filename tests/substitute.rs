@@ -13,8 +13,12 @@ fn variables(pairs: &[(&str, &str)]) -> Variables {
 }
 
 /// What is done here and refused there, as docs/secrets.md says: a default where nothing is set, without the colon.
-const EXTENSIONS: &[(&str, &str)] =
-    &[("${var-default}", "abcdEFGH28ij"), ("${missing-default}", "default"), ("${var-}", "abcdEFGH28ij"), ("${a-b}", "b")];
+const EXTENSIONS: &[(&str, &str)] = &[
+    ("${var-default}", "abcdEFGH28ij"),
+    ("${missing-default}", "default"),
+    ("${var-}", "abcdEFGH28ij"),
+    ("${a-b}", "b"),
+];
 /// What is refused here and broken text there: half a character.
 const REFUSED: &[&str] = &["${u:0:3}", "${u:3:1}", "${u:4}"];
 
@@ -60,7 +64,14 @@ fn rendered(manifest: &str, all: Variables) -> Result<Vec<Value>, String> {
 
 #[test]
 fn values_get_the_type_that_yaml_gives_them() {
-    let all = variables(&[("N", "3"), ("NAME", "web"), ("YES", "yes"), ("LIST", "[a, b]"), ("PEM", "one\ntwo\n"), ("ID", "0123")]);
+    let all = variables(&[
+        ("N", "3"),
+        ("NAME", "web"),
+        ("YES", "yes"),
+        ("LIST", "[a, b]"),
+        ("PEM", "one\ntwo\n"),
+        ("ID", "0123"),
+    ]);
     let manifest = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: '${NAME}-x'}\nspec:\n  replicas: ${N}\n  quoted: \"${N}\"\n  text: v${N}\n  truth: ${YES}\n  list: ${LIST}\n  pem: ${PEM}\n  id: ${ID}\n  kept: $${N} $N\n  block: |\n    n=${N}\n    m=${M:-none}\n";
     let found = rendered(manifest, all).unwrap();
     assert_eq!(found[0]["metadata"]["name"], "web-x");
@@ -79,7 +90,11 @@ fn values_get_the_type_that_yaml_gives_them() {
 
 #[test]
 fn failures_name_object_and_place() {
-    let map = |value: &str| format!("# head\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c, namespace: ns}}\ndata: {{a: '{value}'}}\n");
+    let map = |value: &str| {
+        format!(
+            "# head\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c, namespace: ns}}\ndata: {{a: '{value}'}}\n"
+        )
+    };
     for (value, expected) in [
         ("${MISSING}", "m.yaml:2: ConfigMap ns/c: the variable MISSING has neither a value nor a default"),
         ("${A", "m.yaml:2: ConfigMap ns/c: \"${A\" is no expression that can be read"),
@@ -111,7 +126,9 @@ fn objects_may_opt_out() {
         ("annotations", "driftless.dev/substitute"),
         ("labels", "driftless.dev/substitute"),
     ] {
-        let manifest = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c, {field}: {{{name}: disabled}}}}\ndata: {{a: '${{A}}'}}\n");
+        let manifest = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c, {field}: {{{name}: disabled}}}}\ndata: {{a: '${{A}}'}}\n"
+        );
         assert_eq!(rendered(&manifest, variables(&[("A", "x")])).unwrap()[0]["data"]["a"], "${A}");
         let other = manifest.replace("disabled", "enabled");
         assert_eq!(rendered(&other, variables(&[("A", "x")])).unwrap()[0]["data"]["a"], "x");
@@ -134,12 +151,16 @@ fn what_is_made_of_a_secret_is_known() {
     assert_eq!(shown["data"]["b"], "HUNTER2");
     assert_eq!(shown["pin"], 83);
     rendered_once.hidden.mask_object(&mut shown);
-    assert_eq!(shown["data"], serde_json::json!({"a": "***", "b": "***", "c": "***", "d": "seen", "e": "***"}));
+    assert_eq!(
+        shown["data"],
+        serde_json::json!({"a": "***", "b": "***", "c": "***", "d": "seen", "e": "***"})
+    );
     assert_eq!(shown["pin"], "***");
     assert!(!format!("{all:?} {options:?}").contains("hunter2"));
     // The message of the YAML reader is scrubbed.
     all.set("PASS", "hunter2: [", true).unwrap();
-    let text = rendered("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: '${PASS}'}\n", all).unwrap_err();
+    let text = rendered("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: '${PASS}'}\n", all)
+        .unwrap_err();
     assert!(!text.contains("hunter2"), "{text}");
 }
 
@@ -147,7 +168,8 @@ fn what_is_made_of_a_secret_is_known() {
 fn without_a_cluster_unknown_names_stay() {
     let mut all = variables(&[("A", "x")]);
     all.set_incomplete();
-    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: '${A} ${B} ${C:-d} ${D^^}'}\n";
+    let manifest =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: '${A} ${B} ${C:-d} ${D^^}'}\n";
     assert_eq!(rendered(manifest, all).unwrap()[0]["data"]["a"], "x ${B} ${C:-d} ${D^^}");
 }
 
@@ -170,7 +192,12 @@ fn hostile_texts_end_soon() {
     }
     assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());
     assert!(text("${L//a/${L}}", &all).unwrap_err().to_string().contains("64 MiB"));
-    assert!(text(&("${A:-".repeat(5000) + &"}".repeat(5000)), &all).unwrap_err().to_string().contains("50 levels"));
+    assert!(
+        text(&("${A:-".repeat(5000) + &"}".repeat(5000)), &all)
+            .unwrap_err()
+            .to_string()
+            .contains("50 levels")
+    );
 }
 
 proptest! {

@@ -349,7 +349,8 @@ impl Controller {
             let read = Instant::now();
             match self.render(app, spec, &settings, &snapshots).await {
                 Ok(rendered) => {
-                    memory.rendered = Some(Rendered { generation, commits: commits.clone(), read, app: rendered });
+                    memory.rendered =
+                        Some(Rendered { generation, commits: commits.clone(), read, app: rendered });
                     full = true;
                 }
                 Err(error) => {

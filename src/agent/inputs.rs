@@ -21,6 +21,7 @@ use kube::{Api, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
 
 use super::AppKey;
 use crate::api::{ApplicationSpec, Decryption, Substitute, SubstituteKind};
@@ -67,7 +68,7 @@ pub struct Materials {
     /// One for each source.
     pub sources: Vec<Material>,
     /// Known only to those who may read the Secrets; see [`super::render_app`].
-    pub(super) salt: Vec<u8>,
+    pub(super) salt: Zeroizing<Vec<u8>>,
     /// What was read for it.
     pub versions: Versions,
 }
@@ -77,7 +78,9 @@ fn references(namespace: &str, spec: &ApplicationSpec) -> HashSet<Reference> {
     let of = |kind, name: &str| Reference { kind, namespace: namespace.to_owned(), name: name.to_owned() };
     let mut all = HashSet::new();
     for source in spec.sources() {
-        all.extend(source.decryption.iter().map(|stated| of(SubstituteKind::Secret, &stated.secret_ref.name)));
+        all.extend(
+            source.decryption.iter().map(|stated| of(SubstituteKind::Secret, &stated.secret_ref.name)),
+        );
         let from = source.substitute.iter().flat_map(|stated| &stated.from);
         all.extend(from.map(|one| of(one.kind, &one.name)));
     }
@@ -142,7 +145,7 @@ struct Found {
     exists: bool,
     uid: String,
     version: String,
-    data: BTreeMap<String, zeroize::Zeroizing<Vec<u8>>>,
+    data: BTreeMap<String, Zeroizing<Vec<u8>>>,
 }
 
 struct Reader<'a> {
@@ -166,14 +169,15 @@ impl Reader<'_> {
             let error = translate(&error);
             Error { why: format!("{reference} cannot be read: {}", error.why), ..error }
         };
-        let bytes = |(key, value): (String, Vec<u8>)| (key, zeroize::Zeroizing::new(value));
+        let bytes = |(key, value): (String, Vec<u8>)| (key, Zeroizing::new(value));
         let (metadata, data) = match reference.kind {
             SubstituteKind::Secret => {
                 let api: Api<Secret> = Api::namespaced(client, &reference.namespace);
                 let Some(secret) = api.get_opt(&reference.name).await.map_err(failed)? else {
                     return Ok(Found::default());
                 };
-                let data = secret.data.unwrap_or_default().into_iter().map(|(key, value)| bytes((key, value.0)));
+                let data =
+                    secret.data.unwrap_or_default().into_iter().map(|(key, value)| bytes((key, value.0)));
                 (secret.metadata, data.collect())
             }
             SubstituteKind::ConfigMap => {
@@ -204,8 +208,7 @@ impl Reader<'_> {
         let mut keys = Keys::default();
         for (key, value) in found.data.iter().filter(|(key, _)| key.ends_with(".agekey")) {
             let from = format!("{key} in {reference}");
-            let text =
-                std::str::from_utf8(value).map_err(|_| failed(format!("{from} holds no text")))?;
+            let text = std::str::from_utf8(value).map_err(|_| failed(format!("{from} holds no text")))?;
             keys.add(text, &from)?;
         }
         if keys.is_empty() {
@@ -306,7 +309,10 @@ impl Inputs {
             } else {
                 for reference in &names {
                     let place = (reference.kind, reference.namespace.clone());
-                    inner.watches.entry(place).or_insert_with_key(|(kind, namespace)| self.start(*kind, namespace));
+                    inner
+                        .watches
+                        .entry(place)
+                        .or_insert_with_key(|(kind, namespace)| self.start(*kind, namespace));
                 }
                 inner.apps.insert(app.clone(), names);
             }

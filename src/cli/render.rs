@@ -77,7 +77,10 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
                 .map_err(|error| error.in_app(workspace::title(application)))?;
             for source in application.spec.sources() {
                 for from in source.substitute.iter().flat_map(|stated| &stated.from) {
-                    output.say(&format!("{:?} {} is not read without a cluster; its names stay as they are", from.kind, from.name));
+                    output.say(&format!(
+                        "{:?} {} is not read without a cluster; its names stay as they are",
+                        from.kind, from.name
+                    ));
                 }
             }
             for object in &rendered.desired {

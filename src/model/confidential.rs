@@ -91,7 +91,8 @@ impl Confidential {
             match (name.as_str(), field) {
                 ("apiVersion" | "kind", _) => {}
                 ("metadata", Value::Object(metadata)) => {
-                    let named = metadata.iter_mut().filter(|(name, _)| *name != "name" && *name != "namespace");
+                    let named =
+                        metadata.iter_mut().filter(|(name, _)| *name != "name" && *name != "namespace");
                     named.for_each(|(_, field)| {
                         self.mask(field);
                     });
@@ -121,7 +122,11 @@ impl Confidential {
         words.sort_by_key(|word| std::cmp::Reverse(word.len()));
         let mut clean = text.to_owned();
         for word in &words {
-            clean = if word.len() >= LONG { clean.replace(word.as_str(), MASK) } else { without_word(&clean, word) };
+            clean = if word.len() >= LONG {
+                clean.replace(word.as_str(), MASK)
+            } else {
+                without_word(&clean, word)
+            };
         }
         // What is left may be base64 of a text that holds a value.
         let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
@@ -143,14 +148,18 @@ fn shows(text: &str, value: &str) -> bool {
     if value.len() < LONG {
         return text == value || (has_word(text, value) && text.len() > LONG);
     }
-    text.contains(value) || text.contains(value.trim()) && value.trim().len() >= LONG || lines(value).any(|line| text.contains(line))
+    text.contains(value)
+        || text.contains(value.trim()) && value.trim().len() >= LONG
+        || lines(value).any(|line| text.contains(line))
 }
 
 /// Where a word stands by itself: neither a letter nor a digit touches it.
 fn places<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let joins = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let found = text.match_indices(word).map(|(at, _)| at);
-    found.filter(move |at| !joins(text[..*at].chars().next_back()) && !joins(text[at + word.len()..].chars().next()))
+    found.filter(move |at| {
+        !joins(text[..*at].chars().next_back()) && !joins(text[at + word.len()..].chars().next())
+    })
 }
 
 /// Words of punctuation alone are everywhere.
@@ -206,7 +215,11 @@ mod tests {
         for text in ["hunter", "cab12", "trueish2", ""] {
             assert!(!secret.is_in(text) || text == "trueish2", "{text}");
         }
-        let message = format!("bad: hunter2 aHVudGVyMg== {} second line 'ab1' {}", json!("a\"b\nsecond line\n"), STANDARD.encode("x hunter2"));
+        let message = format!(
+            "bad: hunter2 aHVudGVyMg== {} second line 'ab1' {}",
+            json!("a\"b\nsecond line\n"),
+            STANDARD.encode("x hunter2")
+        );
         let clean = secret.scrub(&message);
         for gone in ["hunter2", "aHVudGVyMg", "second line", "ab1", "eCBodW50ZXIy"] {
             assert!(!clean.contains(gone), "{gone} in {clean}");

@@ -29,7 +29,9 @@ impl Identity {
             return Err("is a post-quantum identity, which is not supported; use an X25519 one (age-keygen)");
         }
         if line.starts_with("AGE-PLUGIN-") {
-            return Err("is an identity of an age plugin, and no plugin is run; use an X25519 one (age-keygen)");
+            return Err(
+                "is an identity of an age plugin, and no plugin is run; use an X25519 one (age-keygen)",
+            );
         }
         if line.starts_with("-----BEGIN") || line.starts_with("ssh-") {
             return Err("is an SSH key or an encrypted identity file; use an X25519 identity (age-keygen)");
@@ -38,8 +40,10 @@ impl Identity {
             return Err("is a public key (a recipient); the secret key begins with AGE-SECRET-KEY-1");
         }
         let decoded = bech32(line).filter(|(prefix, _)| prefix == "age-secret-key-");
-        let (_, bytes) = decoded.ok_or("is no age identity (AGE-SECRET-KEY-1...), or has a typing mistake")?;
-        let array = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| "is an age identity of a wrong length")?;
+        let (_, bytes) =
+            decoded.ok_or("is no age identity (AGE-SECRET-KEY-1...), or has a typing mistake")?;
+        let array =
+            <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| "is an age identity of a wrong length")?;
         let secret = Zeroizing::new(array);
         let public = MontgomeryPoint::mul_base_clamped(*secret).to_bytes();
         Ok(Self { secret, public })
@@ -54,7 +58,10 @@ impl Identity {
 /// Bech32 (BIP 173): the prefix in lower case, and the bytes.
 fn bech32(text: &str) -> Option<(String, Zeroizing<Vec<u8>>)> {
     const ALPHABET: &[u8] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
-    if text.len() > 200 || !text.is_ascii() || (text.to_ascii_lowercase() != text && text.to_ascii_uppercase() != text) {
+    if text.len() > 200
+        || !text.is_ascii()
+        || (text.to_ascii_lowercase() != text && text.to_ascii_uppercase() != text)
+    {
         return None;
     }
     let lower = Zeroizing::new(text.to_ascii_lowercase());
@@ -69,7 +76,11 @@ fn bech32(text: &str) -> Option<(String, Zeroizing<Vec<u8>>)> {
     let checksum = all.fold(1u32, |sum, word| {
         const GENERATOR: [u32; 5] = [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3];
         let next = ((sum & 0x01ff_ffff) << 5) ^ u32::from(word);
-        GENERATOR.iter().enumerate().filter(|(bit, _)| (sum >> 25) >> bit & 1 == 1).fold(next, |next, (_, term)| next ^ term)
+        GENERATOR
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| (sum >> 25) >> bit & 1 == 1)
+            .fold(next, |next, (_, term)| next ^ term)
     });
     if checksum != 1 || words.len() < 6 {
         return None;

@@ -124,9 +124,13 @@ fn node(value: &Node, depth: usize, out: &mut String) {
 
 fn quoted(text: &str) -> String {
     let mut json = Value::from(text).to_string();
-    for (sign, spelled) in
-        [("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"), ("\u{2028}", "\\u2028"), ("\u{2029}", "\\u2029")]
-    {
+    for (sign, spelled) in [
+        ("<", "\\u003c"),
+        (">", "\\u003e"),
+        ("&", "\\u0026"),
+        ("\u{2028}", "\\u2028"),
+        ("\u{2029}", "\\u2029"),
+    ] {
         if json.contains(sign) {
             json = json.replace(sign, spelled);
         }

@@ -48,7 +48,8 @@ pub(super) fn dotenv(text: &str) -> Result<Option<Lines>> {
             continue;
         }
         let split = line.split_once('=');
-        let (name, value) = split.ok_or_else(|| failed("a line is neither a comment nor NAME=VALUE").at(number, 0))?;
+        let (name, value) =
+            split.ok_or_else(|| failed("a line is neither a comment nor NAME=VALUE").at(number, 0))?;
         let value = value.replace("\\n", "\n");
         if let Some(name) = name.strip_prefix("sops_") {
             sops.push((name.to_owned(), value));
@@ -105,8 +106,10 @@ pub(super) fn ini(text: &str) -> Result<Option<Lines>> {
             lines.push(Line::Same(format!("{line}\n")));
             continue;
         }
-        let (before, name, value) = assignment(line).ok_or_else(|| failed("a line is no NAME = VALUE").at(number, 0))?;
-        let value = ini_value(value, &mut rest).ok_or_else(|| failed("a value goes on over its line").at(number, 0))?;
+        let (before, name, value) =
+            assignment(line).ok_or_else(|| failed("a line is no NAME = VALUE").at(number, 0))?;
+        let value = ini_value(value, &mut rest)
+            .ok_or_else(|| failed("a value goes on over its line").at(number, 0))?;
         if in_sops {
             sops.push((name, value.replace("\\n", "\n")));
             continue;
@@ -192,9 +195,13 @@ impl Lines {
                     out.push_str(before);
                     match (self.ini, comment) {
                         (true, true) => out.push_str(&text.replace('\n', &format!("\n{before}"))),
-                        (true, false) if text.contains(['\n', '`']) => out.push_str(&format!("\"\"\"{text}\"\"\"")),
+                        (true, false) if text.contains(['\n', '`']) => {
+                            out.push_str(&format!("\"\"\"{text}\"\"\""))
+                        }
                         (true, false) if text.contains(['#', ';']) => out.push_str(&format!("`{text}`")),
-                        (true, false) if text.trim().len() != text.len() => out.push_str(&format!("\"{text}\"")),
+                        (true, false) if text.trim().len() != text.len() => {
+                            out.push_str(&format!("\"{text}\""))
+                        }
                         (false, false) => out.push_str(&text.replace('\n', "\\n")),
                         _ => out.push_str(&text),
                     }

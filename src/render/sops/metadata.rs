@@ -64,7 +64,9 @@ impl Rules {
     fn parse(part: &Value) -> Result<Self> {
         let given = |name: &str| text(part, name).filter(|text| !text.is_empty());
         let regex = |pattern: String| {
-            Regex::new(&pattern).map(Test::Matches).map_err(|_| failed(format!("its pattern {pattern:?} cannot be read")))
+            Regex::new(&pattern)
+                .map(Test::Matches)
+                .map_err(|_| failed(format!("its pattern {pattern:?} cannot be read")))
         };
         let mut rules = Vec::new();
         rules.extend(given("unencrypted_suffix").map(|suffix| Ok(Rule::AllBut(Test::Suffix(suffix)))));
@@ -160,7 +162,9 @@ impl Metadata {
     /// Holds the MAC against the one computed.
     pub(super) fn verify(&self, key: &[u8], computed: &str) -> Result<()> {
         let changed = || {
-            failed("its MAC does not match: values were changed, added, removed or put in another order without sops")
+            failed(
+                "its MAC does not match: values were changed, added, removed or put in another order without sops",
+            )
         };
         match tree::open(&self.mac, key, &self.last_modified) {
             Ok(tree::Plain::Text(stated)) if stated == computed => Ok(()),
@@ -223,7 +227,8 @@ fn refusal(groups: &[&Vec<Master>], keys: &Keys) -> Error {
         .collect();
     if recipients.is_empty() {
         let why = format!("it is encrypted for {} only, and only age is supported", others.join(", "));
-        return failed(why).hint("sops updatekeys, with an age recipient in .sops.yaml; driftless explain DL0212");
+        return failed(why)
+            .hint("sops updatekeys, with an age recipient in .sops.yaml; driftless explain DL0212");
     }
     let also = if others.is_empty() { String::new() } else { format!(" (and {})", others.join(", ")) };
     let whom = format!("it is encrypted for the age recipients {}{also}", recipients.join(", "));

@@ -150,11 +150,21 @@ fn open_file(bytes: &[u8], path: &str, keys: &Keys) -> Result<Option<Opened>> {
 }
 
 fn check_size(bytes: usize) -> Result<()> {
-    if bytes > MAX_BYTES { Err(failed("it is larger than 16 MiB, too large for an encrypted file")) } else { Ok(()) }
+    if bytes > MAX_BYTES {
+        Err(failed("it is larger than 16 MiB, too large for an encrypted file"))
+    } else {
+        Ok(())
+    }
 }
 
-fn open_json(size: usize, mut pairs: Vec<tree::Pair>, may_be_binary: bool, keys: &Keys) -> Result<Option<Opened>> {
-    let parts: Vec<Value> = pairs.iter().filter(|pair| pair.key == "sops").map(|pair| pair.node.value()).collect();
+fn open_json(
+    size: usize,
+    mut pairs: Vec<tree::Pair>,
+    may_be_binary: bool,
+    keys: &Keys,
+) -> Result<Option<Opened>> {
+    let parts: Vec<Value> =
+        pairs.iter().filter(|pair| pair.key == "sops").map(|pair| pair.node.value()).collect();
     let sops = match &parts[..] {
         [sops] if is_metadata(sops) => sops,
         [] | [_] => return Ok(None),
@@ -188,12 +198,13 @@ fn open_yaml(text: &str, keys: &Keys) -> Result<Option<Opened>> {
     check_size(text.len())?;
     let mut hidden = Confidential::default();
     let mut parts: Vec<Part> = Vec::new();
-    let mut rest: Vec<yaml::Document> = documents.into_iter().filter(|document| document.sops.is_some()).collect();
+    let mut rest: Vec<yaml::Document> =
+        documents.into_iter().filter(|document| document.sops.is_some()).collect();
     while !rest.is_empty() {
         let Some((sops, _)) = rest[0].sops.clone() else { break };
-        let (same, others): (Vec<_>, Vec<_>) = rest
-            .into_iter()
-            .partition(|document| document.sops.as_ref().is_some_and(|(other, _)| other["mac"] == sops["mac"]));
+        let (same, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|document| {
+            document.sops.as_ref().is_some_and(|(other, _)| other["mac"] == sops["mac"])
+        });
         rest = others;
         let mut group: Vec<Part> = same
             .into_iter()

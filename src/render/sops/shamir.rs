@@ -18,7 +18,8 @@ pub(super) fn combine(shares: &[Zeroizing<Vec<u8>>]) -> Result<Zeroizing<Vec<u8>
         // Lagrange's polynomial at 0; subtraction is addition is xor.
         for (share, number) in shares.iter().zip(&numbers) {
             let others = numbers.iter().filter(|other| *other != number);
-            let basis = others.fold(1, |basis, other| multiply(basis, multiply(*other, inverse(*other ^ number))));
+            let basis =
+                others.fold(1, |basis, other| multiply(basis, multiply(*other, inverse(*other ^ number))));
             *byte ^= multiply(share[at], basis);
         }
     }
@@ -59,7 +60,8 @@ mod tests {
     #[test]
     fn shares_give_the_secret() {
         // secret + 7 x: share n is secret ^ 7 n.
-        let share = |number: u8| Zeroizing::new(vec![42 ^ multiply(7, number), 99 ^ multiply(7, number), number]);
+        let share =
+            |number: u8| Zeroizing::new(vec![42 ^ multiply(7, number), 99 ^ multiply(7, number), number]);
         assert_eq!(*combine(&[share(1), share(2)]).unwrap(), [42, 99]);
         assert_eq!(*combine(&[share(5), share(3)]).unwrap(), [42, 99]);
         assert!(combine(&[share(1), share(1)]).is_err());

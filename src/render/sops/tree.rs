@@ -182,7 +182,11 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let place = || self.path.join(".");
-        let text = if let Plain::Text(text) | Plain::Comment(text) = &leaf.value { Some(text.as_str()) } else { None };
+        let text = if let Plain::Text(text) | Plain::Comment(text) = &leaf.value {
+            Some(text.as_str())
+        } else {
+            None
+        };
         let is_comment = matches!(leaf.value, Plain::Comment(_));
         let encrypted = match self.rules.encrypts(&self.path) {
             Some(encrypted) => encrypted,
@@ -221,7 +225,8 @@ impl<'a> Walk<'a> {
 pub(super) fn open(text: &str, key: &[u8], aad: &str) -> Result<Plain, &'static str> {
     let sealed = Sealed::parse(text).ok_or("should be encrypted and is not")?;
     let decode = |part: &str| STANDARD.decode(part).map_err(|_| "holds no base64 where it should");
-    let (mut data, nonce, tag) = (Zeroizing::new(decode(sealed.data)?), decode(sealed.nonce)?, decode(sealed.tag)?);
+    let (mut data, nonce, tag) =
+        (Zeroizing::new(decode(sealed.data)?), decode(sealed.nonce)?, decode(sealed.tag)?);
     let changed = "was changed, moved, or encrypted with another data key";
     let tag = <[u8; 16]>::try_from(tag).map_err(|_| changed)?;
     let buffer = InOutBuf::from(data.as_mut_slice());
@@ -239,7 +244,8 @@ pub(super) fn open(text: &str, key: &[u8], aad: &str) -> Result<Plain, &'static 
         _ => return Err("has an initialisation vector of a length that sops does not write"),
     };
     opened.map_err(|_| changed)?;
-    let text = String::from_utf8(data.to_vec()).map_err(|_| "is not UTF-8 once decrypted, which no manifest can hold")?;
+    let text = String::from_utf8(data.to_vec())
+        .map_err(|_| "is not UTF-8 once decrypted, which no manifest can hold")?;
     let mismatch = "is not what its type says";
     Ok(match sealed.kind {
         "str" | "bytes" => Plain::Text(text),

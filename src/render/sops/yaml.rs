@@ -217,7 +217,10 @@ fn scalar(value: &Plain) -> String {
                     '\t' => out.push_str("\\t"),
                     '\r' => out.push_str("\\r"),
                     ' '..='~' => out.push(c),
-                    '\u{a0}'..='\u{2027}' | '\u{202a}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}' => {
+                    '\u{a0}'..='\u{2027}'
+                    | '\u{202a}'..='\u{d7ff}'
+                    | '\u{e000}'..='\u{fefe}'
+                    | '\u{ff00}'..='\u{fffd}' => {
                         out.push(c);
                     }
                     _ if u32::from(c) > 0xffff => out.push_str(&format!("\\U{:08X}", u32::from(c))),

@@ -134,8 +134,12 @@ impl Parser<'_> {
         }
         self.at += 2;
         let ident = |c: char, _: usize| c.is_alphanumeric() || c == '_';
-        let mut call =
-            Call { name: String::new(), operator: String::new(), arguments: Vec::new(), source: String::new() };
+        let mut call = Call {
+            name: String::new(),
+            operator: String::new(),
+            arguments: Vec::new(),
+            source: String::new(),
+        };
         if self.peek() == Some('#') {
             self.at += 1;
             call.operator = "#".into();
@@ -148,7 +152,9 @@ impl Parser<'_> {
         }
         let after = self.rest().chars().nth(1);
         match self.peek().filter(|_| call.operator.is_empty()) {
-            Some(':') if !matches!(after, Some('=' | '-' | '?' | '+')) => self.part(&mut call, begin, depth)?,
+            Some(':') if !matches!(after, Some('=' | '-' | '?' | '+')) => {
+                self.part(&mut call, begin, depth)?
+            }
             Some(':') => {
                 call.operator = self.signs(|_, i| i <= 2);
                 self.defaults(&mut call, begin, depth)?;
@@ -247,7 +253,9 @@ impl Run<'_> {
         }
         let value = variable.map_or("", |variable| &variable.text);
         let is_set = variable.is_some();
-        let result = self.apply(&call.operator, value, is_set, &arguments).map_err(|why| format!("{}: {why}", call.name))?;
+        let result = self
+            .apply(&call.operator, value, is_set, &arguments)
+            .map_err(|why| format!("{}: {why}", call.name))?;
         let is_length = call.operator == "#" && arguments.is_empty();
         if variable.is_some_and(|variable| variable.secret) && !is_length {
             self.secrets.push(Zeroizing::new(result.clone()));
@@ -255,7 +263,13 @@ impl Run<'_> {
         Ok(result)
     }
 
-    fn apply(&mut self, operator: &str, value: &str, is_set: bool, arguments: &[String]) -> Result<String, String> {
+    fn apply(
+        &mut self,
+        operator: &str,
+        value: &str,
+        is_set: bool,
+        arguments: &[String],
+    ) -> Result<String, String> {
         let first = arguments.first().map_or("", String::as_str);
         let second = arguments.get(1).map_or("", String::as_str);
         match operator {
@@ -270,7 +284,8 @@ impl Run<'_> {
                 let backwards = |text: &str| text.chars().rev().collect::<String>();
                 let (text, pattern) = (backwards(value), backwards(first));
                 let longest = operator == "%%";
-                let rest = glob::without_prefix(text.as_bytes(), pattern.as_bytes(), longest, &mut self.steps)?;
+                let rest =
+                    glob::without_prefix(text.as_bytes(), pattern.as_bytes(), longest, &mut self.steps)?;
                 Ok(backwards(&whole(rest)?))
             }
             ":" => whole(part(value, arguments)),

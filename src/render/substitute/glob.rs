@@ -83,7 +83,11 @@ fn next_chunk(pattern: &[u8]) -> (bool, &[u8], &[u8]) {
 }
 
 /// What is left behind the chunk, where it matches the beginning.
-fn chunk_matches<'a>(mut chunk: &[u8], mut text: &'a [u8], steps: &mut Steps) -> Result<Option<&'a [u8]>, Stop> {
+fn chunk_matches<'a>(
+    mut chunk: &[u8],
+    mut text: &'a [u8],
+    steps: &mut Steps,
+) -> Result<Option<&'a [u8]>, Stop> {
     while let Some(sign) = chunk.first() {
         steps.0 += 1;
         if steps.0 > MAX_STEPS {

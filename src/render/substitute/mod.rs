@@ -17,7 +17,7 @@ use crate::model::{Confidential, Object, yaml};
 /// With the value `disabled`, as a label or an annotation, the object stays as it is.
 const OPT_OUT: [&str; 2] = ["kustomize.toolkit.fluxcd.io/substitute", "driftless.dev/substitute"];
 /// Most variables.
-const MAX_VARIABLES: usize = 20_000;
+const MAX_VARIABLES: usize = 5_000;
 
 /// One value.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,11 +48,13 @@ impl Variables {
     pub fn set(&mut self, name: &str, value: &str, secret: bool) -> Result<()> {
         let word = |c: char| c == '_' || c.is_ascii_alphanumeric();
         if name.is_empty() || !name.chars().all(word) || name.starts_with(|c: char| c.is_ascii_digit()) {
-            let why = format!("{name:?} is no name of a variable: letters, digits and _, not beginning with a digit");
+            let why = format!(
+                "{name:?} is no name of a variable: letters, digits and _, not beginning with a digit"
+            );
             return Err(Error::new(Code::SubstitutionFailed, why));
         }
         if self.values.len() >= MAX_VARIABLES {
-            return Err(Error::new(Code::SubstitutionFailed, "there are more than 20,000 variables"));
+            return Err(Error::new(Code::SubstitutionFailed, "there are more than 5,000 variables"));
         }
         let text = Zeroizing::new(value.replace('\n', ""));
         self.values.insert(name.to_owned(), Variable { text, secret });
@@ -67,7 +69,10 @@ impl Variables {
     /// The values that come from Secrets.
     fn hidden(&self) -> Confidential {
         let mut hidden = Confidential::default();
-        self.values.values().filter(|variable| variable.secret).for_each(|variable| hidden.add(&variable.text));
+        self.values
+            .values()
+            .filter(|variable| variable.secret)
+            .for_each(|variable| hidden.add(&variable.text));
         hidden
     }
 }
@@ -87,9 +92,9 @@ pub(super) fn objects(
 
 fn one(object: &Object, variables: &Variables, hidden: &mut Confidential) -> Result<Object> {
     let metadata = &object.value()["metadata"];
-    let opted_out = OPT_OUT.iter().any(|name| {
-        metadata["labels"][*name] == "disabled" || metadata["annotations"][*name] == "disabled"
-    });
+    let opted_out = OPT_OUT
+        .iter()
+        .any(|name| metadata["labels"][*name] == "disabled" || metadata["annotations"][*name] == "disabled");
     if opted_out {
         return Ok(object.clone());
     }
@@ -114,8 +119,9 @@ fn one(object: &Object, variables: &Variables, hidden: &mut Confidential) -> Res
         }
     }
     let expanded = Zeroizing::new(expanded.map_err(&failed)?);
-    let mut documents = yaml::read(expanded.as_bytes(), "")
-        .map_err(|error| failed(format!("with its variables in place it is no YAML any more: {}", error.why)))?;
+    let mut documents = yaml::read(expanded.as_bytes(), "").map_err(|error| {
+        failed(format!("with its variables in place it is no YAML any more: {}", error.why))
+    })?;
     let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
         return Err(failed("with its variables in place it is not one object any more".into()));
     };
