@@ -190,8 +190,7 @@ fn corpora(oracle: &Path) {
             let theirs = real(oracle, &folder);
             row.theirs += begin.elapsed();
             let begin = Instant::now();
-            let ours = kustomize::build(&FolderTree::new(&directory), &inner, &kustomize::Options::default())
-                .map(|built| built.text());
+            let ours = kustomize::build(&FolderTree::new(&directory), &inner, &kustomize::Options::default()).map(|built| built.text());
             row.ours += begin.elapsed();
             match (theirs, ours) {
                 (Ok(theirs), Ok(ours)) if theirs == ours => row.same += 1,

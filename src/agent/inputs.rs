@@ -278,8 +278,8 @@ impl Inner {
     }
 
     /// Notes a version; the applications to tell, where it is news to what they were rendered with.
-    fn note(&mut self, reference: &Reference, version: String) -> Vec<AppKey> {
-        let before = self.known.insert(reference.clone(), version.clone());
+    fn note(&mut self, reference: &Reference, version: &str) -> Vec<AppKey> {
+        let before = self.known.insert(reference.clone(), version.to_owned());
         if before.is_none_or(|before| before == version) {
             return Vec::new();
         }
@@ -417,7 +417,7 @@ impl Follower {
                 Ok(Event::Init) => listed.clear(),
                 Ok(Event::InitApply(object)) => {
                     listed.insert(object.name_any());
-                    self.note(&object.name_any(), version(&object.metadata));
+                    self.note(&object.name_any(), &version(&object.metadata));
                 }
                 Ok(Event::InitDone) => {
                     self.complete(&std::mem::take(&mut listed));
@@ -440,10 +440,10 @@ impl Follower {
 
     fn seen<K>(&self, object: &PartialObjectMeta<K>, exists: bool) {
         let name = object.metadata.name.as_deref().unwrap_or_default();
-        self.note(name, if exists { version(&object.metadata) } else { String::new() });
+        self.note(name, &if exists { version(&object.metadata) } else { String::new() });
     }
 
-    fn note(&self, name: &str, version: String) {
+    fn note(&self, name: &str, version: &str) {
         let reference =
             Reference { kind: self.kind, namespace: self.namespace.clone(), name: name.to_owned() };
         let mut inner = self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -468,6 +468,6 @@ impl Follower {
             .map(|known| known.name.clone())
             .collect();
         drop(inner);
-        gone.iter().for_each(|name| self.note(name, String::new()));
+        gone.iter().for_each(|name| self.note(name, ""));
     }
 }
