@@ -117,6 +117,50 @@ fn lines_stay_where_they_were() {
     assert!(comments.contains("password: \"hunter2\"") && !comments.contains("sops"), "{comments}");
 }
 
+#[test]
+fn other_tools_may_have_written_the_yaml_anew() {
+    let text = String::from_utf8(encrypted("secret-encrypted-regex.yaml")).unwrap();
+    let expected = values(&std::fs::read(data("clear/secret-encrypted-regex.yaml")).unwrap());
+    let rewritten = |change: &dyn Fn(&str, &str) -> String| -> String {
+        text.lines()
+            .map(|line| match line.split_once(": ENC[") {
+                Some((name, rest)) => change(name, &format!("ENC[{rest}")) + "\n",
+                None => format!("{line}\n"),
+            })
+            .collect()
+    };
+    for (what, changed) in [
+        ("single quotes", rewritten(&|name, value| format!("{name}: '{value}'"))),
+        ("double quotes and a comment", rewritten(&|name, value| format!("{name}: \"{value}\" # why"))),
+        ("folded", rewritten(&|name, value| format!("{name}: >-\n            {value}\n"))),
+        ("literal", rewritten(&|name, value| format!("{name}: |-\n            {value}"))),
+        ("a block with a comment", rewritten(&|name, value| format!("{name}: |- # why\n            {value}"))),
+        ("the next line", rewritten(&|name, value| format!("{name}:\n            {value}"))),
+        ("line ends of Windows", text.replace('\n', "\r\n")),
+        ("a mark at the beginning", format!("\u{feff}{text}")),
+        ("a document begun and ended", format!("---\n{text}...\n")),
+        ("a comment behind", format!("{text}# the end\n")),
+        ("the metadata first", {
+            let at = text.find("sops:").unwrap();
+            format!("{}{}", &text[at..], &text[..at])
+        }),
+        ("JSON", serde_json::to_string(&values(text.as_bytes())[0]).unwrap()),
+    ] {
+        let opened = open(changed.as_bytes(), "s.yaml", &keys(&["one"]));
+        if what == "JSON" {
+            // Keys in another order are another file to sops.
+            assert!(opened.err().unwrap().to_string().contains("MAC"));
+            continue;
+        }
+        if what == "a block with a comment" {
+            assert!(opened.err().unwrap().to_string().contains("in a form that cannot be read"));
+            continue;
+        }
+        let opened = opened.unwrap_or_else(|error| panic!("{what}: {error}")).unwrap();
+        assert_eq!(values(&opened.text), expected, "{what}: {}", String::from_utf8_lossy(&opened.text));
+    }
+}
+
 fn failure(bytes: &[u8], path: &str, keys: &Keys) -> String {
     let error = open(bytes, path, keys).err().unwrap();
     assert_eq!(error.code, Code::DecryptionFailed);

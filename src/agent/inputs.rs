@@ -32,6 +32,8 @@ use crate::render::substitute::Variables;
 
 /// How long what was read counts while its watch fails.
 const AGE: Duration = Duration::from_secs(600);
+/// How soon what was missing is looked for again while its watch fails.
+const RETRY: Duration = Duration::from_secs(60);
 /// Pages of a watch's first list; metadata of 500 objects is some 300 kB.
 const PAGE: u32 = 500;
 
@@ -359,15 +361,16 @@ impl Inputs {
         })
     }
 
-    /// When to look again though nothing tells: only while a watch fails.
-    pub(super) fn due(&self, versions: &Versions) -> Option<Duration> {
-        self.lock(|inner| {
-            let place = |reference: &Reference| (reference.kind, reference.namespace.clone());
-            let blind = versions.iter().any(|(reference, _)| {
-                inner.watches.get(&place(reference)).is_some_and(|watch| !watch.well.load(Ordering::Acquire))
-            });
-            blind.then_some(AGE)
-        })
+    /// When to look again though nothing tells, only while a watch fails: sooner where something was missing.
+    pub(super) fn due(&self, app: &AppKey, failed: bool) -> Option<Duration> {
+        let blind = self.lock(|inner| {
+            let well = |reference: &Reference| {
+                let place = (reference.kind, reference.namespace.clone());
+                inner.watches.get(&place).is_some_and(|watch| watch.well.load(Ordering::Acquire))
+            };
+            inner.apps.get(app).is_some_and(|names| !names.iter().all(well))
+        });
+        blind.then_some(if failed { RETRY } else { AGE })
     }
 
     fn start(&self, kind: SubstituteKind, namespace: &str) -> Watch {
