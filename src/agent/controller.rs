@@ -371,7 +371,11 @@ impl Controller {
                         ..Facts::default()
                     };
                     self.report(&application, memory, &facts).await?;
-                    return if error.code.is_transient() { Err(error) } else { Ok(None) };
+                    return if error.code.is_transient() {
+                        Err(error)
+                    } else {
+                        Ok(self.inputs.due(app, true))
+                    };
                 }
             }
         }
@@ -455,8 +459,7 @@ impl Controller {
         if let Some(error) = blind {
             return Err(error.in_app(app));
         }
-        let look_again = memory.rendered.as_ref().and_then(|rendered| self.inputs.due(&rendered.app.inputs));
-        Ok([wait, outcome.due, look_again].into_iter().flatten().min())
+        Ok([wait, outcome.due, self.inputs.due(app, false)].into_iter().flatten().min())
     }
 
     /// The commits to use, and why the newest poll failed if it did; `None` before the first answer.

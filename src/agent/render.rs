@@ -199,7 +199,7 @@ impl Sourced {
             for object in &mut desired {
                 let value: Value = serde_json::from_slice(&object.body).unwrap_or_default();
                 if hidden.touches(&value) {
-                    object.digest = Digest::of_parts([materials.salt.clone(), object.body.clone()]);
+                    object.digest = Digest::of_parts([&materials.salt[..], &object.body]);
                 }
                 object.hidden = hidden.clone();
             }
