@@ -54,7 +54,7 @@ pub(super) fn near(wanted: &str, mut found: Vec<String>) -> String {
     found.truncate(5);
     match total {
         0 => "there is none at all".to_owned(),
-        0..=5 => format!("there is {}", found.join(", ")),
+        1..=5 => format!("there is {}", found.join(", ")),
         _ => format!("of {total} the nearest are {}", found.join(", ")),
     }
 }

@@ -208,7 +208,11 @@ pub(super) fn broken(place: &str, limits: Limits, error: &reqwest::Error) -> Err
         cause = inner.source();
     }
     // The innermost cause is the one a person can act on; the layers around it repeat the address.
-    let why = reasons.last().cloned().unwrap_or_else(|| error.to_string());
+    let why = reasons.last().cloned().unwrap_or_else(|| {
+        // Addresses of storage hosts hold signatures.
+        let text = error.to_string();
+        error.url().map_or_else(|| text.clone(), |url| text.replace(url.as_str(), "its address"))
+    });
     let certificate =
         reasons.iter().any(|reason| reason.contains("certificate") || reason.contains("UnknownIssuer"));
     let code = if certificate {

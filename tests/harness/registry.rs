@@ -16,8 +16,8 @@ use super::cluster::SHELL;
 /// Whom the registry lets in.
 #[derive(Default)]
 pub(crate) struct Doors<'a> {
-    /// Name and password, as `htpasswd -B` keeps them.
-    pub(crate) basic: Option<(&'a str, &'a str)>,
+    /// Only [`ACCOUNT`].
+    pub(crate) basic: bool,
     /// A token server.
     pub(crate) tokens: Option<&'a Tokens>,
     /// Files of certificate, key and the authority of clients.
@@ -25,6 +25,11 @@ pub(crate) struct Doors<'a> {
     /// Where its blobs are; a folder of its own where not given.
     pub(crate) storage: Option<std::path::PathBuf>,
 }
+
+/// Name and password.
+pub(crate) const ACCOUNT: &str = "ana:hunter2";
+/// As `htpasswd -B` writes it.
+const HASHED: &str = "ana:$2y$05$/pn09zStK6ggVBqiz2c6/.idp3qhNTQ8GCLrgYXMS9OnaYXfqh3Aq";
 
 /// A running registry; ends when dropped, or with this process.
 pub(crate) struct Registry {
@@ -73,10 +78,9 @@ impl Registry {
             "http": {"addr": host, "secret": "test"},
         });
         let mut authorization = None;
-        if let Some((name, password)) = doors.basic {
-            config["auth"] =
-                json!({"htpasswd": {"realm": "test", "path": write("accounts", &htpasswd(name, password))}});
-            authorization = Some(format!("Basic {}", STANDARD.encode(format!("{name}:{password}"))));
+        if doors.basic {
+            config["auth"] = json!({"htpasswd": {"realm": "test", "path": write("accounts", HASHED)}});
+            authorization = Some(format!("Basic {}", STANDARD.encode(ACCOUNT)));
         }
         if let Some(tokens) = doors.tokens {
             config["auth"] = json!({"token": {
@@ -241,12 +245,6 @@ pub(crate) fn packaged(name: &str, version: &str, value: &str) -> Vec<u8> {
              quote }}}\n",
         ),
     ])
-}
-
-fn htpasswd(name: &str, password: &str) -> String {
-    let done = Command::new("htpasswd").args(["-nbB", name, password]).output();
-    let done = done.expect("htpasswd is not installed: apt-get install apache2-utils");
-    String::from_utf8(done.stdout).expect("text")
 }
 
 struct Signer {

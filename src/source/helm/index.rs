@@ -16,7 +16,7 @@ const MAX_URLS: usize = 10;
 
 /// One version of a chart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Version {
+pub(super) struct Release {
     pub(super) version: String,
     pub(super) app_version: String,
     /// Of the archive; 64 hexadecimal digits, or empty.
@@ -26,7 +26,7 @@ pub(super) struct Version {
 }
 
 /// Versions by chart.
-pub(super) type Charts = BTreeMap<String, Vec<Version>>;
+pub(super) type Charts = BTreeMap<String, Vec<Release>>;
 
 /// The versions of some charts, in the order of the list; charts that are not in it are not in the result.
 ///
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn versions(&mut self) -> Result<Vec<Version>> {
+    fn versions(&mut self) -> Result<Vec<Release>> {
         let mut found = Vec::new();
         if !self.open_list()? {
             return Ok(found);
@@ -163,8 +163,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn version(&mut self) -> Result<Version> {
-        let mut found = Version::default();
+    fn version(&mut self) -> Result<Release> {
+        let mut found = Release::default();
         while let Some(key) = self.key()? {
             match key.as_str() {
                 "version" => found.version = self.text()?,
@@ -217,14 +217,14 @@ mod tests {
         assert_eq!(
             found["fraud"],
             [
-                Version {
+                Release {
                     version: "1.2.3".into(),
                     app_version: "2".into(),
                     digest,
                     created: "2026-01-02T03:04:05Z".into(),
                     urls: vec!["charts/fraud-1.2.3.tgz".into()],
                 },
-                Version { version: "1.0".into(), ..Version::default() },
+                Release { version: "1.0".into(), ..Release::default() },
             ]
         );
         let json = r#"{"apiVersion": "v1", "entries": {"fraud": [{"version": "1", "urls": ["a"]}]}}"#;

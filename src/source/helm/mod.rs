@@ -17,7 +17,7 @@ use crate::error::{Code, Error, Result};
 use crate::render::template::satisfies;
 use crate::source::revision::{Pinned, is_tag};
 use crate::source::{Credentials, Location, Revision, version};
-use index::{Charts, Version};
+use index::{Charts, Release};
 
 /// An index as it was when it was read last.
 #[derive(Default)]
@@ -120,7 +120,7 @@ impl Repositories {
         }
         let own = &self.web.credentials;
         let (registries, authority) = (own.registries.clone(), own.authority.clone());
-        let credentials = Credentials { registries, authority, ..Credentials::default() };
+        let credentials = Credentials { authority, registries, ..Credentials::default() };
         let registry = Registry::new(Web::new(&credentials, self.web.limits)?);
         *known = Some(registry.clone());
         Ok(registry)
@@ -150,19 +150,18 @@ impl Repositories {
         };
         let url = chosen.urls.first().ok_or_else(|| corrupt("the index gives no address for it"))?;
         let base = Url::parse(&format!("{repository}/")).map_err(|error| corrupt(&error.to_string()))?;
-        let url = base.join(url).map_err(|error| corrupt(&format!("its address {url:?}: {error}")))?;
+        let url = base.join(url).map_err(|error| corrupt(&format!("its address cannot be read: {error}")))?;
         let (at, digest) = match url.scheme() {
             "oci" | "oci+http" if url.scheme() == "oci" || base.scheme() == "http" => {
                 let (location, tag) =
                     in_registry(&url, &chosen.version).map_err(|error| corrupt(&error.why))?;
                 // The digest of such an entry is not what the registry knows the chart by.
-                let digest = match digest {
-                    Some(known) => known.to_owned(),
-                    None => {
-                        let place = location.to_string();
-                        let at = location.address(&place).ok_or_else(|| corrupt(&place))?;
-                        self.strangers()?.resolve(at, &Revision::Tag(tag)).await?.digest
-                    }
+                let digest = if let Some(known) = digest {
+                    known.to_owned()
+                } else {
+                    let place = location.to_string();
+                    let at = location.address(&place).ok_or_else(|| corrupt(&place))?;
+                    self.strangers()?.resolve(at, &Revision::Tag(tag)).await?.digest
                 };
                 (Place::Registry(location), digest)
             }
@@ -188,7 +187,7 @@ impl Repositories {
         &self,
         repository: &str,
         url: &Url,
-        chosen: &Version,
+        chosen: &Release,
         index: &mut Index,
     ) -> Result<String> {
         if !chosen.digest.is_empty() {
@@ -311,8 +310,8 @@ fn without_secrets(url: &Url) -> String {
 }
 
 /// As Helm chooses: the version that is written so, or else the highest in the range.
-fn choose<'a>(versions: &'a [Version], range: &str, digest: Option<&str>) -> Option<&'a Version> {
-    let fits = |one: &&Version| {
+fn choose<'a>(versions: &'a [Release], range: &str, digest: Option<&str>) -> Option<&'a Release> {
+    let fits = |one: &&Release| {
         let unsaid = one.digest.is_empty() || one.urls.first().is_some_and(|url| url.starts_with("oci"));
         digest.is_none_or(|digest| unsaid || digest.strip_prefix("sha256:") == Some(&one.digest))
     };
@@ -342,7 +341,7 @@ fn in_registry(url: &Url, version: &str) -> Result<(Location, String)> {
     }
 }
 
-fn missing(place: &str, versions: &[Version], range: &str, digest: Option<&str>) -> Error {
+fn missing(place: &str, versions: &[Release], range: &str, digest: Option<&str>) -> Error {
     let what = match digest {
         Some(digest) if range.is_empty() => format!("no version whose archive is {digest}"),
         Some(digest) => format!("no version {range} whose archive is {digest}"),
@@ -372,10 +371,10 @@ mod tests {
 
     #[test]
     fn versions_as_helm_chooses() {
-        let one = |version: &str, digest: &str| Version {
+        let one = |version: &str, digest: &str| Release {
             version: version.into(),
             digest: digest.into(),
-            ..Version::default()
+            ..Release::default()
         };
         let all = [one("1.10.0", "a"), one("1.9.0", "b"), one("v1.2.0", ""), one("2.0.0-rc.1", "d")];
         for (range, digest, expected) in [

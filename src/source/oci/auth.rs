@@ -88,10 +88,9 @@ impl Iterator for Words<'_> {
         let end = |text: &str| text.find([' ', ',', '\t', '=']).unwrap_or(text.len());
         let at = end(self.rest);
         let (word, mut after) = self.rest.split_at(at);
-        let mut scheme = None;
-        let mut name = word.to_owned();
+        let (mut scheme, mut name) = (None, word);
         if !after.starts_with('=') {
-            scheme = Some(name);
+            scheme = Some(word.to_owned());
             after = after.trim_start_matches([' ', '\t']);
             let at = end(after);
             // A scheme without parameters.
@@ -99,7 +98,7 @@ impl Iterator for Words<'_> {
                 self.rest = after;
                 return Some((scheme, String::new(), String::new()));
             }
-            name = after[..at].to_owned();
+            name = &after[..at];
             after = &after[at..];
         }
         let after = &after[1..];
@@ -113,7 +112,7 @@ impl Iterator for Words<'_> {
             text = after[..close].to_owned();
             self.rest = &after[close..];
         }
-        Some((scheme, name, text))
+        Some((scheme, name.to_owned(), text))
     }
 }
 

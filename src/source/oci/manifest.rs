@@ -71,16 +71,14 @@ impl Manifest {
                 || one.annotations.contains_key("vnd.docker.reference.type")
         };
         let real: Vec<&Descriptor> = manifests.iter().filter(|one| !is_statement(one)).collect();
-        match real.as_slice() {
-            [one] => digest(one).map(Some),
-            _ => {
-                let why = format!(
-                    "it is an index of {} manifests, one for each platform; give the digest of one as revision",
-                    real.len()
-                );
-                Err(Error::new(Code::ArchiveInvalid, why))
-            }
+        if let [one] = real.as_slice() {
+            return digest(one).map(Some);
         }
+        let why = format!(
+            "it is an index of {} manifests, one for each platform; give the digest of one as revision",
+            real.len()
+        );
+        Err(Error::new(Code::ArchiveInvalid, why))
     }
 
     /// The layer that holds the files.
