@@ -310,7 +310,12 @@ impl<'a> Build<'a> {
             return Err(layer
                 .at(invalid(format!("validators are plugins, which are not run: {first}")), "validators"));
         }
-        vars::collect(&self.nodes, &mut gathered.resources, &mut gathered.vars, &k.vars)
+        let mut defined = k.vars.clone();
+        for var in &mut defined {
+            var.place =
+                (layer.file.to_string(), line_below(&layer.bytes, "vars", &format!("name: {}", var.name)));
+        }
+        vars::collect(&self.nodes, &mut gathered.resources, &mut gathered.vars, &defined)
             .map_err(|error| layer.at(error, "vars"))?;
         self.chain.pop();
         Ok(gathered)
