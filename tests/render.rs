@@ -95,6 +95,8 @@ const DIFFERENT: &[&str] = &[
     "values-character-nel",
     // The same step refuses U+007F.
     "values-character-delete",
+    // And it reads a bare key `n`, which kustomize wrote itself, as false.
+    "annotations-key-n",
 ];
 
 #[test]
@@ -378,7 +380,7 @@ fn careless(text: &str, (what, line, word): (u8, prop::sample::Index, prop::samp
             let key = lines[at].split_once(':').map_or("", |(key, _)| key).to_owned();
             lines[at] = format!("{key}: {word}");
         }
-        _ => lines[at] = (*word).to_owned(),
+        _ => (*word).clone_into(&mut lines[at]),
     }
     lines.join("\n") + "\n"
 }
@@ -452,7 +454,7 @@ fn chains_and_sizes_have_limits() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {
         let below = format!("*a{}", level - 1);
-        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![below.as_str(); 10].join(", ")));
+        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [below.as_str(); 10].join(", ")));
     }
     let tree = MemoryTree::default()
         .file("k/kustomization.yaml", "resources: [c.yaml]\n")
