@@ -275,6 +275,10 @@ impl Tree for Decrypting<'_> {
     fn is_mount(&self, name: &str) -> bool {
         self.tree.is_mount(name)
     }
+
+    fn remote(&self, repository: &str, commit: &str) -> Option<String> {
+        self.tree.remote(repository, commit)
+    }
 }
 
 /// Refuses an object that would be applied as SOPS encrypted it: what came into it by another way than a file.
