@@ -134,7 +134,10 @@ fn other_tools_may_have_written_the_yaml_anew() {
         ("double quotes and a comment", rewritten(&|name, value| format!("{name}: \"{value}\" # why"))),
         ("folded", rewritten(&|name, value| format!("{name}: >-\n            {value}\n"))),
         ("literal", rewritten(&|name, value| format!("{name}: |-\n            {value}"))),
-        ("a block with a comment", rewritten(&|name, value| format!("{name}: |- # why\n            {value}"))),
+        (
+            "a block with a comment",
+            rewritten(&|name, value| format!("{name}: |- # why\n            {value}")),
+        ),
         ("the next line", rewritten(&|name, value| format!("{name}:\n            {value}"))),
         ("line ends of Windows", text.replace('\n', "\r\n")),
         ("a mark at the beginning", format!("\u{feff}{text}")),
@@ -144,6 +147,7 @@ fn other_tools_may_have_written_the_yaml_anew() {
             let at = text.find("sops:").unwrap();
             format!("{}{}", &text[at..], &text[..at])
         }),
+        ("all of it indented", text.lines().map(|line| format!("  {line}\n")).collect()),
         ("JSON", serde_json::to_string(&values(text.as_bytes())[0]).unwrap()),
     ] {
         let opened = open(changed.as_bytes(), "s.yaml", &keys(&["one"]));
@@ -399,6 +403,18 @@ fn no_message_holds_what_was_decrypted() {
         .file("plain.yaml", encrypted("plain-default.txt"));
     let error = render(&tree, "", &options).unwrap_err();
     assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+}
+
+#[test]
+fn the_parts_of_an_encrypted_file_are_hidden_too() {
+    let options = Options { keys: keys(&["one"]), ..Options::default() };
+    let tree = MemoryTree::default().file("manifest", encrypted("manifest-binary.txt"));
+    let rendered = render(&tree, "manifest", &options).unwrap();
+    let mut shown = rendered.objects[0].value().clone();
+    assert_eq!(shown["data"]["password"], "part-of-a-file");
+    rendered.hidden.mask_object(&mut shown);
+    assert!(!shown.to_string().contains("part-of-a-file"), "{shown}");
+    assert_eq!(shown["metadata"]["name"], "whole");
 }
 
 fn mutated() -> impl Strategy<Value = (String, Vec<u8>)> {

@@ -274,6 +274,21 @@ data:
 END
     record "map-$version" "map-$version.yaml" --age "$one" --encrypted-regex '^(password|url)$'
 done
+# A manifest that is encrypted as a whole, and a password that looks like an expression.
+cat > manifest.txt <<'END'
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: whole}
+data: {password: part-of-a-file}
+END
+record manifest-binary manifest.txt --age "$one"
+cat > dollar.yaml <<'END'
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: dollar}
+data: {password: "pre${hunter2-{"}
+END
+record dollar-default dollar.yaml --age "$one" --encrypted-regex '^data$'
 # Formats that the name does not tell.
 cp values.env settings; cp values.ini config; cp types.yaml manifest
 for format in dotenv:settings ini:config yaml:manifest; do
