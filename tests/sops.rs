@@ -85,6 +85,9 @@ fn opens_what_sops_encrypted() {
             values(&opened.text) == values(&expected)
                 && key_order(&text) == key_order(std::str::from_utf8(&expected).unwrap())
         } else {
+            // Old versions ended JSON without a line break.
+            let expected =
+                if name == "old-types.json" { [&expected[..], b"\n"].concat() } else { expected.clone() };
             *opened.text == expected
         };
         if !same {
@@ -95,7 +98,7 @@ fn opens_what_sops_encrypted() {
         }
     }
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(names().len() >= 60, "only {} files", names().len());
+    assert!(names().len() >= 75, "only {} files", names().len());
 }
 
 #[test]
