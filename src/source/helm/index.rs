@@ -253,6 +253,21 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_change_of_a_list_is_survived(at in 0_usize..160, to in ".{0,3}", cut in 0_usize..200) {
+            let text = "apiVersion: v1\nentries:\n  fraud:\n  - version: 1.2.3\n    urls: [a, b]\n    digest: x\n  other: [{deep: {a: [1]}}]\n";
+            let at = at.min(text.len());
+            let mut changed = format!("{}{to}{}", &text[..at], &text[(at + 1).min(text.len())..]);
+            while changed.len() > cut {
+                changed.pop();
+            }
+            if let Err(error) = versions(&changed) {
+                assert_eq!(error.code, Code::RepositoryCorrupt);
+            }
+        }
+    }
+
     #[test]
     fn a_long_list_is_read_at_once() {
         let mut text = "apiVersion: v1\nentries:\n".to_owned();
