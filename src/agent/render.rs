@@ -301,7 +301,7 @@ fn check_names(sources: &[&Source]) -> Result<()> {
         if known(&source.name) && names[..number].contains(&source.name.as_str()) {
             return invalid(format!("two of spec.sources have the name {}", source.name));
         }
-        if let Some(own) = references(source).find(|name| *name == source.name) {
+        if let Some(own) = references(source).find(|name| known(name) && *name == source.name) {
             return invalid(format!(
                 "a values file of the source {own} names ${own}/; leave it out for its own files"
             ));
