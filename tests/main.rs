@@ -7,11 +7,16 @@
 )]
 
 mod agent;
+mod cache;
 mod cli;
+mod explain;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 mod harness;
 mod operations;
 mod render;
+mod secrets;
+mod sops;
 mod source;
+mod substitute;
 mod tidy;
 mod yaml;

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use std::rc::Rc;
 
+use driftless::render::explain::explain;
 use driftless::render::template::value::{Object, Value};
 use driftless::render::template::{Set, Surroundings};
-use driftless::render::{MemoryTree, kustomize};
+use driftless::render::{Cache, MemoryTree, Options, kustomize, render};
 use serde_json::{Value as Json, json};
 
 /// One case: the files, where to build, and what kustomize printed (`None` where it refused).
@@ -15,6 +16,8 @@ struct Case {
     name: String,
     folder: String,
     tree: MemoryTree,
+    /// In place of the kustomization that is built by kustomize.
+    options: kustomize::Options,
     expected: Option<String>,
 }
 
@@ -53,10 +56,34 @@ fn case(name: String, text: &str) -> Case {
     }
     let expected = sections.remove("expected");
     let refused = sections.remove("refused").is_some();
+    // What is built with options here, kustomize built by a kustomization around it.
+    let given = sections.keys().find(|head| head.starts_with("options: ")).cloned();
+    let mut options = kustomize::Options::default();
+    if let Some(head) = given {
+        options = options_of(&sections.remove(&head).unwrap());
+        head["options: ".len()..].clone_into(&mut folder);
+    }
     assert!(expected.is_some() != refused, "{name} says either what is expected or that it is refused");
     let tree =
         sections.into_iter().fold(MemoryTree::default(), |tree, (path, content)| tree.file(&path, content));
-    Case { name, folder, tree, expected }
+    Case { name, folder, tree, options, expected }
+}
+
+/// As the agent takes them from an Application.
+fn options_of(text: &str) -> kustomize::Options {
+    let value = driftless::model::yaml::read(text.as_bytes(), "options").unwrap().remove(0).value;
+    let given: driftless::api::KustomizeOptions = serde_json::from_value(value).unwrap();
+    kustomize::Options {
+        name_prefix: given.name_prefix,
+        name_suffix: given.name_suffix,
+        namespace: given.namespace,
+        images: given.images,
+        replicas: given.replicas,
+        labels: given.labels,
+        annotations: given.annotations,
+        components: given.components,
+        patches: given.patches,
+    }
 }
 
 /// What is built here though kustomize refuses it, or refused though kustomize builds it; docs/render.md says why.
@@ -73,8 +100,7 @@ fn builds_what_kustomize_builds() {
     let (mut different, mut count) = (Vec::new(), 0);
     for case in cases("kustomize") {
         count += 1;
-        let found = kustomize::build(&case.tree, &case.folder, &kustomize::Options::default())
-            .map(|built| built.text());
+        let found = kustomize::build(&case.tree, &case.folder, &case.options).map(|built| built.text());
         let same = match (&found, &case.expected) {
             (Ok(found), Some(expected)) => found == expected,
             (Err(_), None) => true,
@@ -96,8 +122,70 @@ fn builds_what_kustomize_builds() {
         wrong.push(format!("{}:\n{}", case.name, diff.unified_diff().context_radius(2)));
     }
     assert!(wrong.is_empty(), "{} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(count >= 280, "only {count} cases");
+    assert!(count >= 370, "only {count} cases");
     assert_eq!(different.len(), DIFFERENT.len(), "a known difference is gone");
+}
+
+fn with(case: &Case) -> Options {
+    Options { kustomize: case.options.clone(), ..Options::default() }
+}
+
+/// Many cases hold the same files, so their parses are shared; what comes out stays the same.
+#[test]
+fn shared_parses_change_nothing() {
+    let cache = Cache::new(64 << 20, 0);
+    let mut count = 0;
+    for case in cases("kustomize") {
+        let alone = render(&case.tree, &case.folder, &with(&case));
+        for _ in 0..2 {
+            match (&alone, cache.render(&case.tree, &case.folder, &with(&case))) {
+                (Ok(alone), Ok(shared)) => {
+                    count += 1;
+                    assert_eq!(alone.objects, shared.objects, "{}", case.name);
+                    assert_eq!(alone.reads, shared.reads, "{}", case.name);
+                }
+                (Err(alone), Err(shared)) => assert_eq!(*alone, shared, "{}", case.name),
+                (alone, shared) => panic!("{}: {alone:?} and {shared:?}", case.name),
+            }
+        }
+    }
+    assert!(count >= 500, "only {count}");
+}
+
+/// Every field of every object is explained, and explained as what it is.
+#[test]
+fn explanations_cover_every_field() {
+    fn leaves(value: &Json, path: String, found: &mut BTreeMap<String, Json>) {
+        match value {
+            Json::Object(fields) if !fields.is_empty() => fields.iter().for_each(|(name, value)| {
+                leaves(value, format!("{path}/{}", name.replace('~', "~0").replace('/', "~1")), found);
+            }),
+            Json::Array(items) if !items.is_empty() => {
+                items.iter().enumerate().for_each(|(at, item)| leaves(item, format!("{path}/{at}"), found));
+            }
+            leaf => drop(found.insert(path, leaf.clone())),
+        }
+    }
+    let (mut fields, mut placed) = (0, 0);
+    for case in cases("kustomize") {
+        let Ok(rendered) = render(&case.tree, &case.folder, &with(&case)) else { continue };
+        let explained = explain(&case.tree, &case.folder, &with(&case)).unwrap();
+        assert_eq!(explained.objects.len(), rendered.objects.len(), "{}", case.name);
+        for (object, explanation) in rendered.objects.iter().zip(&explained.objects) {
+            let mut wanted = BTreeMap::new();
+            leaves(object.value(), String::new(), &mut wanted);
+            let found: BTreeMap<String, Json> =
+                explanation.fields.iter().map(|field| (field.path.clone(), field.value.clone())).collect();
+            assert_eq!(found, wanted, "{} {}", case.name, object.name());
+            for field in &explanation.fields {
+                assert!(!field.written.by.is_empty(), "{} {}", case.name, field.path);
+                fields += 1;
+                placed += usize::from(field.written.line > 0);
+            }
+        }
+    }
+    // What no file states (`kind: ConfigMap` of a generator has the line of the generator) is rare.
+    assert!(fields > 5_000 && placed * 100 >= fields * 97, "{placed} of {fields} have a line");
 }
 
 fn failure(tree: &MemoryTree, folder: &str) -> String {

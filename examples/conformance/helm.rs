@@ -56,7 +56,11 @@ fn real(helm: &Path, arguments: &[String]) -> std::result::Result<String, String
     let words = String::from_utf8_lossy(&done.stderr).into_owned();
     let begin = words.find("Error: ").map_or(0, |at| at + "Error: ".len());
     let words = words[begin..].trim_end();
-    Err(words.strip_suffix("Use --debug flag to render out invalid YAML").unwrap_or(words).trim_end().to_owned())
+    Err(words
+        .strip_suffix("Use --debug flag to render out invalid YAML")
+        .unwrap_or(words)
+        .trim_end()
+        .to_owned())
 }
 
 fn record(helm: &Path, case: &Case) -> String {
@@ -229,7 +233,8 @@ fn one(
 ) {
     let inner = chart.strip_prefix(base).unwrap().to_str().unwrap().to_owned();
     let name = values.map(|path| path.strip_prefix(base).unwrap().to_str().unwrap().to_owned());
-    let title = format!("{} {inner} {}", base.file_name().unwrap().to_string_lossy(), name.as_deref().unwrap_or(""));
+    let title =
+        format!("{} {inner} {}", base.file_name().unwrap().to_string_lossy(), name.as_deref().unwrap_or(""));
     let mut arguments = vec!["r".to_owned(), chart.to_str().unwrap().to_owned()];
     arguments.extend(["--include-crds", "--namespace", "ns"].map(str::to_owned));
     let mut options = helm::Options {

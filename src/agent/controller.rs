@@ -15,18 +15,20 @@ use tokio::task::JoinSet;
 
 use super::engine::Fights;
 use super::events::Events;
+use super::inputs::Inputs;
 use super::queue::{Queue, Urgency};
 use super::render::kinds;
 use super::{
-    AppKey, Config, Engine, Metrics, Outcome, Permissions, RenderedApp, Sources, Summary, compose, inventory,
-    render_app, settings, unchanged,
+    AppKey, Config, Engine, Given, Metrics, Outcome, Permissions, RenderedApp, Sources, Summary, compose,
+    inventory, render_app, settings, unchanged,
 };
 use crate::api::{Application, ApplicationSpec, ApplicationStatus, Deletion, FINALIZER, POKE, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Status;
 use crate::live::kube::{Cluster, Index, Watches, translate};
-use crate::model::{Gvk, Key, merge_patch};
+use crate::model::{Confidential, Gvk, Key, merge_patch};
 use crate::plan::{Inventory, Live, plan};
+use crate::render::Cache;
 use crate::source::{Client, Snapshot};
 
 /// A status that only says "on its way" is written when it has lasted this long.
@@ -54,13 +56,19 @@ struct Memory {
 struct Rendered {
     generation: i64,
     commits: Vec<String>,
+    /// When what it needs of the cluster was read.
+    read: Instant,
     app: RenderedApp,
 }
+
+/// Bytes of parses, and of results, that the agent keeps.
+const SHARED: usize = 4 << 20;
 
 struct Controller {
     config: Config,
     engine: Engine,
     sources: Arc<Sources>,
+    inputs: Inputs,
     metrics: Arc<Metrics>,
     queue: Queue,
     apps: Mutex<HashMap<AppKey, Arc<tokio::sync::Mutex<Memory>>>>,
@@ -69,6 +77,9 @@ struct Controller {
     /// Renders and comparisons of trees at once: they keep a core busy, and each thread that joins in costs
     /// 3 MiB of allocator's caches.
     cores: tokio::sync::Semaphore,
+    /// What renders share. Small: it is there for bases that many applications have and for objects that somebody
+    /// keeps editing, and the agent's memory is not to grow with it.
+    cache: Arc<Cache>,
     /// From then on nothing is put off: there is no later.
     stopping: AtomicBool,
     events: Events,
@@ -100,17 +111,20 @@ pub async fn run(
     let watches = Arc::new(Watches::new(cluster.clone(), index.clone(), notices));
     let (moved, mut heads) = mpsc::unbounded_channel();
     let client = Arc::new(Client::new(&config.cache, config.limits));
+    let inputs = Inputs::new(cluster.clone(), moved.clone());
     let sources = Sources::new(cluster.clone(), client, metrics.clone(), config.interval, moved);
     let (events, outbox) = Events::new();
     let controller = Arc::new(Controller {
         engine: Engine { cluster: cluster.clone(), index, watches },
         sources,
+        inputs,
         metrics,
         queue: Queue::default(),
         apps: Mutex::default(),
         labels: Mutex::default(),
         unready: Mutex::default(),
         cores: tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
+        cache: Arc::new(Cache::new(SHARED, SHARED)),
         stopping: AtomicBool::default(),
         events,
         config,
@@ -260,6 +274,7 @@ impl Controller {
         guard(&self.labels).remove(&label_value(&app.namespace, &app.name));
         guard(&self.unready).remove(app);
         self.sources.unsubscribe(app);
+        self.inputs.unsubscribe(app);
         self.metrics.applications.set(i64::try_from(guard(&self.apps).len()).unwrap_or(i64::MAX));
     }
 
@@ -320,6 +335,7 @@ impl Controller {
                     .await?;
                 return if error.code.is_transient() { Err(error) } else { Ok(None) };
             }
+            self.inputs.subscribe(app, spec);
             memory.subscribed = Some(generation);
         }
         let (snapshots, source_failure) = match self.snapshots(app, spec).await {
@@ -338,9 +354,11 @@ impl Controller {
         let mut full = false;
         let commits: Vec<String> = snapshots.iter().map(|snapshot| snapshot.commit.clone()).collect();
         if !self.is_current(memory, generation, &commits, &snapshots).await {
+            let read = Instant::now();
             match self.render(app, spec, &settings, &snapshots).await {
                 Ok(rendered) => {
-                    memory.rendered = Some(Rendered { generation, commits: commits.clone(), app: rendered });
+                    memory.rendered =
+                        Some(Rendered { generation, commits: commits.clone(), read, app: rendered });
                     full = true;
                 }
                 Err(error) => {
@@ -402,6 +420,7 @@ impl Controller {
             .await;
         for object in &mut rendered.app.desired {
             object.body = Vec::new();
+            object.hidden = Confidential::default();
         }
         self.metrics.wrote("applied", outcome.applied.len());
         self.metrics.wrote("pruned", outcome.pruned.len());
@@ -432,7 +451,8 @@ impl Controller {
         if let Some(error) = blind {
             return Err(error.in_app(app));
         }
-        Ok([wait, outcome.due].into_iter().flatten().min())
+        let look_again = memory.rendered.as_ref().and_then(|rendered| self.inputs.due(&rendered.app.inputs));
+        Ok([wait, outcome.due, look_again].into_iter().flatten().min())
     }
 
     /// The commits to use, and why the newest poll failed if it did; `None` before the first answer.
@@ -460,7 +480,7 @@ impl Controller {
         Ok(Some((snapshots, failure)))
     }
 
-    /// Whether the last render still holds: the same spec, and nothing that it read has changed.
+    /// Whether the last render still holds: the same spec, and nothing that it read has changed, in Git or besides.
     async fn is_current(
         &self,
         memory: &Memory,
@@ -472,6 +492,9 @@ impl Controller {
         else {
             return false;
         };
+        if !self.inputs.is_current(&rendered.app.inputs, rendered.read) {
+            return false;
+        }
         if rendered.commits == commits {
             return true;
         }
@@ -495,16 +518,19 @@ impl Controller {
         snapshots: &[Snapshot],
     ) -> Result<RenderedApp> {
         let cluster = &self.engine.cluster;
+        let materials = self.inputs.read(app, spec).await.map_err(|error| error.in_app(app))?;
         // Scopes are needed before the first object is placed.
         cluster.discover().await?;
         let by_manager = spec.ignore_differences.iter().any(|rule| !rule.managers.is_empty());
         let mut live = HashMap::new();
         let once = |live: HashMap<Key, serde_json::Value>| {
             let (spec, settings, snapshots) = (spec.clone(), settings.clone(), snapshots.to_vec());
-            let discovered = cluster.discovered();
+            let (discovered, cache) = (cluster.discovered(), self.cache.clone());
+            let materials = materials.clone();
             self.on_a_core(move || {
                 let namespaced = |gvk: &Gvk| discovered.get(gvk).map(|resource| resource.namespaced);
-                render_app(&spec, &settings, &snapshots, namespaced, |key| live.get(key).cloned())
+                let given = Given { snapshots: &snapshots, materials: &materials, cache: &cache };
+                render_app(&spec, &settings, given, namespaced, |key| live.get(key).cloned())
             })
         };
         let mut rendered = once(HashMap::new()).await?.map_err(|error| error.in_app(app))?;

@@ -327,7 +327,7 @@ impl Engine {
         let scrubbed = |error: Error| {
             let value: Value = serde_json::from_slice(&object.body).unwrap_or_default();
             let place = format!("{}:{}", object.origin.file, object.origin.line);
-            let why = mask::scrub(&error.why, &object.gvk, &value);
+            let why = object.hidden.scrub(&mask::scrub(&error.why, &object.gvk, &value));
             let why = if object.origin.line > 0 { format!("{why} ({place})") } else { why };
             Error { why, ..error }
         };

@@ -1,5 +1,6 @@
 //! From an Application and the commits of its sources to the objects it wants.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde_json::Value;
@@ -7,10 +8,12 @@ use serde_json::Value;
 use crate::api::{ApplicationSpec, Source, label_value};
 use crate::diff::IgnoreRule;
 use crate::error::{Code, Error, Result};
-use crate::model::{Digest, Gvk, Key, Object};
+use crate::model::{Confidential, Digest, Gvk, Key, Object};
 use crate::plan::{Desired, Settings, prepare};
-use crate::render::{Options, Selection, Tree, helm, kustomize, render};
+use crate::render::{Cache, Options, Selection, Tree, helm, kustomize};
 use crate::source::Snapshot;
+
+use super::{Material, Materials, Versions};
 
 /// What one source read: paths and their identities. While they stay, so does the render.
 pub type SourceIdentity = Vec<(String, String)>;
@@ -24,6 +27,8 @@ pub struct RenderedApp {
     pub digest: Option<Digest>,
     /// What each source read.
     pub reads: Vec<SourceIdentity>,
+    /// What was read of the cluster for it.
+    pub inputs: Versions,
 }
 
 /// What an Application adds to its objects.
@@ -49,35 +54,67 @@ pub fn settings(namespace: &str, name: &str, spec: &ApplicationSpec) -> Settings
     }
 }
 
+/// What a render of an application reads from.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// The commit of each source.
+    pub snapshots: &'a [Snapshot],
+    /// Keys and variables.
+    pub materials: &'a Materials,
+    /// What applications and revisions share.
+    pub cache: &'a Cache,
+}
+
 /// Renders all sources and prepares their objects. Blocking: it reads Git objects.
+///
+/// The digest of an object that holds something decrypted stands in the Application's status, where more people
+/// may read it than the object: so it is made with what only readers of the Secrets know, and nobody can try
+/// passwords against it.
 pub fn render_app(
     spec: &ApplicationSpec,
     settings: &Settings,
-    snapshots: &[Snapshot],
+    given: Given<'_>,
     namespaced: impl Fn(&Gvk) -> Option<bool>,
     live: impl Fn(&Key) -> Option<Value>,
 ) -> Result<RenderedApp> {
-    let mut objects: Vec<Object> = Vec::new();
-    let mut reads = Vec::new();
-    for (source, snapshot) in spec.sources().zip(snapshots) {
-        let tree = snapshot.tree()?;
-        let rendered = render(&tree, &source.path, &options(settings, source))?;
-        objects.extend(rendered.objects.iter().cloned());
-        reads.push(rendered.reads);
+    let materials = given.materials;
+    let mut hidden = Confidential::default();
+    let mut rendered = Vec::new();
+    for (number, (source, snapshot)) in spec.sources().zip(given.snapshots).enumerate() {
+        let material = materials.sources.get(number).cloned().unwrap_or_default();
+        let options = options(settings, source, material);
+        let one = given.cache.render(&snapshot.tree()?, &source.path, &options)?;
+        hidden.merge(&one.hidden);
+        rendered.push(one);
     }
+    let objects: Cow<'_, [Object]> = match rendered.as_slice() {
+        [one] => Cow::Borrowed(&one.objects),
+        all => all.iter().flat_map(|one| one.objects.iter().cloned()).collect(),
+    };
     if objects.is_empty() && !spec.sync.allow_empty {
         let why = "the source holds no manifest; everything this application manages would be deleted";
         return Err(
             Error::new(Code::NothingRendered, why).hint("set spec.sync.allowEmpty: true if that is meant")
         );
     }
-    let desired = prepare(&objects, settings, namespaced, live)?;
+    let mut desired = prepare(&objects, settings, namespaced, live)
+        .map_err(|error| Error { why: hidden.scrub(&error.why), ..error })?;
+    if !hidden.is_empty() {
+        for object in &mut desired {
+            let value: Value = serde_json::from_slice(&object.body).unwrap_or_default();
+            if hidden.touches(&value) {
+                object.digest = Digest::of_parts([materials.salt.clone(), object.body.clone()]);
+            }
+            object.hidden = hidden.clone();
+        }
+    }
     let digest = Digest::of_parts(desired.iter().map(|object| object.digest.as_bytes().to_vec()));
-    Ok(RenderedApp { desired, digest: Some(digest), reads })
+    let reads = rendered.into_iter().map(|one| one.reads).collect();
+    Ok(RenderedApp { desired, digest: Some(digest), reads, inputs: materials.versions.clone() })
 }
 
 /// How a source is rendered.
-fn options(settings: &Settings, source: &Source) -> Options {
+fn options(settings: &Settings, source: &Source, material: Material) -> Options {
     let (chart, overlay) = (source.helm.clone(), source.kustomize.clone());
     Options {
         selection: Selection {
@@ -118,7 +155,8 @@ fn options(settings: &Settings, source: &Source) -> Options {
             components: overlay.components,
             patches: overlay.patches,
         },
-        ..Options::default()
+        substitute: material.variables,
+        keys: material.keys,
     }
 }
 

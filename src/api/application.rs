@@ -340,7 +340,7 @@ pub struct SubstituteFrom {
 }
 
 /// Kinds that hold variables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum SubstituteKind {
     /// Its data.
     ConfigMap,

@@ -166,6 +166,7 @@ async fn one(cluster: &Cluster, object: &Desired, inventory: &Inventory) -> Resu
     // What was applied last is compared by ownership; what is newer than that, by value.
     let mut changes = compare(&desired, &live, FIELD_MANAGER, applied);
     mask::changes(&object.gvk, &mut changes);
+    mask::confidential(&object.hidden, &desired, &mut changes);
     if changes.is_empty() {
         return Ok(None);
     }

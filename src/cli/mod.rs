@@ -7,6 +7,7 @@ mod agent;
 mod apply;
 mod drift;
 mod edit;
+mod explained;
 mod get;
 mod output;
 mod preview;

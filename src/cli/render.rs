@@ -6,10 +6,13 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Global;
+use super::explained;
 use super::output::{Format, Output, list};
 use super::workspace::{self, Scratch};
 use crate::error::{Code, Error, Result};
-use crate::plan::{Settings, prepare};
+use crate::model::Confidential;
+use crate::plan::place;
+use crate::render::explain::explain;
 use crate::render::{Options, Selection, render};
 use crate::source::FolderTree;
 
@@ -20,6 +23,12 @@ pub(super) struct Arguments {
     /// Go into sub-folders
     #[arg(short = 'R', long)]
     recursive: bool,
+    /// Show what was decrypted or comes from a Secret; it is masked otherwise
+    #[arg(long)]
+    show_secrets: bool,
+    /// Print where each field comes from, and what it was before: text, or json with -o json
+    #[arg(long)]
+    explain: bool,
     /// yaml, or one List as json
     #[arg(short, long, value_enum, default_value = "yaml")]
     output: Format,
@@ -34,6 +43,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
         Vec::new()
     };
     let mut values: Vec<Value> = Vec::new();
+    let mut hidden = Confidential::default();
     if found.is_empty() {
         let metadata = std::fs::metadata(path).map_err(|error| {
             Error::new(Code::FileUnreadable, format!("cannot read {}: {error}", path.display()))
@@ -49,18 +59,25 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
             (parent.map_or_else(|| ".".into(), PathBuf::from), name)
         };
         let selection = Selection { recurse: arguments.recursive, ..Selection::default() };
-        let rendered = render(&FolderTree::new(root), &inner, &Options { selection, ..Options::default() })?;
-        values.extend(rendered.objects.iter().map(|object| object.value().clone()));
-        if !namespace.is_empty() {
-            let settings = Settings { namespace, ..Settings::default() };
-            let scope = |gvk: &crate::model::Gvk| crate::model::is_cluster_scoped(gvk).then_some(false);
-            let desired = prepare(&rendered.objects, &settings, scope, |_| None)?;
-            for (value, desired) in values.iter_mut().zip(&desired) {
-                if !desired.key.namespace.is_empty() {
-                    value["metadata"]["namespace"] = desired.key.namespace.as_str().into();
-                }
-            }
+        let tree = FolderTree::new(root);
+        let options = Options { selection, keys: workspace::keys()?, ..Options::default() };
+        if arguments.explain {
+            explained::show(explain(&tree, &inner, &options)?, arguments.output, output);
+            return Ok(0);
         }
+        let rendered = render(&tree, &inner, &options)?;
+        hidden = rendered.hidden.clone();
+        let mut objects = rendered.objects.to_vec();
+        if !namespace.is_empty() {
+            let scope = |gvk: &crate::model::Gvk| crate::model::is_cluster_scoped(gvk).then_some(false);
+            place(&mut objects, &namespace, scope);
+        }
+        values.extend(objects.iter().map(|object| object.value().clone()));
+    } else if arguments.explain {
+        let why = "--explain takes a folder or file of manifests, not an Application";
+        return Err(
+            Error::new(Code::Usage, why).hint("name the path of its source in a clone of the repository")
+        );
     } else {
         let scratch = Scratch(workspace::cache());
         let client = workspace::client(&scratch);
@@ -68,13 +85,25 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
             let (_, rendered) = workspace::render(&client, None, application)
                 .await
                 .map_err(|error| error.in_app(workspace::title(application)))?;
+            for source in application.spec.sources() {
+                for from in source.substitute.iter().flat_map(|stated| &stated.from) {
+                    output.say(&format!(
+                        "{:?} {} is not read without a cluster; its names stay as they are",
+                        from.kind, from.name
+                    ));
+                }
+            }
             for object in &rendered.desired {
+                hidden.merge(&object.hidden);
                 values.push(
                     serde_json::from_slice(&object.body)
                         .map_err(|error| Error::new(Code::Internal, error.to_string()))?,
                 );
             }
         }
+    }
+    if !arguments.show_secrets {
+        values.iter_mut().for_each(|value| hidden.mask_object(value));
     }
     match arguments.output {
         Format::Json => {

@@ -6,11 +6,13 @@ use kube::Api;
 use kube::api::ListParams;
 
 use super::Global;
-use crate::agent::{AppKey, RenderedApp, render_app, settings};
+use crate::agent::{AppKey, Given, RenderedApp, materials, offline_materials, render_app, settings};
 use crate::api::{Application, GROUP};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, translate};
 use crate::model::{Gvk, yaml};
+use crate::render::Cache;
+use crate::render::sops::Keys;
 use crate::source::{Client, Limits, Location, Revision, Snapshot};
 
 /// Reads the Applications of a file or folder of this machine.
@@ -152,7 +154,15 @@ pub(super) async fn render(
     application: &Application,
 ) -> Result<(Vec<Snapshot>, RenderedApp)> {
     let snapshots = fetch(client, cluster, application).await?;
-    let rendered = render_at(cluster, application, &snapshots)?;
+    let namespace = application.metadata.namespace.as_deref().unwrap_or_default();
+    let materials = match cluster {
+        Some(cluster) => materials(cluster, namespace, &application.spec).await?,
+        None => offline_materials(&application.spec, &keys()?)?,
+    };
+    // One application, once: nothing is worth keeping.
+    let cache = Cache::new(0, 0);
+    let given = Given { snapshots: &snapshots, materials: &materials, cache: &cache };
+    let rendered = render_at(cluster, application, given)?;
     Ok((snapshots, rendered))
 }
 
@@ -160,14 +170,32 @@ pub(super) async fn render(
 pub(super) fn render_at(
     cluster: Option<&Cluster>,
     application: &Application,
-    snapshots: &[Snapshot],
+    given: Given<'_>,
 ) -> Result<RenderedApp> {
     let namespace = application.metadata.namespace.clone().unwrap_or_default();
     let name = application.metadata.name.clone().unwrap_or_default();
     let settings = settings(&namespace, &name, &application.spec);
     let discovered = cluster.map(Cluster::discovered).unwrap_or_default();
     let scope = |gvk: &Gvk| scope(&discovered, gvk);
-    render_app(&application.spec, &settings, snapshots, scope, |_| None)
+    render_app(&application.spec, &settings, given, scope, |_| None)
+}
+
+/// The age identities of this machine, where no cluster holds them: `SOPS_AGE_KEY` and the file that
+/// `SOPS_AGE_KEY_FILE` names, as for sops itself.
+pub(super) fn keys() -> Result<Keys> {
+    let mut keys = Keys::default();
+    if let Ok(text) = std::env::var("SOPS_AGE_KEY").map(zeroize::Zeroizing::new) {
+        keys.add(&text, "SOPS_AGE_KEY")?;
+    }
+    if let Some(path) = std::env::var_os("SOPS_AGE_KEY_FILE").filter(|path| !path.is_empty()) {
+        let path = std::path::PathBuf::from(path);
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            let why = format!("cannot read {}, which SOPS_AGE_KEY_FILE names: {error}", path.display());
+            Error::new(Code::FileUnreadable, why)
+        })?;
+        keys.add(&zeroize::Zeroizing::new(text), &path.display().to_string())?;
+    }
+    Ok(keys)
 }
 
 /// What is known of a kind's scope: the cluster's word, then what Kubernetes itself defines.

@@ -4,10 +4,9 @@ use base64::Engine as _;
 use serde_json::Value;
 
 use super::Change;
-use crate::model::Gvk;
+use crate::model::{Confidential, Gvk};
 
-/// What stands for a secret value.
-pub const MASK: &str = "***";
+pub use crate::model::MASK;
 
 /// kubectl keeps a copy of the whole object here.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -43,6 +42,24 @@ pub fn changes(gvk: &Gvk, changes: &mut [Change]) {
             ["/data", "/stringData", last_applied].iter().any(|prefix| change.pointer.starts_with(prefix))
                 || change.pointer == "/metadata/annotations";
         if secret {
+            change.want = change.want.take().map(|_| MASK.into());
+            change.have = change.have.take().map(|_| MASK.into());
+            change.masked = true;
+        }
+    }
+}
+
+/// Replaces what was decrypted or came from a Secret, in changes to an object of any kind. In an object that holds
+/// such a value, what Git no longer states is hidden too: nobody can say any more what it was.
+pub fn confidential(hidden: &Confidential, desired: &Value, changes: &mut [Change]) {
+    if hidden.is_empty() {
+        return;
+    }
+    let holds = hidden.touches(desired);
+    for change in changes.iter_mut().filter(|change| !change.masked) {
+        let touched = |value: &Option<Value>| value.as_ref().is_some_and(|value| hidden.touches(value));
+        if touched(&change.want) || touched(&change.have) || (holds && change.want.is_none()) {
+            // Both: what is live may be the value of yesterday.
             change.want = change.want.take().map(|_| MASK.into());
             change.have = change.have.take().map(|_| MASK.into());
             change.masked = true;

@@ -2,12 +2,14 @@
 //!
 //! Knows nothing of clusters, Git or time. Everything else speaks in these words.
 
+mod confidential;
 mod digest;
 mod key;
 mod object;
 mod patch;
 pub mod yaml;
 
+pub use confidential::{Confidential, MASK};
 pub use digest::Digest;
 pub use key::{Gvk, Key, is_cluster_scoped};
 pub use object::{Described, Object, Origin};

@@ -3,9 +3,10 @@
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
+use super::hook::{self, Phase, Role};
 use crate::diff::{IgnoreRule, scaled_targets, strip};
 use crate::error::Result;
-use crate::model::{Described, Digest, Gvk, Key, Object, Origin, TRACKING_LABEL};
+use crate::model::{Confidential, Described, Digest, Gvk, Key, Object, Origin, TRACKING_LABEL};
 
 /// One object as it will be sent.
 #[derive(Clone, Debug)]
@@ -20,8 +21,14 @@ pub struct Desired {
     pub digest: Digest,
     /// Where Git states it.
     pub origin: Origin,
+    /// When in a sync it is applied.
+    pub phase: Phase,
+    /// And in which wave of that phase.
+    pub wave: i64,
     /// Fields that Git states and somebody else decides, with who that is.
     pub ceded: Vec<(String, String)>,
+    /// What is masked wherever this is shown.
+    pub hidden: Confidential,
 }
 
 impl Default for Desired {
@@ -33,7 +40,10 @@ impl Default for Desired {
             body: Vec::new(),
             digest: Digest::of(b""),
             origin: Origin::default(),
+            phase: Phase::default(),
+            wave: 0,
             ceded: Vec::new(),
+            hidden: Confidential::default(),
         }
     }
 }
@@ -53,7 +63,8 @@ pub struct Settings {
 
 /// Prepares all objects of an application. `namespaced` answers for kinds that are known; an unknown kind
 /// is looked up among the CRDs of the same set, and taken for namespaced where neither knows it. `live`
-/// gives whole live objects, for rules by manager only.
+/// gives whole live objects, for rules by manager only. Objects that are no part of a sync (tests of a chart, hooks
+/// of a deletion) are left out.
 ///
 /// # Errors
 /// `ApplicationInvalid` for a rule that cannot be read, `DuplicateObject` where two objects meet in one
@@ -64,20 +75,11 @@ pub fn prepare(
     namespaced: impl Fn(&Gvk) -> Option<bool>,
     live: impl Fn(&Key) -> Option<Value>,
 ) -> Result<Vec<Desired>> {
-    let mut placed: Vec<Object> = objects.to_vec();
-    let defined: Vec<(String, String, bool)> = objects.iter().filter_map(defines).collect();
+    let mut placed: Vec<Object> =
+        objects.iter().filter(|object| !matches!(hook::role(object), Role::Elsewhere(_))).cloned().collect();
+    place(&mut placed, &settings.namespace, namespaced);
     for object in &mut placed {
-        let gvk = object.gvk().clone();
-        let in_namespace = namespaced(&gvk).unwrap_or_else(|| {
-            let own = defined.iter().find(|(group, kind, _)| gvk.is(group, kind));
-            own.is_none_or(|(_, _, namespaced)| *namespaced)
-        });
-        if !in_namespace {
-            object.set_namespace("");
-        } else if object.namespace().is_empty() {
-            object.set_namespace(&settings.namespace);
-        }
-        if gvk.is("", "Secret") {
+        if object.gvk().is("", "Secret") {
             encode_string_data(object);
         }
         clean(object);
@@ -105,9 +107,31 @@ pub fn prepare(
         }
         let body = object.canonical();
         let (gvk, origin) = (object.gvk().clone(), object.origin().clone());
-        desired.push(Desired { key, gvk, digest: Digest::of(&body), body, origin, ceded });
+        let phase = match hook::role(&object) {
+            Role::Hook(phases) => phases.first().copied().unwrap_or_default(),
+            Role::Object | Role::Elsewhere(_) => Phase::Sync,
+        };
+        let wave = hook::wave(&object);
+        let (digest, hidden) = (Digest::of(&body), Confidential::default());
+        desired.push(Desired { key, gvk, digest, body, origin, phase, wave, ceded, hidden });
     }
     Ok(desired)
+}
+
+/// Gives a namespace to objects that need one and state none, and takes it from those that live in none.
+pub fn place(objects: &mut [Object], namespace: &str, namespaced: impl Fn(&Gvk) -> Option<bool>) {
+    let defined: Vec<(String, String, bool)> = objects.iter().filter_map(defines).collect();
+    for object in objects {
+        let in_namespace = namespaced(object.gvk()).unwrap_or_else(|| {
+            let own = defined.iter().find(|(group, kind, _)| object.gvk().is(group, kind));
+            own.is_none_or(|(_, _, namespaced)| *namespaced)
+        });
+        if !in_namespace {
+            object.set_namespace("");
+        } else if object.namespace().is_empty() {
+            object.set_namespace(namespace);
+        }
+    }
 }
 
 /// The kind that a CRD defines and whether it lives in namespaces.
@@ -201,6 +225,19 @@ mod tests {
     fn a_crd_of_the_same_set_says_where_its_objects_live() {
         let text = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.e.org}\nspec: {group: e.org, scope: Cluster, names: {kind: Thing}}\n---\napiVersion: e.org/v1\nkind: Thing\nmetadata: {name: t}\n";
         assert_eq!(prepared(text, vec![])[1].0.key.namespace, "");
+    }
+
+    #[test]
+    fn what_is_no_part_of_a_sync_is_left_out() {
+        let job = |name: &str, hook: &str| {
+            format!(
+                "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: {name}, annotations: {{helm.sh/hook: {hook}}}}}\n---\n"
+            )
+        };
+        let all =
+            prepared(&[job("a", "test"), job("b", "post-delete"), job("c", "post-install")].concat(), vec![]);
+        let left: Vec<_> = all.iter().map(|(object, _)| (object.key.name.as_str(), object.phase)).collect();
+        assert_eq!(left, [("c", Phase::PostSync)]);
     }
 
     #[test]

@@ -8,11 +8,13 @@
 //! pass that knows everything (I2).
 
 mod desired;
+mod hook;
 mod order;
 
 use std::collections::{BTreeMap, HashSet};
 
-pub use desired::{Desired, Settings, prepare};
+pub use desired::{Desired, Settings, place, prepare};
+pub use hook::{Phase, Role};
 pub use order::rank;
 
 use crate::model::{Digest, Key};
@@ -118,12 +120,12 @@ pub fn plan(
     prune: bool,
 ) -> Plan {
     let mut result = Plan::default();
-    let mut stages: BTreeMap<u8, Vec<(usize, Why)>> = BTreeMap::new();
+    let mut stages: BTreeMap<order::Stage, Vec<(usize, Why)>> = BTreeMap::new();
     let mut wanted: HashSet<&Key> = HashSet::with_capacity(desired.len());
     for (index, object) in desired.iter().enumerate() {
         wanted.insert(&object.key);
         match reason(object, inventory.get(&object.key), label, &live(&object.key)) {
-            Some(why) => stages.entry(rank(&object.gvk)).or_default().push((index, why)),
+            Some(why) => stages.entry(order::stage(object)).or_default().push((index, why)),
             None => result.unchanged += 1,
         }
     }

@@ -4,6 +4,8 @@
 //! cluster. What it read decides whether it must be done again (see [`Rendered::reads`]).
 
 pub mod archive;
+pub mod cache;
+pub mod explain;
 pub mod helm;
 pub mod kustomize;
 mod memory;
@@ -13,26 +15,31 @@ pub mod substitute;
 pub mod template;
 pub mod tree;
 
+pub use cache::Cache;
 pub use memory::MemoryTree;
 pub use plain::Selection;
 pub use tree::{Entry, EntryKind, Tree, join};
 
 use std::sync::Arc;
 
-use crate::error::Result;
-use crate::model::{Described, Digest, Object};
+use crate::error::{Error, Result};
+use crate::model::{Confidential, Described, Digest, Object};
 
 /// The result of one render.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Rendered {
     /// In the order of files (by path) and documents, or the one that the renderer gives.
     pub objects: Arc<[Object]>,
     /// Paths read and the identity each had: while all are unchanged, so is the result. An empty identity is a
     /// path where nothing was.
     pub reads: Vec<(String, String)>,
+    /// What was decrypted or came from a Secret: masked wherever the objects are shown.
+    pub hidden: Confidential,
     /// Texts that are random or depend on the time: the place of an object and a JSON pointer into it. Another render
     /// gives others, so what is live is as good as what was rendered.
     pub generated: Vec<(usize, String)>,
+    /// Whether a chart was rendered, which may ask what the cluster is capable of.
+    pub charts: bool,
 }
 
 /// What a render is asked for beyond its path.
@@ -54,9 +61,32 @@ pub struct Options {
 /// other folder as plain manifests. A kustomization or chart that `selection` excludes is none.
 ///
 /// # Errors
-/// `PathNotFound`, whatever a manifest's reader or the renderer says, `DuplicateObject`, and `RendererMissing` for a
-/// folder that another tool would have to render.
+/// `PathNotFound`, whatever a manifest's reader or the renderer says, `DuplicateObject`, `RendererMissing` for a
+/// folder that another tool would have to render, `DecryptionFailed` and `SubstitutionFailed`. No message holds
+/// anything that was decrypted.
 pub fn render(tree: &dyn Tree, path: &str, options: &Options) -> Result<Rendered> {
+    let clear = sops::Decrypting::new(tree, &options.keys);
+    let rendered = objects(&clear, path, options);
+    let mut hidden = clear.hidden();
+    let finished = rendered.and_then(|rendered| finish(rendered, options, &mut hidden));
+    match finished {
+        Ok(rendered) => Ok(Rendered { hidden, ..rendered }),
+        Err(error) => Err(Error { why: hidden.scrub(&error.why), ..error }),
+    }
+}
+
+/// Checks what came out, and puts values in place of variables.
+fn finish(rendered: Rendered, options: &Options, hidden: &mut Confidential) -> Result<Rendered> {
+    rendered.objects.iter().try_for_each(sops::refuse_encrypted)?;
+    let Some(variables) = &options.substitute else { return Ok(rendered) };
+    let objects = substitute::objects(&rendered.objects, variables, hidden)?;
+    let mut described = Described::default();
+    // Names may be others now.
+    objects.iter().try_for_each(|object| described.add(object))?;
+    Ok(Rendered { objects: objects.into(), ..rendered })
+}
+
+fn objects(tree: &dyn Tree, path: &str, options: &Options) -> Result<Rendered> {
     let selection = &options.selection;
     if let Some(folder) = plain::chart(tree, path, selection)? {
         let mut rendered = helm::render(tree, &folder.path, &options.helm)?;
@@ -74,7 +104,7 @@ pub fn render(tree: &dyn Tree, path: &str, options: &Options) -> Result<Rendered
         }
         let mut reads = built.reads;
         reads.extend(folder.links);
-        return Ok(Rendered { objects: objects.into(), reads, generated: Vec::new() });
+        return Ok(Rendered { objects: objects.into(), reads, ..Rendered::default() });
     }
     plain::render(tree, path, selection)
 }

@@ -1,8 +1,11 @@
 //! Plain YAML and JSON.
 
+use std::collections::{BTreeMap, HashMap};
+
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use serde_json::Value;
 
+use super::explain::{Explanation, Field, Written, leaves, lines};
 use super::tree::{Resolved, join, resolve};
 use super::{helm, kustomize};
 use crate::error::{Code, Error, Result};
@@ -104,7 +107,7 @@ pub(super) fn render(tree: &dyn Tree, path: &str, selection: &Selection) -> Resu
     let mut reads = walk.reads;
     reads.sort();
     reads.dedup();
-    Ok(Rendered { objects: objects.into(), reads, generated: Vec::new() })
+    Ok(Rendered { objects: objects.into(), reads, ..Rendered::default() })
 }
 
 struct Walk<'a> {
@@ -189,6 +192,62 @@ impl Walk<'_> {
         self.files.push(real.to_owned());
         Ok(())
     }
+}
+
+/// What is known of one document: the lines of its fields, and where in it the objects are that it stands for.
+struct Stated {
+    line: usize,
+    lines: BTreeMap<String, usize>,
+    objects: std::vec::IntoIter<String>,
+}
+
+impl Stated {
+    fn new(document: &yaml::Syntax) -> Self {
+        let lines = lines(document);
+        let number =
+            |path: &String| -> Vec<usize> { path.split('/').filter_map(|part| part.parse().ok()).collect() };
+        let mut objects: Vec<String> = lines
+            .keys()
+            .filter_map(|path| path.strip_suffix("/metadata/name"))
+            .filter(|path| {
+                path.split('/').skip(1).all(|part| part == "items" || part.parse::<usize>().is_ok())
+            })
+            .map(str::to_owned)
+            .collect();
+        objects.sort_by_key(number);
+        // Only a list has items that are objects.
+        if objects.iter().any(String::is_empty) {
+            objects = vec![String::new()];
+        }
+        Self { line: document.nodes[document.root].line, lines, objects: objects.into_iter() }
+    }
+}
+
+/// The line of every field of the objects that plain files gave.
+pub(super) fn explain(tree: &dyn Tree, rendered: &Rendered) -> Result<Vec<Explanation>> {
+    let mut files: HashMap<&str, Vec<Stated>> = HashMap::new();
+    let mut explained = Vec::with_capacity(rendered.objects.len());
+    for object in rendered.objects.iter() {
+        let origin = object.origin();
+        if !files.contains_key(&*origin.file) {
+            let documents = yaml::syntax(&tree.read(&origin.file)?, &origin.file).unwrap_or_default();
+            files.insert(&origin.file, documents.iter().map(Stated::new).collect());
+        }
+        let mut documents = files.get_mut(&*origin.file).into_iter().flatten();
+        let mut stated = documents.find(|stated| stated.line == origin.line);
+        let base = stated.as_mut().and_then(|stated| stated.objects.next()).unwrap_or_default();
+        let mut found = Vec::new();
+        leaves(object.value(), "", &mut found);
+        let field = |(path, value): (String, Value)| {
+            let line = stated.as_ref().and_then(|stated| stated.lines.get(&format!("{base}{path}")));
+            let line = line.copied().unwrap_or(origin.line);
+            let written = Written { file: origin.file.to_string(), line, by: "resources".to_owned() };
+            Field { path, value, written, ..Field::default() }
+        };
+        let fields = found.into_iter().map(field).collect();
+        explained.push(Explanation { fields, ..Explanation::of(object.value()) });
+    }
+    Ok(explained)
 }
 
 fn read(tree: &dyn Tree, file: &str, objects: &mut Vec<Object>) -> Result<()> {

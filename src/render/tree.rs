@@ -1,5 +1,6 @@
 //! The tree a render reads through.
 
+use super::cache::Parses;
 use crate::error::{Code, Error, Result};
 
 /// What stands at a path.
@@ -35,6 +36,11 @@ pub trait Tree {
     fn list(&self, path: &str) -> Result<Vec<Entry>>;
     /// The content of a file, or the target of a link.
     fn read(&self, path: &str) -> Result<Vec<u8>>;
+    /// Where readers keep what they made of a file, under its identity. A tree that gives another content than the
+    /// identity says (one that decrypts) has none, so nothing of it is kept.
+    fn parses(&self) -> Option<&Parses> {
+        None
+    }
 }
 
 /// Links followed for one path before it is called a loop; the kernel's own limit.

@@ -1,7 +1,9 @@
 //! Commits in bare repositories, read in memory.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use git2::{ObjectType, Oid, Repository};
 
@@ -12,7 +14,7 @@ use crate::render::{Entry, EntryKind, Tree};
 const MAX_FILE: usize = 64 << 20;
 
 /// One commit that is at hand.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The repository's folder.
     pub repository: PathBuf,
@@ -25,6 +27,7 @@ pub struct Snapshot {
     /// Commit time, seconds since 1970.
     pub time: i64,
     root: String,
+    tree: Arc<OnceLock<GitTree>>,
 }
 
 pub(super) fn failed(error: &git2::Error) -> Error {
@@ -72,27 +75,123 @@ impl Snapshot {
             subject: commit.summary().ok().flatten().unwrap_or_default().to_owned(),
             time: commit.time().seconds(),
             root: commit.tree_id().to_string(),
+            tree: Arc::default(),
         }
     }
 
-    /// Its files.
+    /// Its files. Copies of a snapshot share what was opened and read of its folders.
     pub fn tree(&self) -> Result<GitTree> {
-        let repository = Repository::open_bare(&self.repository).map_err(|error| failed(&error))?;
-        let root = Oid::from_str(&self.root).map_err(|error| failed(&error))?;
-        Ok(GitTree { repository: Mutex::new(repository), root })
+        if let Some(tree) = self.tree.get() {
+            return Ok(tree.clone());
+        }
+        let handle = Repository::open_bare(&self.repository).map_err(|error| failed(&error))?;
+        let files = Files {
+            repository: self.repository.clone(),
+            root: Oid::from_str(&self.root).map_err(|error| failed(&error))?,
+            handles: Mutex::new(vec![handle]),
+            folders: Mutex::default(),
+        };
+        Ok(self.tree.get_or_init(|| GitTree(Arc::new(files))).clone())
     }
 }
 
-/// The files of a commit. Identities are Git's object ids.
-pub struct GitTree {
-    repository: Mutex<Repository>,
+/// Whatever was opened of it does not matter.
+impl PartialEq for Snapshot {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.repository, &self.commit) == (&other.repository, &other.commit)
+    }
+}
+
+impl Eq for Snapshot {}
+
+/// Entries of folders kept for one tree; beyond it they are read anew.
+const MAX_KEPT: usize = 200_000;
+/// Open repositories kept for one tree: as many threads as read it at once.
+const MAX_HANDLES: usize = 4;
+
+/// The files of a commit. Identities are Git's object ids. Folders are read once, so that to look at a path costs no
+/// more than its depth.
+#[derive(Clone)]
+pub struct GitTree(Arc<Files>);
+
+type Folder = Arc<[Entry]>;
+
+struct Files {
+    repository: PathBuf,
     root: Oid,
+    handles: Mutex<Vec<Repository>>,
+    folders: Mutex<Folders>,
+}
+
+#[derive(Default)]
+struct Folders {
+    by_id: HashMap<Oid, Folder>,
+    entries: usize,
+}
+
+impl fmt::Debug for GitTree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GitTree({})", self.0.root)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl GitTree {
-    fn repository(&self) -> MutexGuard<'_, Repository> {
-        self.repository.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Works with a repository that no other thread uses meanwhile. After a failure it is opened anew: its packs may
+    /// have been replaced.
+    fn with<T>(&self, work: impl FnOnce(&Repository) -> Result<T>) -> Result<T> {
+        let free = lock(&self.0.handles).pop();
+        let handle = match free {
+            Some(handle) => handle,
+            None => Repository::open_bare(&self.0.repository).map_err(|error| failed(&error))?,
+        };
+        let done = work(&handle)?;
+        let mut handles = lock(&self.0.handles);
+        if handles.len() < MAX_HANDLES {
+            handles.push(handle);
+        }
+        Ok(done)
     }
+
+    fn folder(&self, id: Oid) -> Result<Folder> {
+        if let Some(found) = lock(&self.0.folders).by_id.get(&id) {
+            return Ok(found.clone());
+        }
+        let folder: Folder = self.with(|repository| {
+            let tree = repository.find_tree(id).map_err(|error| failed(&error))?;
+            let mut entries = tree.iter().map(|entry| entry_of(&entry)).collect::<Result<Vec<_>>>()?;
+            // Git sorts folders as if their names ended with a slash.
+            entries.sort_by(|one, other| one.name.cmp(&other.name));
+            Ok(entries.into())
+        })?;
+        let mut folders = lock(&self.0.folders);
+        if folders.entries > MAX_KEPT {
+            *folders = Folders::default();
+        }
+        folders.entries += folder.len();
+        folders.by_id.insert(id, folder.clone());
+        Ok(folder)
+    }
+
+    /// The folder at a path; `None` where there is none.
+    fn at(&self, path: &str) -> Result<Option<Folder>> {
+        let mut folder = self.folder(self.0.root)?;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            let Some(entry) = named(&folder, name).filter(|entry| entry.kind == EntryKind::Folder) else {
+                return Ok(None);
+            };
+            folder = self.folder(Oid::from_str(&entry.identity).map_err(|error| failed(&error))?)?;
+        }
+        Ok(Some(folder))
+    }
+}
+
+fn named<'a>(folder: &'a Folder, name: &str) -> Option<&'a Entry> {
+    let at = folder.binary_search_by(|entry| entry.name.as_str().cmp(name)).ok()?;
+    folder.get(at)
 }
 
 fn kind_of(mode: i32) -> EntryKind {
@@ -115,46 +214,39 @@ fn entry_of(entry: &git2::TreeEntry<'_>) -> Result<Entry> {
 impl Tree for GitTree {
     fn entry(&self, path: &str) -> Result<Option<Entry>> {
         if path.is_empty() {
-            let identity = self.root.to_string();
+            let identity = self.0.root.to_string();
             return Ok(Some(Entry { name: String::new(), kind: EntryKind::Folder, identity }));
         }
-        let repository = self.repository();
-        let tree = repository.find_tree(self.root).map_err(|error| failed(&error))?;
-        match tree.get_path(Path::new(path)) {
-            Ok(entry) => entry_of(&entry).map(Some),
-            Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
-            Err(error) => Err(failed(&error).in_file(path)),
-        }
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let folder = self.at(folder).map_err(|error| error.in_file(path))?;
+        Ok(folder.and_then(|folder| named(&folder, name).cloned()))
     }
 
     fn list(&self, path: &str) -> Result<Vec<Entry>> {
-        let repository = self.repository();
-        let mut tree = repository.find_tree(self.root).map_err(|error| failed(&error))?;
-        if !path.is_empty() {
-            let entry = tree.get_path(Path::new(path)).map_err(|error| failed(&error).in_file(path))?;
-            tree = repository.find_tree(entry.id()).map_err(|error| failed(&error).in_file(path))?;
+        match self.at(path).map_err(|error| error.in_file(path))? {
+            Some(folder) => Ok(folder.to_vec()),
+            None => Err(Error::new(Code::PathNotFound, "not a folder").in_file(path)),
         }
-        let mut entries = tree.iter().map(|entry| entry_of(&entry)).collect::<Result<Vec<_>>>()?;
-        // Git sorts folders as if their names ended with a slash.
-        entries.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(entries)
     }
 
     fn read(&self, path: &str) -> Result<Vec<u8>> {
-        let repository = self.repository();
-        let tree = repository.find_tree(self.root).map_err(|error| failed(&error))?;
-        let entry = tree.get_path(Path::new(path)).map_err(|error| failed(&error).in_file(path))?;
-        let database = repository.odb().map_err(|error| failed(&error))?;
-        let (size, kind) = database.read_header(entry.id()).map_err(|error| failed(&error).in_file(path))?;
-        if kind != ObjectType::Blob {
-            return Err(Error::new(Code::RepositoryCorrupt, "not a file").in_file(path));
-        }
-        if size > MAX_FILE {
-            return Err(
-                Error::new(Code::SourceTooLarge, format!("{size} bytes; the limit is 64 MiB")).in_file(path)
-            );
-        }
-        let object = database.read(entry.id()).map_err(|error| failed(&error).in_file(path))?;
-        Ok(object.data().to_vec())
+        let Some(entry) = self.entry(path)? else {
+            return Err(Error::new(Code::PathNotFound, "does not exist at this revision").in_file(path));
+        };
+        self.with(|repository| {
+            let id = Oid::from_str(&entry.identity).map_err(|error| failed(&error))?;
+            let database = repository.odb().map_err(|error| failed(&error))?;
+            let (size, kind) = database.read_header(id).map_err(|error| failed(&error))?;
+            if kind != ObjectType::Blob {
+                return Err(Error::new(Code::RepositoryCorrupt, "not a file"));
+            }
+            if size > MAX_FILE {
+                let why = format!("{size} bytes; the limit is 64 MiB");
+                return Err(Error::new(Code::SourceTooLarge, why));
+            }
+            let object = database.read(id).map_err(|error| failed(&error))?;
+            Ok(object.data().to_vec())
+        })
+        .map_err(|error| error.in_file(path))
     }
 }

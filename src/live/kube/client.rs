@@ -154,8 +154,9 @@ impl Cluster {
         if now || last.is_none_or(|at| at.elapsed() > REDISCOVER) {
             let discovery = kube::Discovery::new(self.client.clone()).run_aggregated().await;
             let discovery = discovery.map_err(|error| translate(&error))?;
+            let version = self.client.apiserver_version().await.map_err(|error| translate(&error))?;
             *last = Some(Instant::now());
-            let found = Arc::new(Discovered::new(&discovery));
+            let found = Arc::new(Discovered::new(&discovery, version.git_version));
             match self.discovered.write() {
                 Ok(mut slot) => *slot = found,
                 Err(poisoned) => *poisoned.into_inner() = found,
@@ -208,6 +209,24 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(error) => Err(translate(&error).on_object(key)),
         }
+    }
+
+    /// What a chart's `lookup` asks for: the object, or a list where the name is empty, of all namespaces where the
+    /// namespace is empty too.
+    pub async fn look_up(&self, gvk: &Gvk, namespace: &str, name: &str) -> Result<Option<Value>> {
+        let resource = self.resource(gvk, false).await?;
+        let key = Key {
+            group: gvk.group.clone(),
+            kind: gvk.kind.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        if !name.is_empty() {
+            return self.get(&resource, &key).await;
+        }
+        let url = path(&resource, &key);
+        let request = request(Method::GET, url.trim_end_matches('/'), "", "application/json", Vec::new())?;
+        self.send::<Value>(request).await.map(Some).map_err(|error| translate(&error).on_object(&key))
     }
 
     /// Deletes the object with exactly this uid (I1). `false`: it is gone, or another one has its name.

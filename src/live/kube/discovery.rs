@@ -22,11 +22,12 @@ pub struct Resource {
 #[derive(Clone, Debug, Default)]
 pub struct Discovered {
     kinds: HashMap<Gvk, Resource>,
+    version: String,
 }
 
 impl Discovered {
-    /// From what kube read.
-    pub fn new(discovery: &Discovery) -> Self {
+    /// From what kube read; `version` is the server's own, such as `v1.36.3`.
+    pub fn new(discovery: &Discovery, version: String) -> Self {
         let mut kinds = HashMap::new();
         for group in discovery.groups() {
             for version in group.versions() {
@@ -42,12 +43,29 @@ impl Discovered {
                 }
             }
         }
-        Self { kinds }
+        Self { kinds, version }
     }
 
     /// The kind, if the cluster serves it.
     pub fn get(&self, gvk: &Gvk) -> Option<&Resource> {
         self.kinds.get(gvk)
+    }
+
+    /// The server's version, such as `v1.36.3`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// What a chart sees as `.Capabilities.APIVersions`: `group/version` and `group/version/Kind`, sorted.
+    pub fn api_versions(&self) -> Vec<String> {
+        let both = self.kinds.keys().flat_map(|gvk| {
+            let version = gvk.api_version();
+            [format!("{version}/{}", gvk.kind), version]
+        });
+        let mut found: Vec<String> = both.collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// How many kinds there are.

@@ -137,7 +137,13 @@ pub fn render(tree: &dyn Tree, folder: &str, options: &Options) -> Result<Render
     }
     prepared.reads.sort();
     prepared.reads.dedup();
-    Ok(Rendered { objects: objects.into(), reads: prepared.reads, generated })
+    Ok(Rendered {
+        objects: objects.into(),
+        reads: prepared.reads,
+        generated,
+        charts: true,
+        ..Rendered::default()
+    })
 }
 
 /// The text that `helm template` prints, with `--include-crds` unless `skip_crds`.

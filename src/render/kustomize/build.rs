@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::fields::{BackReference, FieldSpec, Fields, Gvk, merge_reference, merge_specs};
 use super::generate;
 use super::kustomization::{
-    GeneratorArguments, Image, Kustomization, NAMES, Patch, Replacement, ReplacementEntry, Replica, Selector,
-    Strings, Var, line_of, typed,
+    GeneratorArguments, HelmChart, HelmGlobals, Image, Kustomization, NAMES, Patch, Replacement,
+    ReplacementEntry, Replica, Selector, Strings, Var, line_below, line_of, typed,
 };
+use super::ledger::{Ledger, Step};
 use super::node::{Kind, NodeId, Nodes, Place, invalid};
 use super::parse;
 use super::resource::{Resource, Resources, Trace};
@@ -60,12 +61,23 @@ impl Gathered {
 pub(super) struct Layer {
     /// Its folder, without links.
     folder: String,
-    file: String,
-    bytes: Vec<u8>,
+    file: Arc<str>,
+    bytes: Arc<[u8]>,
     pub(super) kustomization: Kustomization,
 }
 
+/// A kustomization file, for any number of builds.
+struct ReadKustomization {
+    bytes: Arc<[u8]>,
+    kustomization: Kustomization,
+}
+
 impl Layer {
+    /// A kustomization around this one that no file holds; its paths are those of this one.
+    pub(super) fn around(&self, name: &str, kustomization: Kustomization) -> Self {
+        Self { folder: self.folder.clone(), file: name.into(), bytes: Arc::default(), kustomization }
+    }
+
     /// The line in which a text that is written in place begins.
     fn line_of_text(&self, text: &str) -> usize {
         let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
@@ -80,6 +92,35 @@ impl Layer {
             error.in_file(&self.file).at(line_of(&self.bytes, word), 0)
         }
     }
+
+    /// An error at the line below a field that holds a word, or at the field.
+    fn at_field(&self, error: Error, field: &str, word: &str) -> Error {
+        if error.place.file.is_some() {
+            error
+        } else {
+            error.in_file(&self.file).at(line_below(&self.bytes, field, word), 0)
+        }
+    }
+
+    /// A change that a field of this kustomization makes, for the ledger.
+    pub(super) fn step(&self, field: &'static str, detail: &str) -> Step {
+        Step {
+            by: field,
+            file: self.file.clone(),
+            bytes: self.bytes.clone(),
+            detail: detail.to_owned(),
+            operations: Vec::new(),
+        }
+    }
+}
+
+/// A transformer with the field that asks for it.
+struct Planned {
+    transformer: Transformer,
+    origin: Option<Trace>,
+    field: &'static str,
+    /// A word in the line below the field.
+    detail: String,
 }
 
 pub(super) struct Build<'a> {
@@ -93,6 +134,8 @@ pub(super) struct Build<'a> {
     chain: Vec<String>,
     /// Where the current kustomization is, as seen from the outermost; only with `buildMetadata`.
     trace: Option<String>,
+    /// Which place wrote which field; only where that is asked for.
+    pub(super) ledger: Option<Ledger>,
 }
 
 impl<'a> Build<'a> {
@@ -105,6 +148,14 @@ impl<'a> Build<'a> {
             reads: Vec::new(),
             chain: Vec::new(),
             trace: None,
+            ledger: None,
+        }
+    }
+
+    /// Notes what a change did to objects, where that is asked for.
+    pub(super) fn note(&mut self, resources: &mut Resources, step: impl FnOnce() -> Step) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.note(&self.nodes, &mut resources.list, &step());
         }
     }
 
@@ -126,20 +177,55 @@ impl<'a> Build<'a> {
         if !found.is_empty() {
             return Err(invalid(format!("{shown} has more than one kustomization file")).in_file(path));
         }
-        let bytes = self.read(file)?;
-        let kustomization = Kustomization::read(&bytes, &path)?;
-        Ok(Layer { folder: folder.to_owned(), file: path, bytes, kustomization })
+        let read = |bytes: Vec<u8>| -> Result<ReadKustomization> {
+            Ok(ReadKustomization { kustomization: Kustomization::read(&bytes, &path)?, bytes: bytes.into() })
+        };
+        let tree = self.tree;
+        let (bytes, kustomization) = if let Some(parses) = tree.parses() {
+            let kept = parses.of("kustomization", &file.entry.identity, || {
+                let bytes = tree.read(&file.path)?;
+                let size = 4 * bytes.len() + 1_000;
+                Ok((read(bytes)?, size))
+            })?;
+            self.note_read(file);
+            (kept.bytes.clone(), kept.kustomization.clone())
+        } else {
+            let read = read(self.read(file)?)?;
+            (read.bytes, read.kustomization)
+        };
+        Ok(Layer { folder: folder.to_owned(), file: path.into(), bytes, kustomization })
+    }
+
+    fn note_read(&mut self, found: Resolved) {
+        self.reads.extend(found.links);
+        self.reads.push((found.path, found.entry.identity));
+    }
+
+    /// The objects of a file.
+    fn file_objects(&mut self, found: Resolved) -> Result<Vec<Resource>> {
+        let (tree, file) = (self.tree, found.path.clone());
+        let Some(parses) = tree.parses() else {
+            let bytes = self.read(found)?;
+            return self.objects(&bytes, &file, 1);
+        };
+        let parsed = parses.of("kustomize", &found.entry.identity, || {
+            let parsed = parse::parsed(&tree.read(&file)?, &file)?;
+            let size = parsed.bytes();
+            Ok((parsed, size))
+        })?;
+        self.note_read(found);
+        let documents = self.nodes.splice(&parsed, &file);
+        self.among(documents, &file)
     }
 
     fn read(&mut self, found: Resolved) -> Result<Vec<u8>> {
         let bytes = self.tree.read(&found.path)?;
-        self.reads.extend(found.links);
-        self.reads.push((found.path, found.entry.identity));
+        self.note_read(found);
         Ok(bytes)
     }
 
     /// The content of a file that a kustomization names.
-    fn load(&mut self, layer: &Layer, path: &str) -> Result<(String, Vec<u8>)> {
+    pub(super) fn load(&mut self, layer: &Layer, path: &str) -> Result<(String, Vec<u8>)> {
         let missing = |why: String| Err(layer.at(Error::new(Code::PathNotFound, why), path));
         if is_remote(path) {
             return Err(layer.at(remote(path), path));
@@ -182,8 +268,17 @@ impl<'a> Build<'a> {
         }
     }
 
+    pub(super) fn tree(&self) -> &'a dyn Tree {
+        self.tree
+    }
+
+    /// Nothing is there now; something may come.
+    pub(super) fn note_missing(&mut self, layer: &Layer, path: &str) {
+        self.reads.push((clean(&layer.folder, path), String::new()));
+    }
+
     /// What stands at a path that a kustomization names.
-    fn find(&self, layer: &Layer, path: &str) -> Result<Option<Resolved>> {
+    pub(super) fn find(&self, layer: &Layer, path: &str) -> Result<Option<Resolved>> {
         resolve(self.tree, &crate::render::join(&layer.folder, path)).map_err(|error| {
             let line = line_of(&layer.bytes, path);
             Error::new(error.code, format!("{path}: {}", error.why)).in_file(&layer.file).at(line, 0)
@@ -200,6 +295,7 @@ impl<'a> Build<'a> {
         self.chain.push(layer.folder.clone());
         let k = &layer.kustomization;
         self.resources(layer, &mut gathered, &k.resources)?;
+        self.note(&mut gathered.resources, || layer.step("resources", ""));
         gathered.add_fields(&self.configurations(layer)?)?;
         let crds = self.crd_fields(layer)?;
         if crds != Fields::default() {
@@ -220,6 +316,13 @@ impl<'a> Build<'a> {
         Ok(gathered)
     }
 
+    /// A kustomization around the one whose result this is.
+    pub(super) fn gather_around(&mut self, around: &Layer, inner: Gathered) -> Result<Gathered> {
+        let mut start = Gathered::default();
+        start.absorb(&self.nodes, inner)?;
+        self.gather(around, start)
+    }
+
     fn resources(&mut self, layer: &Layer, gathered: &mut Gathered, paths: &[String]) -> Result<()> {
         for path in paths {
             if is_remote(path) {
@@ -230,13 +333,11 @@ impl<'a> Build<'a> {
                     *gathered = self.folder(layer, path, std::mem::take(gathered), false)?;
                 }
                 Some(found) => {
-                    let file = found.path.clone();
-                    let bytes = self.read(found)?;
                     let origin = self
                         .trace
                         .as_ref()
                         .map(|trace| Trace { path: clean(trace, path), ..Trace::default() });
-                    for mut resource in self.objects(&bytes, &file, 1)? {
+                    for mut resource in self.file_objects(found)? {
                         resource.origin.clone_from(&origin);
                         gathered
                             .resources
@@ -324,8 +425,13 @@ impl<'a> Build<'a> {
 
     /// The objects of a text that begins in line `first` of its file; a list is its items.
     fn objects(&mut self, bytes: &[u8], file: &str, first: usize) -> Result<Vec<Resource>> {
-        let mut queue =
-            std::collections::VecDeque::from(parse::documents(&mut self.nodes, bytes, file, first)?);
+        let documents = parse::documents(&mut self.nodes, bytes, file, first)?;
+        self.among(documents, file)
+    }
+
+    /// The objects among documents; a list is its items.
+    fn among(&self, documents: Vec<NodeId>, file: &str) -> Result<Vec<Resource>> {
+        let mut queue = std::collections::VecDeque::from(documents);
         if self.nodes.len() > 4 * MAX_NODES {
             return Err(
                 Error::new(Code::BudgetExceeded, "the build has more than 16,000,000 nodes").in_file(file)
@@ -438,16 +544,24 @@ impl<'a> Build<'a> {
                 let mut arguments = arguments.clone();
                 arguments.complete(k.generator_options.as_ref());
                 let origin = self.builtin(layer, &format!("{kind}Generator"));
+                let name = format!("name: {}", arguments.name);
                 self.generate(layer, gathered, kind, &arguments, origin).map_err(|error| {
-                    let line = line_of(&layer.bytes, &format!("name: {}", arguments.name));
-                    let line = if line > 0 { line } else { line_of(&layer.bytes, field) };
+                    let line = line_below(&layer.bytes, field, &name);
                     if error.place.file.is_some() { error } else { error.in_file(&layer.file).at(line, 0) }
                 })?;
+                self.note(&mut gathered.resources, || layer.step(field, &name));
             }
         }
-        if let Some(chart) = k.helm_charts.first() {
-            let why = format!("the chart {} needs Helm, which this version does not have", chart.name);
-            return Err(layer.at(Error::new(Code::RendererMissing, why), "helmChart"));
+        for chart in &k.helm_charts {
+            let origin = self.builtin(layer, "HelmChartInflationGenerator");
+            let globals = k.helm_globals.clone().unwrap_or_default();
+            let name = format!("name: {}", chart.name);
+            let at = |error: Error| layer.at_field(error, "helmCharts", &name);
+            for mut made in self.chart(layer, &globals, chart).map_err(at)? {
+                made.origin.clone_from(&origin);
+                generate::absorb(&mut self.nodes, &mut gathered.resources, made).map_err(at)?;
+            }
+            self.note(&mut gathered.resources, || layer.step("helmCharts", &name));
         }
         for config in self.plugins(layer, &k.generators)? {
             let origin = self.configured(&config);
@@ -466,10 +580,19 @@ impl<'a> Build<'a> {
                     let made = Resource { origin, ..Resource::new(root) };
                     generate::absorb(&mut self.nodes, &mut gathered.resources, made)?;
                 }
+                "HelmChartInflationGenerator" => {
+                    let (globals, chart) = self.chart_plugin(&config)?;
+                    let at = |error: Error| layer.at_field(error, "generators", &chart.name);
+                    for mut made in self.chart(layer, &globals, &chart).map_err(at)? {
+                        made.origin.clone_from(&origin);
+                        generate::absorb(&mut self.nodes, &mut gathered.resources, made).map_err(at)?;
+                    }
+                }
                 other => {
                     return Err(self.nodes.fail(config.root, format!("{other} is no built-in generator")));
                 }
             }
+            self.note(&mut gathered.resources, || layer.step("generators", ""));
         }
         Ok(())
     }
@@ -485,14 +608,20 @@ impl<'a> Build<'a> {
         let mut pairs = Vec::new();
         for path in &arguments.envs {
             let (file, bytes) = self.load(layer, path)?;
-            pairs.extend(generate::env_lines(&bytes, &file)?);
+            let number = self.nodes.file(&file);
+            pairs.extend(generate::env_lines(&bytes, &file, number)?);
         }
+        let own = self.nodes.file(&layer.file);
         for source in &arguments.literals {
-            pairs.push(generate::literal(source)?);
+            let line = if self.ledger.is_some() { line_of(&layer.bytes, source) } else { 0 };
+            let place = Place { file: own, line: u32::try_from(line).unwrap_or(0) };
+            pairs.push(generate::literal(source, place)?);
         }
         for source in &arguments.files {
             let (key, path) = generate::file_source(source)?;
-            pairs.push((key.to_owned(), self.load(layer, path)?.1));
+            let (file, bytes) = self.load(layer, path)?;
+            let place = Place { file: self.nodes.file(&file), line: 1 };
+            pairs.push((key.to_owned(), bytes, place));
         }
         let mut made = generate::object(&mut self.nodes, kind, arguments, pairs)?;
         made.origin = origin;
@@ -576,86 +705,36 @@ impl<'a> Build<'a> {
         })
     }
 
-    fn transformers(&mut self, layer: &Layer, gathered: &mut Gathered) -> Result<()> {
-        let k = &layer.kustomization;
-        let fields = gathered.fields.clone().unwrap_or_default();
-        let mut all: Vec<(Transformer, Option<Trace>, String)> = Vec::new();
-        if !k.patches_strategic_merge.is_empty() {
-            let patches = self.merge_patches(layer, &k.patches_strategic_merge)?;
-            let origin = self.builtin(layer, "PatchStrategicMergeTransformer");
-            all.push((Transformer::Merge { patches, target: None }, origin, "patchesStrategicMerge".into()));
-        }
-        for patch in &k.patches {
-            let word = if patch.path.is_empty() { "patches" } else { &patch.path };
-            let read = self.patch(layer, patch).map_err(|error| layer.at(error, word))?;
-            all.push((read, self.builtin(layer, "PatchTransformer"), word.to_owned()));
-        }
-        if !k.namespace.is_empty() {
-            let namespace = Transformer::Namespace {
-                namespace: k.namespace.clone(),
-                specs: fields.namespace.clone(),
-                unset_only: false,
-                subjects: Subjects::Default,
-            };
-            all.push((namespace, self.builtin(layer, "NamespaceTransformer"), "namespace:".into()));
-        }
-        if !k.name_prefix.is_empty() {
-            let prefix =
-                Transformer::Prefix { text: k.name_prefix.clone(), specs: fields.name_prefix.clone() };
-            all.push((prefix, self.builtin(layer, "PrefixTransformer"), "namePrefix".into()));
-        }
-        if !k.name_suffix.is_empty() {
-            let suffix =
-                Transformer::Suffix { text: k.name_suffix.clone(), specs: fields.name_suffix.clone() };
-            all.push((suffix, self.builtin(layer, "SuffixTransformer"), "nameSuffix".into()));
-        }
-        for labels in transform::labels(&k.labels, &k.common_labels, &fields)
-            .map_err(|error| layer.at(error, "abels:"))?
-        {
-            all.push((labels, self.builtin(layer, "LabelTransformer"), "abels:".into()));
-        }
-        if !k.common_annotations.is_empty() {
-            let specs = fields.common_annotations.clone();
-            let annotations = Transformer::Strings { strings: k.common_annotations.clone(), specs };
-            all.push((
-                annotations,
-                self.builtin(layer, "AnnotationsTransformer"),
-                "commonAnnotations".into(),
-            ));
-        }
-        for patch in &k.patches_json6902 {
-            let word = if patch.path.is_empty() { "patchesJson6902" } else { &patch.path };
-            let read = self.json_patch(layer, &patch.path, &patch.patch, patch.target.as_ref());
-            let read = read.map_err(|error| layer.at(error, word))?;
-            all.push((read, self.builtin(layer, "PatchJson6902Transformer"), word.to_owned()));
-        }
-        for replica in &k.replicas {
-            let replicas = Transformer::Replicas { replica: replica.clone(), specs: fields.replicas.clone() };
-            all.push((replicas, self.builtin(layer, "ReplicaCountTransformer"), "replicas".into()));
-        }
-        for image in &k.images {
-            let images = Transformer::Image { image: image.clone(), specs: fields.images.clone() };
-            all.push((images, self.builtin(layer, "ImageTagTransformer"), "images".into()));
-        }
-        if !k.replacements.is_empty() {
-            let replacements =
-                self.replacements(layer, &k.replacements).map_err(|error| layer.at(error, "replacements"))?;
-            all.push((
-                Transformer::Replacements(replacements),
-                self.builtin(layer, "ReplacementTransformer"),
-                "replacements".into(),
-            ));
-        }
-        for config in self.plugins(layer, &k.transformers)? {
-            let origin = self.configured(&config);
-            for transformer in self.configured_transformers(layer, &config)? {
-                all.push((transformer, origin.clone(), "transformers".into()));
+    /// Where charts are, and one of them, from an object of apiVersion builtin.
+    fn chart_plugin(&self, config: &Resource) -> Result<(HelmGlobals, HelmChart)> {
+        let mut fields: serde_json::Map<String, Value> = self.plugin(config, &[])?;
+        let mut globals = serde_json::Map::new();
+        for name in ["chartHome", "configHome"] {
+            if let Some(value) = fields.remove(name) {
+                globals.insert(name.to_owned(), value);
             }
         }
-        for (transformer, origin, word) in all {
+        let place = |error: Error| {
+            self.nodes.fail(config.root, format!("HelmChartInflationGenerator: {}", error.why))
+        };
+        let globals = typed(Value::Object(globals)).map_err(place)?;
+        Ok((globals, typed(Value::Object(fields)).map_err(place)?))
+    }
+
+    fn transformers(&mut self, layer: &Layer, gathered: &mut Gathered) -> Result<()> {
+        let fields = gathered.fields.clone().unwrap_or_default();
+        let mut all = self.planned(layer, &fields)?;
+        for config in self.plugins(layer, &layer.kustomization.transformers)? {
+            let origin = self.configured(&config);
+            for transformer in self.configured_transformers(layer, &config)? {
+                let detail = config.kind(&self.nodes).to_owned();
+                all.push(Planned { transformer, origin: origin.clone(), field: "transformers", detail });
+            }
+        }
+        for Planned { transformer, origin, field, detail } in all {
             transformer
                 .apply(&mut self.nodes, &self.schema, &mut gathered.resources)
-                .map_err(|error| layer.at(error, &word))?;
+                .map_err(|error| layer.at_field(error, field, &detail))?;
             if let Some(origin) = origin {
                 for resource in &mut gathered.resources.list {
                     match &resource.origin {
@@ -665,8 +744,86 @@ impl<'a> Build<'a> {
                 }
             }
             gathered.resources.drop_gone(&self.nodes);
+            self.note(&mut gathered.resources, || {
+                let mut step = layer.step(field, &detail);
+                if let Transformer::Json { operations, .. } = transformer {
+                    step.operations = operations;
+                }
+                step
+            });
         }
         Ok(())
+    }
+
+    /// The transformers that fields ask for, in the order in which kustomize runs them.
+    fn planned(&mut self, layer: &Layer, fields: &Fields) -> Result<Vec<Planned>> {
+        let k = &layer.kustomization;
+        let mut all = Vec::new();
+        let mut plan = |build: &Self, transformer, plugin: &str, field, detail: String| {
+            all.push(Planned { transformer, origin: build.builtin(layer, plugin), field, detail });
+        };
+        if !k.patches_strategic_merge.is_empty() {
+            let patches = self.merge_patches(layer, &k.patches_strategic_merge)?;
+            let merge = Transformer::Merge { patches, target: None };
+            plan(self, merge, "PatchStrategicMergeTransformer", "patchesStrategicMerge", String::new());
+        }
+        for patch in &k.patches {
+            let read =
+                self.patch(layer, patch).map_err(|error| layer.at_field(error, "patches", &patch.path))?;
+            plan(self, read, "PatchTransformer", "patches", patch.path.clone());
+        }
+        if !k.namespace.is_empty() {
+            let namespace = Transformer::Namespace {
+                namespace: k.namespace.clone(),
+                specs: fields.namespace.clone(),
+                unset_only: false,
+                subjects: Subjects::Default,
+            };
+            plan(self, namespace, "NamespaceTransformer", "namespace", String::new());
+        }
+        if !k.name_prefix.is_empty() {
+            let prefix =
+                Transformer::Prefix { text: k.name_prefix.clone(), specs: fields.name_prefix.clone() };
+            plan(self, prefix, "PrefixTransformer", "namePrefix", String::new());
+        }
+        if !k.name_suffix.is_empty() {
+            let suffix =
+                Transformer::Suffix { text: k.name_suffix.clone(), specs: fields.name_suffix.clone() };
+            plan(self, suffix, "SuffixTransformer", "nameSuffix", String::new());
+        }
+        let labels = transform::labels(&k.labels, &k.common_labels, fields)
+            .map_err(|error| layer.at(error, "abels:"))?;
+        let count = labels.len();
+        for (number, transformer) in labels.into_iter().enumerate() {
+            let field = if number + 1 == count { "commonLabels" } else { "labels" };
+            plan(self, transformer, "LabelTransformer", field, String::new());
+        }
+        if !k.common_annotations.is_empty() {
+            let specs = fields.common_annotations.clone();
+            let annotations = Transformer::Strings { strings: k.common_annotations.clone(), specs };
+            plan(self, annotations, "AnnotationsTransformer", "commonAnnotations", String::new());
+        }
+        for patch in &k.patches_json6902 {
+            let read = self
+                .json_patch(layer, &patch.path, &patch.patch, patch.target.as_ref())
+                .map_err(|error| layer.at_field(error, "patchesJson6902", &patch.path))?;
+            plan(self, read, "PatchJson6902Transformer", "patchesJson6902", patch.path.clone());
+        }
+        for replica in &k.replicas {
+            let replicas = Transformer::Replicas { replica: replica.clone(), specs: fields.replicas.clone() };
+            plan(self, replicas, "ReplicaCountTransformer", "replicas", replica.name.clone());
+        }
+        for image in &k.images {
+            let images = Transformer::Image { image: image.clone(), specs: fields.images.clone() };
+            plan(self, images, "ImageTagTransformer", "images", image.name.clone());
+        }
+        if !k.replacements.is_empty() {
+            let replacements =
+                self.replacements(layer, &k.replacements).map_err(|error| layer.at(error, "replacements"))?;
+            let replacements = Transformer::Replacements(replacements);
+            plan(self, replacements, "ReplacementTransformer", "replacements", String::new());
+        }
+        Ok(all)
     }
 
     /// Patches written in place or named by path.
@@ -698,7 +855,7 @@ impl<'a> Build<'a> {
         let (file, text) = match (inline.is_empty(), patch.path.is_empty()) {
             (true, true) => return Err(invalid("a patch needs patch or path")),
             (false, false) => return Err(invalid("a patch has patch or path, not both")),
-            (false, true) => (layer.file.clone(), inline.to_owned()),
+            (false, true) => (layer.file.to_string(), inline.to_owned()),
             (true, false) => {
                 let (file, bytes) = self.load(layer, &patch.path)?;
                 let text =
@@ -708,7 +865,10 @@ impl<'a> Build<'a> {
         };
         let first = if patch.path.is_empty() { layer.line_of_text(&text) } else { 1 };
         let merged = self.objects(text.as_bytes(), &file, first);
-        let operations = super::json_patch::read(&text, &file);
+        let mut operations = super::json_patch::read(&text, &file);
+        if let (Some(_), Ok(operations)) = (&self.ledger, &mut operations) {
+            super::json_patch::locate(operations, &text, &file, first);
+        }
         let option = |name: &str| patch.options.get(name).copied().unwrap_or_default();
         match (merged, operations) {
             (Ok(objects), _) if !objects.is_empty() => {
@@ -753,7 +913,7 @@ impl<'a> Build<'a> {
         let (file, text) = match (path.is_empty(), text.is_empty()) {
             (true, true) => return Err(invalid("a patch needs patch or path")),
             (false, false) => return Err(invalid("a patch has patch or path, not both")),
-            (true, false) => (layer.file.clone(), text.to_owned()),
+            (true, false) => (layer.file.to_string(), text.to_owned()),
             (false, true) => {
                 let (file, bytes) = self.load(layer, path)?;
                 let text =
@@ -761,9 +921,13 @@ impl<'a> Build<'a> {
                 (file, text)
             }
         };
-        let operations = super::json_patch::read(&text, &file)?;
+        let mut operations = super::json_patch::read(&text, &file)?;
         if operations.is_empty() {
             return Err(invalid("the patch is empty").in_file(file));
+        }
+        if self.ledger.is_some() {
+            let first = if path.is_empty() { layer.line_of_text(&text) } else { 1 };
+            super::json_patch::locate(&mut operations, &text, &file, first);
         }
         Ok(Transformer::Json { operations, target: target.clone(), remembers: false })
     }

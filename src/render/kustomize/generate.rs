@@ -4,13 +4,13 @@ use base64::Engine as _;
 use serde_json::Value;
 
 use super::kustomization::GeneratorArguments;
-use super::node::{Kind, Node, NodeId, Nodes, Tag, invalid};
+use super::node::{Kind, Node, NodeId, Nodes, Place, Tag, invalid};
 use super::resource::{Behavior, Resource, Resources};
 use crate::error::Result;
 use crate::model::Digest;
 
-/// A key and its content.
-pub(super) type Pair = (String, Vec<u8>);
+/// A key, its content and where that is written.
+pub(super) type Pair = (String, Vec<u8>, Place);
 
 /// Makes the object.
 pub(super) fn object(
@@ -37,20 +37,20 @@ pub(super) fn object(
         nodes.map_at(root, "data")?;
     }
     let mut pairs = pairs;
-    pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
+    pairs.sort_by(|one, other| one.0.cmp(&other.0));
     for window in pairs.windows(2) {
         if window[0].0 == window[1].0 {
             return Err(invalid(format!("{kind} {} has the key {} twice", arguments.name, window[0].0)));
         }
     }
-    for (name, content) in pairs {
+    for (name, content, place) in pairs {
         let (field, text) = match String::from_utf8(content) {
             Ok(text) if kind == "Secret" => ("data", base64_lines(text.as_bytes())),
             Ok(text) => ("data", text),
             Err(error) if kind == "Secret" => ("data", base64_lines(error.as_bytes())),
             Err(error) => ("binaryData", base64_lines(error.as_bytes())),
         };
-        put(nodes, root, field, &name, &text)?;
+        put(nodes, root, field, &name, &text, place)?;
     }
     if let Some(options) = &arguments.options {
         for (field, strings) in [("labels", &options.labels), ("annotations", &options.annotations)] {
@@ -73,9 +73,9 @@ pub(super) fn object(
     Ok(resource)
 }
 
-fn put(nodes: &mut Nodes, root: NodeId, field: &str, name: &str, text: &str) -> Result<()> {
+fn put(nodes: &mut Nodes, root: NodeId, field: &str, name: &str, text: &str, place: Place) -> Result<()> {
     let map = nodes.map_at(root, field)?;
-    let value = nodes.add(Node { quoted: text.contains('\n'), ..Node::scalar(text, Tag::Text) });
+    let value = nodes.add(Node { quoted: text.contains('\n'), place, ..Node::scalar(text, Tag::Text) });
     nodes.set(map, name, Some(value))
 }
 
@@ -98,27 +98,30 @@ fn base64_lines(bytes: &[u8]) -> String {
     out
 }
 
-/// The pairs of an env file: `KEY=value` in each line, `#` begins a comment.
-pub(super) fn env_lines(bytes: &[u8], file: &str) -> Result<Vec<Pair>> {
+/// The pairs of an env file: `KEY=value` in each line, `#` begins a comment. `number` is that of the file.
+pub(super) fn env_lines(bytes: &[u8], file: &str, number: u32) -> Result<Vec<Pair>> {
     let text = std::str::from_utf8(bytes).map_err(|_| invalid("the env file is not UTF-8").in_file(file))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).trim_start());
-    let pairs = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| {
+    let mut pairs = Vec::new();
+    for (line, at) in lines.zip(1..).filter(|(line, _)| !line.is_empty() && !line.starts_with('#')) {
         let (key, value) = line.split_once('=').unwrap_or((line, ""));
-        (key.to_owned(), value.as_bytes().to_vec())
-    });
-    Ok(pairs.filter(|(key, _)| !key.is_empty()).collect())
+        if !key.is_empty() {
+            pairs.push((key.to_owned(), value.as_bytes().to_vec(), Place { file: number, line: at }));
+        }
+    }
+    Ok(pairs)
 }
 
 /// `key=value`; quotes around the value are taken off.
-pub(super) fn literal(source: &str) -> Result<Pair> {
+pub(super) fn literal(source: &str, place: Place) -> Result<Pair> {
     match source.split_once('=') {
         Some((key, value)) if !key.is_empty() => {
             let bytes = value.as_bytes();
             let quoted =
                 bytes.len() >= 2 && matches!(bytes[0], b'"' | b'\'') && bytes[0] == bytes[bytes.len() - 1];
             let value = if quoted { &value[1..value.len() - 1] } else { value };
-            Ok((key.to_owned(), value.as_bytes().to_vec()))
+            Ok((key.to_owned(), value.as_bytes().to_vec(), place))
         }
         _ => Err(invalid(format!("the literal {source:?} has not the form key=value"))),
     }
@@ -165,17 +168,17 @@ pub(super) fn absorb(nodes: &mut Nodes, resources: &mut Resources, mut made: Res
     made.set_namespace(nodes, &namespace)?;
     if made.behavior == Behavior::Merge {
         for field in ["data", "binaryData"] {
-            let strings = |nodes: &Nodes, root| -> Vec<(String, String)> {
+            let mut all = std::collections::BTreeMap::new();
+            for root in [old.root, made.root] {
                 let map = nodes.field(root, field);
                 let pairs = map.into_iter().flat_map(|map| nodes.pairs(map));
-                pairs
-                    .map(|(key, value)| (nodes[key].text.to_string(), nodes[value].text.to_string()))
-                    .collect()
-            };
-            let all = overlay(&strings(nodes, old.root), &strings(nodes, made.root));
+                all.extend(pairs.map(|(key, value)| {
+                    (nodes[key].text.to_string(), (nodes[value].text.to_string(), nodes[value].place))
+                }));
+            }
             nodes.clear(made.root, field)?;
-            for (name, text) in all {
-                put(nodes, made.root, field, &name, &text)?;
+            for (name, (text, place)) in all {
+                put(nodes, made.root, field, &name, &text, place)?;
             }
         }
         made.origin = old.origin;
@@ -185,6 +188,7 @@ pub(super) fn absorb(nodes: &mut Nodes, resources: &mut Resources, mut made: Res
     (made.previous, made.prefixes, made.suffixes, made.vars) =
         (old.previous, old.prefixes, old.suffixes, old.vars);
     made.transformations = old.transformations;
+    made.number = old.number;
     resources.list[at] = made;
     Ok(())
 }

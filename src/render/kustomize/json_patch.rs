@@ -13,6 +13,9 @@ pub(super) struct Operation {
     path: String,
     from: Option<String>,
     value: Option<Value>,
+    /// Where it is written; 0 until [`locate`] is asked.
+    pub(super) line: usize,
+    pub(super) file: std::sync::Arc<str>,
 }
 
 /// Reads the operations of a patch, JSON or YAML.
@@ -40,9 +43,39 @@ pub(super) fn read(text: &str, file: &str) -> Result<Vec<Operation>> {
         let (Some(op), Some(path)) = (text("op"), text("path")) else {
             return Err(invalid(format!("an operation needs op and path: {item}")).in_file(file));
         };
-        Ok(Operation { from: text("from"), value: item.get("value").cloned(), op, path })
+        Ok(Operation {
+            from: text("from"),
+            value: item.get("value").cloned(),
+            op,
+            path,
+            line: 0,
+            file: "".into(),
+        })
     };
     items.into_iter().map(operation).collect()
+}
+
+/// Finds the line of each operation in the text they were read from, which begins in line `first` of its file.
+pub(super) fn locate(operations: &mut [Operation], text: &str, file: &str, first: usize) {
+    let file: std::sync::Arc<str> = file.into();
+    let mut lines = text.lines().zip(first..);
+    for operation in operations {
+        let found = lines.find(|(line, _)| line.contains(operation.path.as_str()));
+        let Some((_, line)) = found else { return };
+        operation.line = line;
+        operation.file = file.clone();
+    }
+}
+
+impl Operation {
+    /// Whether it is about a field or what lies above or below it; `-` and other indexes of a list may be any item.
+    pub(super) fn touches(&self, pointer: &str) -> bool {
+        let mut field = pointer.split('/').skip(1);
+        self.path.split('/').skip(1).all(|part| match field.next() {
+            Some(found) => found == part || part == "-" && found.bytes().all(|byte| byte.is_ascii_digit()),
+            None => true,
+        })
+    }
 }
 
 /// Applies a patch to an object.

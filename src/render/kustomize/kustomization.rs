@@ -26,7 +26,7 @@ pub(super) type Strings = BTreeMap<String, String>;
 pub(super) struct Kustomization {
     pub(super) api_version: String,
     pub(super) kind: String,
-    metadata: Option<Metadata>,
+    pub(super) metadata: Option<Metadata>,
     pub(super) openapi: Strings,
     pub(super) name_prefix: String,
     pub(super) name_suffix: String,
@@ -39,7 +39,7 @@ pub(super) struct Kustomization {
     pub(super) patches_json6902: Vec<Patch>,
     pub(super) patches: Vec<Patch>,
     pub(super) images: Vec<Image>,
-    image_tags: Vec<Image>,
+    pub(super) image_tags: Vec<Image>,
     pub(super) replacements: Vec<ReplacementEntry>,
     pub(super) replicas: Vec<Replica>,
     pub(super) vars: Vec<Var>,
@@ -47,12 +47,12 @@ pub(super) struct Kustomization {
     pub(super) resources: Vec<String>,
     pub(super) components: Vec<String>,
     pub(super) crds: Vec<String>,
-    bases: Vec<String>,
+    pub(super) bases: Vec<String>,
     pub(super) config_map_generator: Vec<GeneratorArguments>,
     pub(super) secret_generator: Vec<GeneratorArguments>,
     pub(super) helm_globals: Option<HelmGlobals>,
     pub(super) helm_charts: Vec<HelmChart>,
-    helm_chart_inflation_generator: Vec<OldHelmChart>,
+    pub(super) helm_chart_inflation_generator: Vec<OldHelmChart>,
     pub(super) generator_options: Option<GeneratorOptions>,
     pub(super) configurations: Vec<String>,
     pub(super) generators: Vec<String>,
@@ -264,36 +264,36 @@ impl GeneratorArguments {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub(super) struct HelmGlobals {
-    chart_home: String,
-    config_home: String,
+    pub(super) chart_home: String,
+    pub(super) config_home: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub(super) struct HelmChart {
     pub(super) name: String,
-    version: String,
-    repo: String,
-    release_name: String,
-    namespace: String,
-    additional_values_files: Vec<String>,
-    values_file: String,
-    values_inline: Map<String, Value>,
-    values_merge: String,
+    pub(super) version: String,
+    pub(super) repo: String,
+    pub(super) release_name: String,
+    pub(super) namespace: String,
+    pub(super) additional_values_files: Vec<String>,
+    pub(super) values_file: String,
+    pub(super) values_inline: Map<String, Value>,
+    pub(super) values_merge: String,
     #[serde(rename = "includeCRDs")]
-    include_crds: bool,
-    skip_hooks: bool,
-    api_versions: Vec<String>,
-    kube_version: String,
-    name_template: String,
-    skip_tests: bool,
-    debug: bool,
-    devel: bool,
+    pub(super) include_crds: bool,
+    pub(super) skip_hooks: bool,
+    pub(super) api_versions: Vec<String>,
+    pub(super) kube_version: String,
+    pub(super) name_template: String,
+    pub(super) skip_tests: bool,
+    pub(super) debug: bool,
+    pub(super) devel: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
-struct OldHelmChart {
+pub(super) struct OldHelmChart {
     chart_name: String,
     chart_version: String,
     chart_repo_url: String,
@@ -408,6 +408,11 @@ fn spell(fields: Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
+/// One entry of `patches`.
+pub(super) fn patch_of(fields: &Map<String, Value>) -> Result<Patch> {
+    typed(Value::Object(spell(fields.clone())))
+}
+
 impl Kustomization {
     /// Reads a kustomization file.
     pub(super) fn read(bytes: &[u8], file: &str) -> Result<Self> {
@@ -422,6 +427,13 @@ impl Kustomization {
             typed(Value::Object(spell(fields))).map_err(|error| place_of(bytes, file, error))?;
         read.resources.append(&mut read.bases);
         read.images.append(&mut read.image_tags);
+        for old in &read.helm_chart_inflation_generator {
+            // Of several, the last that is given.
+            let globals = read.helm_globals.get_or_insert_default();
+            if !old.chart_home.is_empty() {
+                globals.chart_home.clone_from(&old.chart_home);
+            }
+        }
         read.helm_charts.extend(read.helm_chart_inflation_generator.drain(..).map(|old| HelmChart {
             name: old.chart_name,
             version: old.chart_version,
@@ -481,6 +493,24 @@ fn place_of(bytes: &[u8], file: &str, error: Error) -> Error {
     let field = error.why.split('`').nth(1).filter(|_| error.why.starts_with("unknown field"));
     let line = field.map_or(0, |field| line_of(bytes, &format!("{field}:")));
     if error.place.line > 0 { error } else { error.in_file(file).at(line, 0) }
+}
+
+/// The line of a word below a field of the file; the field's own where the word does not stand there.
+pub(super) fn line_below(bytes: &[u8], field: &str, word: &str) -> usize {
+    let text = String::from_utf8_lossy(bytes);
+    let mut lines = text
+        .lines()
+        .enumerate()
+        .skip_while(|(_, line)| !line.strip_prefix(field).is_some_and(|rest| rest.starts_with(':')));
+    let Some((at, first)) = lines.next() else { return line_of(bytes, word) };
+    if word.is_empty() || first.contains(word) {
+        return at + 1;
+    }
+    // The field ends where the next begins in the first column.
+    let below = lines.take_while(|(_, line)| !line.starts_with(|c: char| c.is_alphabetic()));
+    let found =
+        below.into_iter().find(|(_, line)| !line.trim_start().starts_with('#') && line.contains(word));
+    found.map_or(at, |(at, _)| at) + 1
 }
 
 /// The 1-based line in which a word stands first; 0 where it does not.

@@ -6,13 +6,16 @@
 //! followed (`names`), vars resolved, and the order made (`sort`). [Known differences](../../../docs/render.md).
 
 mod build;
+mod charts;
 mod fields;
 mod generate;
 mod json_patch;
 mod kustomization;
+mod ledger;
 mod merge;
 mod names;
 mod node;
+mod options;
 mod parse;
 mod replace;
 mod resource;
@@ -25,13 +28,16 @@ mod vars;
 use serde_json::Value;
 
 use self::build::{Build, Gathered};
+use self::ledger::{Ledger, Step};
 use self::node::Nodes;
 use self::resource::{Resource, Trace};
 use crate::error::Result;
 use crate::model::Origin;
 use crate::render::Tree;
+use crate::render::explain::Explanation;
 
 pub(in crate::render) use self::kustomization::NAMES;
+pub use self::options::Options;
 
 /// The version whose results are given, as `buildMetadata: [managedByLabel]` names it.
 const VERSION: &str = "kustomize-v5.7.1";
@@ -77,49 +83,47 @@ impl Built {
     }
 }
 
-/// What is changed in the result, as a kustomization around it would.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Before every name.
-    pub name_prefix: String,
-    /// After every name.
-    pub name_suffix: String,
-    /// `metadata.namespace` of every object in a namespace.
-    pub namespace: String,
-    /// `name=new:tag` and its like.
-    pub images: Vec<String>,
-    /// Replicas by the name of the workload.
-    pub replicas: std::collections::BTreeMap<String, u32>,
-    /// Labels on all objects, selectors not included.
-    pub labels: std::collections::BTreeMap<String, String>,
-    /// Annotations on all objects.
-    pub annotations: std::collections::BTreeMap<String, String>,
-    /// Components, relative to the path.
-    pub components: Vec<String>,
-    /// Entries of `patches`.
-    pub patches: Vec<serde_json::Map<String, Value>>,
-}
-
 /// Builds the kustomization of a folder of the tree.
 ///
 /// # Errors
 /// `KustomizationInvalid`, `PathNotFound`, `RemoteBaseRefused` and what a manifest's reader says, with file, line
 /// and the chain of kustomizations that led there.
-pub fn build(tree: &dyn Tree, folder: &str, _options: &Options) -> Result<Built> {
+pub fn build(tree: &dyn Tree, folder: &str, options: &Options) -> Result<Built> {
+    run(Build::new(tree), folder, options).map(|(built, _)| built)
+}
+
+/// Builds, and says of every field which place wrote it.
+pub(in crate::render) fn explain(
+    tree: &dyn Tree,
+    folder: &str,
+    options: &Options,
+) -> Result<Vec<Explanation>> {
     let mut build = Build::new(tree);
+    build.ledger = Some(Ledger::default());
+    run(build, folder, options).map(|(_, explained)| explained)
+}
+
+fn run(mut build: Build<'_>, folder: &str, options: &Options) -> Result<(Built, Vec<Explanation>)> {
     let layer = build.layer(folder)?;
     build.use_schema(&layer, true)?;
+    let around = options.around(&layer)?;
     let wants = |name: &str| layer.kustomization.build_metadata.iter().any(|option| option == name);
     if !layer.kustomization.build_metadata.is_empty() {
         build.begin_trace();
     }
     let mut gathered = build.gather(&layer, Gathered::default())?;
+    if let Some(around) = &around {
+        gathered = build.gather_around(around, gathered)?;
+    }
     let mut fields = gathered.fields.take().unwrap_or_default();
     let resources = &mut gathered.resources;
+    transform::hash_names(&mut build.nodes, resources)?;
+    build.note(resources, || Step::own("hash of the content"));
+    names::follow(&mut build.nodes, resources, &fields)?;
+    build.note(resources, || Step::own("name reference"));
+    vars::resolve(&mut build.nodes, resources, &gathered.vars, std::sync::Arc::make_mut(&mut fields))?;
+    build.note(resources, || layer.step("vars", ""));
     let nodes = &mut build.nodes;
-    transform::hash_names(nodes, resources)?;
-    names::follow(nodes, resources, &fields)?;
-    vars::resolve(nodes, resources, &gathered.vars, std::sync::Arc::make_mut(&mut fields))?;
     resources.list.retain(|resource| {
         let strings = resource.strings(nodes, "annotations");
         let local = strings.iter().find(|(name, _)| name == "config.kubernetes.io/local-config");
@@ -127,7 +131,6 @@ pub fn build(tree: &dyn Tree, folder: &str, _options: &Options) -> Result<Built>
     });
     resources.check_unique(nodes)?;
     sort::sort(nodes, &mut resources.list, layer.kustomization.sort_options.as_ref())?;
-    let mut objects = Vec::with_capacity(resources.list.len());
     for resource in &resources.list {
         if wants("managedByLabel") {
             let metadata = nodes.map_at(resource.root, "metadata")?;
@@ -135,15 +138,21 @@ pub fn build(tree: &dyn Tree, folder: &str, _options: &Options) -> Result<Built>
             nodes.set_text(labels, "app.kubernetes.io/managed-by", VERSION)?;
         }
         finish(nodes, resource, wants("originAnnotations"), wants("transformerAnnotations"))?;
+    }
+    build.note(resources, || layer.step("buildMetadata", ""));
+    let (nodes, mut explained) = (&build.nodes, Vec::new());
+    let mut objects = Vec::with_capacity(resources.list.len());
+    for resource in &resources.list {
         let (file, line) = build::place(nodes, resource.root);
         let id = resource.id(nodes).to_string();
         let value = nodes.value(resource.root).map_err(|error| error.on_object(id))?;
+        explained.extend(build.ledger.as_mut().map(|ledger| ledger.explanation(resource, &value)));
         objects.push((value, Origin { file, line }));
     }
     let mut reads = build.reads;
     reads.sort();
     reads.dedup();
-    Ok(Built { objects, reads })
+    Ok((Built { objects, reads }, explained))
 }
 
 /// Writes the annotations anew: all are texts, without notes.

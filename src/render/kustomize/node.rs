@@ -108,6 +108,20 @@ pub(super) struct Nodes {
     pub(super) files: Vec<Arc<str>>,
 }
 
+/// The nodes of one file, for any number of builds.
+pub(super) struct Parsed {
+    nodes: Vec<Node>,
+    roots: Vec<NodeId>,
+}
+
+impl Parsed {
+    /// About how many bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let one = |node: &Node| size_of::<Node>() + 16 + node.text.len() + 4 * node.children.len();
+        self.nodes.iter().map(one).sum()
+    }
+}
+
 impl Index<NodeId> for Nodes {
     type Output = Node;
     fn index(&self, id: NodeId) -> &Node {
@@ -135,6 +149,30 @@ impl Nodes {
         let id = NodeId(u32::try_from(self.all.len()).unwrap_or(u32::MAX));
         self.all.push(node);
         id
+    }
+
+    /// A file for the places of nodes.
+    pub(super) fn file(&mut self, name: &str) -> u32 {
+        self.files.push(name.into());
+        u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Takes in what was read of a file apart from any build; gives its documents.
+    pub(super) fn splice(&mut self, parsed: &Parsed, file: &str) -> Vec<NodeId> {
+        let offset = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        let number = self.file(file);
+        self.all.extend(parsed.nodes.iter().map(|node| {
+            let mut node = node.clone();
+            node.children.iter_mut().for_each(|child| child.0 = child.0.saturating_add(offset));
+            node.place.file = number;
+            node
+        }));
+        parsed.roots.iter().map(|root| NodeId(root.0.saturating_add(offset))).collect()
+    }
+
+    /// All nodes as what was read of one file.
+    pub(super) fn into_parsed(self, roots: Vec<NodeId>) -> Parsed {
+        Parsed { nodes: self.all, roots }
     }
 
     pub(super) fn add_text(&mut self, text: &str, tag: Tag) -> NodeId {

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::node::{Kind, Node, NodeId, Nodes, Place, Tag};
+use super::node::{Kind, Node, NodeId, Nodes, Parsed, Place, Tag};
 use crate::error::{Code, Error, Result};
 use crate::model::yaml::{self, Content, MAX_DEPTH, MAX_NODES, Syntax, core};
 
@@ -31,6 +31,13 @@ pub(super) fn documents(nodes: &mut Nodes, bytes: &[u8], file: &str, first: usiz
         }
     }
     Ok(roots)
+}
+
+/// As [`documents`], apart from any build.
+pub(super) fn parsed(bytes: &[u8], file: &str) -> Result<Parsed> {
+    let mut nodes = Nodes::default();
+    let roots = documents(&mut nodes, bytes, file, 1)?;
+    Ok(nodes.into_parsed(roots))
 }
 
 struct Reader<'a> {

@@ -128,6 +128,8 @@ pub(super) struct Resource {
     pub(super) vars: Vec<String>,
     /// A patch removed the whole object.
     pub(super) gone: bool,
+    /// Its place in the ledger, where one is kept.
+    pub(super) number: Option<usize>,
 }
 
 impl Resource {
@@ -143,6 +145,7 @@ impl Resource {
             transformations: Vec::new(),
             vars: Vec::new(),
             gone: false,
+            number: None,
         }
     }
 

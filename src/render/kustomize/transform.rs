@@ -517,7 +517,7 @@ impl Images<'_> {
 }
 
 /// Name, tag and digest; a port of the registry is no tag.
-fn split_image(image: &str) -> (&str, &str, &str) {
+pub(super) fn split_image(image: &str) -> (&str, &str, &str) {
     let begin = image.find('/').unwrap_or(0);
     let find = |mark: char| image[begin..].find(mark).map(|at| at + begin);
     match (find(':'), find('@')) {
