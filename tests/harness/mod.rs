@@ -1,5 +1,6 @@
 //! Real parts for tests, the demo and the benches: a Kubernetes control plane and a Git server.
 
+pub(crate) mod chart_case;
 pub(crate) mod cluster;
 pub(crate) mod git;
 pub(crate) mod ssh;
