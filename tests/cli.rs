@@ -169,6 +169,61 @@ fn render_prints_what_would_be_applied() {
 }
 
 #[test]
+fn render_explains_where_fields_come_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, content: &str| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    };
+    // A repository, so that paths are told from its root.
+    write(".git/HEAD", "ref: refs/heads/main\n");
+    write(
+        "base/kustomization.yaml",
+        "resources:\n- d.yaml\nsecretGenerator:\n- name: token\n  literals: [token=canary-1]\n",
+    );
+    write(
+        "base/d.yaml",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  replicas: 1\n",
+    );
+    write("prod/kustomization.yaml", "resources: [../base]\nreplicas:\n- name: web\n  count: 3\n");
+    let prod = folder.path().join("prod");
+    let (code, text, errors) = run(&["render", prod.to_str().unwrap(), "--explain"]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    for line in [
+        "Deployment web",
+        "  /spec/replicas = 3   prod/kustomization.yaml:3 (replicas)",
+        "      was 1   base/d.yaml:6",
+        "  /data/token = ***   base/kustomization.yaml:5 (secretGenerator)",
+        "inputs",
+        "  base/kustomization.yml   (not there)",
+        "  prod/kustomization.yaml",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
+    }
+    let (code, json, _) = run(&["render", prod.to_str().unwrap(), "--explain", "-o", "json"]);
+    let explained: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(code, 0);
+    let object =
+        explained["objects"].as_array().unwrap().iter().find(|object| object["kind"] == "Deployment");
+    let replicas = object.unwrap()["fields"].as_array().unwrap();
+    let replicas = replicas.iter().find(|field| field["path"] == "/spec/replicas").unwrap();
+    assert_eq!(
+        *replicas,
+        json!({"path": "/spec/replicas", "value": 3, "file": "prod/kustomization.yaml", "line": 3, "by": "replicas",
+            "overrode": [{"value": "1", "file": "base/d.yaml", "line": 6, "by": "resources"}]})
+    );
+    for output in [&text, &json] {
+        assert!(!output.contains("canary") && !output.contains("Y2FuYXJ5"), "{output}");
+    }
+    // What cannot be rendered cannot be explained.
+    write("prod/kustomization.yaml", "resources: [../base, none.yaml]\n");
+    let (code, text, errors) = run(&["render", prod.to_str().unwrap(), "--explain"]);
+    assert_eq!((code, text.as_str()), (3, ""));
+    assert!(errors.contains("prod/kustomization.yaml:1: the resource none.yaml does not exist"), "{errors}");
+}
+
+#[test]
 fn exit_codes_and_explanations() {
     assert_eq!(run(&["version"]).0, 0);
     assert_eq!(run(&["--help"]).0, 0);

@@ -14,6 +14,7 @@ mod explain;
 mod harness;
 mod helm;
 mod operations;
+mod registry;
 mod render;
 mod secrets;
 mod sops;

@@ -11,11 +11,14 @@ use driftless::render::template::{Set, Surroundings};
 use driftless::render::{Cache, MemoryTree, Options, kustomize, render};
 use serde_json::{Value as Json, json};
 
+use proptest::prelude::*;
+
 /// One case: the files, where to build, and what kustomize printed (`None` where it refused).
 struct Case {
     name: String,
     folder: String,
     tree: MemoryTree,
+    files: BTreeMap<String, String>,
     /// In place of the kustomization that is built by kustomize.
     options: kustomize::Options,
     expected: Option<String>,
@@ -65,8 +68,8 @@ fn case(name: String, text: &str) -> Case {
     }
     assert!(expected.is_some() != refused, "{name} says either what is expected or that it is refused");
     let tree =
-        sections.into_iter().fold(MemoryTree::default(), |tree, (path, content)| tree.file(&path, content));
-    Case { name, folder, tree, options, expected }
+        sections.iter().fold(MemoryTree::default(), |tree, (path, content)| tree.file(path, content.clone()));
+    Case { name, folder, tree, files: sections, options, expected }
 }
 
 /// As the agent takes them from an Application.
@@ -92,6 +95,8 @@ const DIFFERENT: &[&str] = &[
     "values-character-nel",
     // The same step refuses U+007F.
     "values-character-delete",
+    // And it reads a bare key `n`, which kustomize wrote itself, as false.
+    "annotations-key-n",
 ];
 
 #[test]
@@ -238,6 +243,232 @@ fn failures_say_where_and_by_which_way() {
         base("resources:\n- ../base\n").file("apps/base/kustomization.yaml", "resources:\n- ../prod\n");
     let found = failure(&cycle, "apps/prod");
     assert!(found.contains("a cycle") && found.contains("apps/prod -> apps/base -> apps/prod"), "{found}");
+}
+
+#[test]
+fn bad_input_is_told_with_file_line_and_chain() {
+    let tree = |kustomization: &str| {
+        MemoryTree::default()
+            .file(
+                "k/d.yaml",
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {replicas: 1}\n",
+            )
+            .file("k/bad.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: [\n")
+            .file("k/kustomization.yaml", kustomization)
+    };
+    let d = "resources:\n- d.yaml\n";
+    for (kustomization, expected) in [
+        ("resources: d.yaml\n", "KustomizationInvalid k/kustomization.yaml:1: invalid type: string"),
+        ("a: [\n", "ManifestInvalid k/kustomization.yaml:"),
+        ("resources:\n- bad.yaml\n", "ManifestInvalid k/bad.yaml:3:11: "),
+        (
+            &format!("{d}images:\n- name: x\n  newTagg: y\n"),
+            "KustomizationInvalid k/kustomization.yaml:5: unknown field `newTagg`",
+        ),
+        (
+            &format!(
+                "{d}patches:\n- target: {{name: '('}}\n  patch: |-\n    - {{op: remove, path: /spec}}\n"
+            ),
+            "KustomizationInvalid k/kustomization.yaml:3: target.name \"(\" is no regular expression",
+        ),
+        (
+            &format!(
+                "{d}patches:\n- target: {{labelSelector: 'a=('}}\n  patch: |-\n    - {{op: remove, path: /spec}}\n"
+            ),
+            "KustomizationInvalid k/kustomization.yaml:3: the selector \"a=(\" cannot be read",
+        ),
+        (
+            &format!(
+                "{d}patches:\n- target: {{kind: Deployment}}\n  patch: |-\n    - {{op: remove, path: /spec/none}}\n"
+            ),
+            "KustomizationInvalid k/d.yaml:1: the JSON patch cannot be applied to Deployment d: the path /spec/none does not exist",
+        ),
+        (
+            &format!("{d}patches:\n- target: {{kind: Deployment}}\n"),
+            "KustomizationInvalid k/kustomization.yaml:3: a patch needs patch or path",
+        ),
+        (
+            &format!("{d}replicas:\n- name: other\n  count: 2\n"),
+            "KustomizationInvalid k/kustomization.yaml:4: replicas: no resource other",
+        ),
+        (
+            &format!(
+                "{d}replacements:\n- source: {{kind: Service, name: s}}\n  targets:\n  - select: {{kind: Deployment}}\n"
+            ),
+            "KustomizationInvalid k/kustomization.yaml:3: the source of a replacement (Service s) selects nothing",
+        ),
+        (
+            &format!("{d}configMapGenerator:\n- name: one\n- name: c\n  files: [none.txt]\n"),
+            "PathNotFound k/kustomization.yaml:6: the file none.txt does not exist",
+        ),
+        (
+            &format!("{d}vars:\n- name: V\n  objref: {{kind: Service, name: s, apiVersion: v1}}\n"),
+            "KustomizationInvalid k/kustomization.yaml:4: the var V names no resource",
+        ),
+        (
+            &format!("{d}components: [../none]\n"),
+            "PathNotFound k/kustomization.yaml:3: the folder ../none does not exist",
+        ),
+        (&format!("{d}- .\n"), "KustomizationInvalid k/kustomization.yaml:3: a cycle: . is or holds k"),
+        (
+            "helmCharts:\n- name: redis\n  repo: https://charts.example.com\n  version: 1.2.3\n",
+            "RemoteBaseRefused k/kustomization.yaml:2: the chart redis 1.2.3 of https://charts.example.com is not at charts/redis-1.2.3/redis",
+        ),
+        (
+            "helmCharts:\n- name: redis\n",
+            "PathNotFound k/kustomization.yaml:2: the chart redis is not at charts/redis",
+        ),
+        (
+            &format!(
+                "{d}transformers:\n- |-\n  apiVersion: example.com/v1\n  kind: Own\n  metadata: {{name: x}}\n"
+            ),
+            "KustomizationInvalid k/kustomization.yaml:5: Own is a plugin",
+        ),
+    ] {
+        let found = failure(&tree(kustomization), "k");
+        assert!(found.starts_with(expected), "{kustomization}: {found}");
+    }
+    // Plain manifests.
+    let plain = |path: &str, tree: &MemoryTree| {
+        let error = render(tree, path, &Options::default()).unwrap_err();
+        assert_eq!(error.code.kind().exit_code(), 3);
+        format!("{} {error}", error.code.reason())
+    };
+    let bad =
+        MemoryTree::default().file("p/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n\tname: a\n");
+    let found = plain("p", &bad);
+    assert!(found.starts_with("ManifestInvalid p/a.yaml:4:"), "{found}");
+    assert_eq!(plain("none", &bad), "PathNotFound none does not exist at this revision");
+}
+
+/// One careless edit of a file: a line doubled, dropped, indented or cut, or a word in the place of another.
+fn careless(text: &str, (what, line, word): (u8, prop::sample::Index, prop::sample::Index)) -> String {
+    const WORDS: &[&str] = &[
+        "null",
+        "[]",
+        "{}",
+        "- a",
+        "*a",
+        "&a b",
+        "~",
+        "-1",
+        "99999999999999999999",
+        "''",
+        "a: b",
+        "../..",
+        "$patch: delete",
+        "metadata.name",
+        "kind: List",
+        "(",
+        "\u{0}",
+        "é",
+        "---",
+        "true",
+    ];
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    if lines.is_empty() {
+        return text.to_owned();
+    }
+    let at = line.index(lines.len());
+    let word = word.get(WORDS);
+    match what % 6 {
+        0 => lines.insert(at, lines[at].clone()),
+        1 => drop(lines.remove(at)),
+        2 => lines[at].insert_str(0, "  "),
+        3 => lines[at] = lines[at].chars().take(usize::from(what) % 20).collect(),
+        4 => {
+            let key = lines[at].split_once(':').map_or("", |(key, _)| key).to_owned();
+            lines[at] = format!("{key}: {word}");
+        }
+        _ => (*word).clone_into(&mut lines[at]),
+    }
+    lines.join("\n") + "\n"
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever is in the files: an answer or an error with a place, no panic; shared parses and explanations agree.
+    #[test]
+    fn careless_edits_are_answered(
+        which in any::<prop::sample::Index>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<(u8, prop::sample::Index, prop::sample::Index)>()), 1..4),
+    ) {
+        static CASES: std::sync::OnceLock<Vec<Case>> = std::sync::OnceLock::new();
+        let case = which.get(CASES.get_or_init(|| cases("kustomize")));
+        let mut files = case.files.clone();
+        for (file, edit) in edits {
+            let paths: Vec<String> = files.keys().cloned().collect();
+            let path = file.get(&paths);
+            let edited = careless(&files[path], edit);
+            files.insert(path.clone(), edited);
+        }
+        let tree = files.iter().fold(MemoryTree::default(), |tree, (path, content)| tree.file(path, content.clone()));
+        let alone = render(&tree, &case.folder, &with(case));
+        let shared = Cache::new(1 << 20, 0).render(&tree, &case.folder, &with(case));
+        let explained = explain(&tree, &case.folder, &with(case));
+        match alone {
+            Ok(alone) => {
+                prop_assert_eq!(&alone.objects, &shared.unwrap().objects);
+                prop_assert_eq!(alone.objects.len(), explained.unwrap().objects.len());
+            }
+            Err(error) => {
+                prop_assert_eq!(error.code.kind().exit_code(), 3);
+                prop_assert_eq!(Some(error), shared.err());
+            }
+        }
+    }
+}
+
+#[test]
+fn chains_and_sizes_have_limits() {
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n";
+    let chain = |depth: usize| {
+        (0..depth).fold(MemoryTree::default(), |tree, at| {
+            let content = if at + 1 == depth {
+                "resources: [c.yaml]\n".to_owned()
+            } else {
+                format!("resources: [../{}]\n", at + 1)
+            };
+            tree.file(&format!("{at}/kustomization.yaml"), content).file(&format!("{at}/c.yaml"), map)
+        })
+    };
+    assert!(kustomize::build(&chain(100), "0", &kustomize::Options::default()).is_ok());
+    let found = failure(&chain(102), "0");
+    assert!(found.starts_with("BudgetExceeded 99/kustomization.yaml:1: more than 100 kustomizations below each other (by way of 98/kustomization.yaml:1)"), "{found}");
+    assert!(found.ends_with("(by way of 0/kustomization.yaml:1)"), "{found}");
+    // Cycles, also by way of a component and of a link.
+    let component = "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n";
+    let cycle = MemoryTree::default()
+        .file("a/kustomization.yaml", "components: [../b]\n")
+        .file("b/kustomization.yaml", format!("{component}resources: [../c]\n"))
+        .file("c/kustomization.yaml", "resources: [../link]\n")
+        .link("link", "a");
+    let found = failure(&cycle, "a");
+    assert!(found.starts_with("KustomizationInvalid c/kustomization.yaml:1: a cycle: ../link is or holds a, which is being built (a -> b -> c -> a)"), "{found}");
+    assert!(
+        found.ends_with("(by way of b/kustomization.yaml:3) (by way of a/kustomization.yaml:1)"),
+        "{found}"
+    );
+    // An expansion bomb ends long before it fills the memory.
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let below = format!("*a{}", level - 1);
+        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [below.as_str(); 10].join(", ")));
+    }
+    let tree = MemoryTree::default()
+        .file("k/kustomization.yaml", "resources: [c.yaml]\n")
+        .file("k/c.yaml", format!("{map}{bomb}"));
+    assert!(failure(&tree, "k").starts_with("BudgetExceeded k/c.yaml:"), "{}", failure(&tree, "k"));
+    // A file beyond 64 MiB, and nesting beyond 512.
+    let tree = |content: String| {
+        MemoryTree::default().file("k/kustomization.yaml", "resources: [c.yaml]\n").file("k/c.yaml", content)
+    };
+    let found = failure(&tree(" ".repeat((64 << 20) + 1)), "k");
+    assert!(found.starts_with("BudgetExceeded k/c.yaml"), "{found}");
+    let deep: String = (0..600).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    let found = failure(&tree(format!("{map}{deep}")), "k");
+    assert!(found.starts_with("BudgetExceeded k/c.yaml:"), "{found}");
 }
 
 #[test]

@@ -36,7 +36,8 @@ fn names() -> Vec<String> {
 }
 
 fn is_yaml(name: &str, bytes: &[u8]) -> bool {
-    name.ends_with(".yaml") || (name == "untold-manifest" && !bytes.starts_with(b"{"))
+    Path::new(name).extension().is_some_and(|end| end == "yaml")
+        || (name == "untold-manifest" && !bytes.starts_with(b"{"))
 }
 
 /// The keys of all maps in the order of the text.
@@ -114,6 +115,50 @@ fn lines_stay_where_they_were() {
     )
     .unwrap();
     assert!(comments.contains("password: \"hunter2\"") && !comments.contains("sops"), "{comments}");
+}
+
+#[test]
+fn other_tools_may_have_written_the_yaml_anew() {
+    let text = String::from_utf8(encrypted("secret-encrypted-regex.yaml")).unwrap();
+    let expected = values(&std::fs::read(data("clear/secret-encrypted-regex.yaml")).unwrap());
+    let rewritten = |change: &dyn Fn(&str, &str) -> String| -> String {
+        text.lines()
+            .map(|line| match line.split_once(": ENC[") {
+                Some((name, rest)) => change(name, &format!("ENC[{rest}")) + "\n",
+                None => format!("{line}\n"),
+            })
+            .collect()
+    };
+    for (what, changed) in [
+        ("single quotes", rewritten(&|name, value| format!("{name}: '{value}'"))),
+        ("double quotes and a comment", rewritten(&|name, value| format!("{name}: \"{value}\" # why"))),
+        ("folded", rewritten(&|name, value| format!("{name}: >-\n            {value}\n"))),
+        ("literal", rewritten(&|name, value| format!("{name}: |-\n            {value}"))),
+        ("a block with a comment", rewritten(&|name, value| format!("{name}: |- # why\n            {value}"))),
+        ("the next line", rewritten(&|name, value| format!("{name}:\n            {value}"))),
+        ("line ends of Windows", text.replace('\n', "\r\n")),
+        ("a mark at the beginning", format!("\u{feff}{text}")),
+        ("a document begun and ended", format!("---\n{text}...\n")),
+        ("a comment behind", format!("{text}# the end\n")),
+        ("the metadata first", {
+            let at = text.find("sops:").unwrap();
+            format!("{}{}", &text[at..], &text[..at])
+        }),
+        ("JSON", serde_json::to_string(&values(text.as_bytes())[0]).unwrap()),
+    ] {
+        let opened = open(changed.as_bytes(), "s.yaml", &keys(&["one"]));
+        if what == "JSON" {
+            // Keys in another order are another file to sops.
+            assert!(opened.err().unwrap().to_string().contains("MAC"));
+            continue;
+        }
+        if what == "a block with a comment" {
+            assert!(opened.err().unwrap().to_string().contains("in a form that cannot be read"));
+            continue;
+        }
+        let opened = opened.unwrap_or_else(|error| panic!("{what}: {error}")).unwrap();
+        assert_eq!(values(&opened.text), expected, "{what}: {}", String::from_utf8_lossy(&opened.text));
+    }
 }
 
 fn failure(bytes: &[u8], path: &str, keys: &Keys) -> String {
@@ -311,7 +356,18 @@ fn without_a_key_nothing_encrypted_is_applied() {
     assert_ne!(left, text);
     let rendered = render(&MemoryTree::default().file("s.yaml", left), "", &Options::default()).unwrap();
     assert!(rendered.objects[0].value()["sops"].is_object());
-    // What comes by another way than a file.
+    // What comes by another way than a file, or lost its metadata.
+    let lost: String = String::from_utf8(encrypted("values-default.env"))
+        .unwrap()
+        .lines()
+        .filter(|line| !line.starts_with("sops_"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let generated = MemoryTree::default()
+        .file("kustomization.yaml", "secretGenerator:\n- name: s\n  envs: [v.env]\n")
+        .file("v.env", lost);
+    let error = render(&generated, "", &Options::default()).unwrap_err();
+    assert!(error.code == Code::DecryptionFailed && error.to_string().contains("Secret s-"), "{error}");
     let value = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: 'ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]'}\n";
     let error = render(&MemoryTree::default().file("c.yaml", format!("\n{value}")), "", &Options::default())
         .unwrap_err();
@@ -321,9 +377,7 @@ fn without_a_key_nothing_encrypted_is_applied() {
 #[test]
 fn documents_with_a_mac_of_their_own_are_files_of_their_own() {
     let one = String::from_utf8(encrypted("secret-encrypted-regex.yaml")).unwrap();
-    let two = String::from_utf8(encrypted("secret-mac-only-regex.yaml"))
-        .unwrap()
-        .replace("name: database", "name: database");
+    let two = String::from_utf8(encrypted("secret-mac-only-regex.yaml")).unwrap();
     let open_one = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: open}\n";
     let all = format!("{one}---\n{open_one}---\n{two}");
     let opened = open(all.as_bytes(), "s.yaml", &keys(&["one"])).unwrap().unwrap();

@@ -10,17 +10,17 @@ use driftless::source::{Client, Credentials, Limits, Location, Revision};
 use crate::harness::git::{Fault, Server};
 use crate::harness::ssh;
 
-struct Setup {
-    client: Client,
+pub(crate) struct Setup {
+    pub(crate) client: Client,
     _cache: tempfile::TempDir,
 }
 
-fn setup(limits: Limits) -> Setup {
+pub(crate) fn setup(limits: Limits) -> Setup {
     let cache = tempfile::tempdir().unwrap();
     Setup { client: Client::new(cache.path(), limits), _cache: cache }
 }
 
-fn secret(pairs: &[(&str, &str)]) -> Credentials {
+pub(crate) fn secret(pairs: &[(&str, &str)]) -> Credentials {
     let data: BTreeMap<String, Vec<u8>> =
         pairs.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect();
     Credentials::from_secret(&data).unwrap()
@@ -28,14 +28,14 @@ fn secret(pairs: &[(&str, &str)]) -> Credentials {
 
 impl Setup {
     /// Resolves and fetches; the content of a file.
-    async fn read(
+    pub(crate) async fn read(
         &self,
         location: &Location,
         revision: &str,
         credentials: &Credentials,
         path: &str,
     ) -> driftless::error::Result<String> {
-        let resolved = self.client.resolve(location, &Revision::parse(revision)?, credentials).await?;
+        let resolved = self.client.resolve(location, &Revision::of(location, revision)?, credentials).await?;
         let snapshot = self.client.fetch(location, &resolved.commit, credentials).await?;
         let bytes = tokio::task::spawn_blocking({
             let path = path.to_owned();
@@ -251,13 +251,13 @@ async fn a_pack_larger_than_the_limit_is_refused() {
     assert_eq!(error.code, Code::SourceTooLarge, "{error}");
 }
 
-struct Authority {
-    certificate: rcgen::Certificate,
+pub(crate) struct Authority {
+    pub(crate) certificate: rcgen::Certificate,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut parameters = rcgen::CertificateParams::default();
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = rcgen::KeyPair::generate().unwrap();
@@ -265,7 +265,7 @@ impl Authority {
         Self { certificate, issuer: rcgen::Issuer::new(parameters, key) }
     }
 
-    fn issue(&self, name: &str) -> (rcgen::Certificate, rcgen::KeyPair) {
+    pub(crate) fn issue(&self, name: &str) -> (rcgen::Certificate, rcgen::KeyPair) {
         let key = rcgen::KeyPair::generate().unwrap();
         let parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
         (parameters.signed_by(&key, &self.issuer).unwrap(), key)

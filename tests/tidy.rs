@@ -336,6 +336,7 @@ fn links_of_the_documents_lead_somewhere() {
         "docs/cli.md",
         "docs/application.md",
         "docs/render.md",
+        "docs/sources.md",
     ] {
         let path = root().join(document);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{document}: {error}"));

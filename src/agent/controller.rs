@@ -19,14 +19,14 @@ use super::inputs::Inputs;
 use super::queue::{Queue, Urgency};
 use super::render::kinds;
 use super::{
-    AppKey, Config, Engine, Given, Metrics, Outcome, Permissions, RenderedApp, Sources, Summary, compose,
-    inventory, render_app, settings, unchanged,
+    AppKey, Config, Engine, Given, Metrics, Outcome, Permissions, RenderedApp, Sources, Summary, capable,
+    compose, inventory, live_objects, render_sources, settings, unchanged,
 };
 use crate::api::{Application, ApplicationSpec, ApplicationStatus, Deletion, FINALIZER, POKE, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Status;
 use crate::live::kube::{Cluster, Index, Watches, translate};
-use crate::model::{Confidential, Gvk, Key, merge_patch};
+use crate::model::{Confidential, Digest, Gvk, Key, merge_patch};
 use crate::plan::{Inventory, Live, plan};
 use crate::render::Cache;
 use crate::source::{Client, Snapshot};
@@ -58,6 +58,8 @@ struct Rendered {
     commits: Vec<String>,
     /// When what it needs of the cluster was read.
     read: Instant,
+    /// Which kinds the cluster served.
+    served: Digest,
     app: RenderedApp,
 }
 
@@ -357,8 +359,8 @@ impl Controller {
             let read = Instant::now();
             match self.render(app, spec, &settings, &snapshots).await {
                 Ok(rendered) => {
-                    memory.rendered =
-                        Some(Rendered { generation, commits: commits.clone(), read, app: rendered });
+                    let (commits, served) = (commits.clone(), self.engine.cluster.discovered().identity());
+                    memory.rendered = Some(Rendered { generation, commits, read, served, app: rendered });
                     full = true;
                 }
                 Err(error) => {
@@ -369,7 +371,11 @@ impl Controller {
                         ..Facts::default()
                     };
                     self.report(&application, memory, &facts).await?;
-                    return if error.code.is_transient() { Err(error) } else { Ok(None) };
+                    return if error.code.is_transient() {
+                        Err(error)
+                    } else {
+                        Ok(self.inputs.due(app, true))
+                    };
                 }
             }
         }
@@ -428,9 +434,11 @@ impl Controller {
         if outcome.wrote() {
             tracing::info!(app = %app, revision = %commits.first().map(String::as_str).unwrap_or_default(),
                 applied = outcome.applied.len(), pruned = outcome.pruned.len(), "Applied.");
-            let time = snapshots.first().map(|snapshot| snapshot.time).unwrap_or_default();
-            #[expect(clippy::cast_precision_loss, reason = "seconds of a delay")]
-            self.metrics.applied_after((Timestamp::now().as_second() - time) as f64);
+            // Artifacts need not say when they were made.
+            if let Some(time) = snapshots.first().map(|snapshot| snapshot.time).filter(|time| *time > 0) {
+                #[expect(clippy::cast_precision_loss, reason = "seconds of a delay")]
+                self.metrics.applied_after((Timestamp::now().as_second() - time) as f64);
+            }
         }
         self.events.tell(&application, &outcome, &commits);
         memory.inventory = Some(outcome.inventory.clone());
@@ -451,8 +459,7 @@ impl Controller {
         if let Some(error) = blind {
             return Err(error.in_app(app));
         }
-        let look_again = memory.rendered.as_ref().and_then(|rendered| self.inputs.due(&rendered.app.inputs));
-        Ok([wait, outcome.due, look_again].into_iter().flatten().min())
+        Ok([wait, outcome.due, self.inputs.due(app, false)].into_iter().flatten().min())
     }
 
     /// The commits to use, and why the newest poll failed if it did; `None` before the first answer.
@@ -495,6 +502,11 @@ impl Controller {
         if !self.inputs.is_current(&rendered.app.inputs, rendered.read) {
             return false;
         }
+        // Kinds came or went: a chart may give other objects for them. Before they are known again, nothing is said.
+        let served = self.engine.cluster.discovered();
+        if rendered.app.charts && !served.is_empty() && served.identity() != rendered.served {
+            return false;
+        }
         if rendered.commits == commits {
             return true;
         }
@@ -519,33 +531,28 @@ impl Controller {
     ) -> Result<RenderedApp> {
         let cluster = &self.engine.cluster;
         let materials = self.inputs.read(app, spec).await.map_err(|error| error.in_app(app))?;
-        // Scopes are needed before the first object is placed.
-        cluster.discover().await?;
-        let by_manager = spec.ignore_differences.iter().any(|rule| !rule.managers.is_empty());
-        let mut live = HashMap::new();
-        let once = |live: HashMap<Key, serde_json::Value>| {
+        // Asks for the kinds: scopes are needed before the first object is placed.
+        let capable = capable(cluster, Timestamp::now().as_second()).await?;
+        let sourced = {
             let (spec, settings, snapshots) = (spec.clone(), settings.clone(), snapshots.to_vec());
-            let (discovered, cache) = (cluster.discovered(), self.cache.clone());
-            let materials = materials.clone();
+            let cache = self.cache.clone();
             self.on_a_core(move || {
-                let namespaced = |gvk: &Gvk| discovered.get(gvk).map(|resource| resource.namespaced);
-                let given = Given { snapshots: &snapshots, materials: &materials, cache: &cache };
-                render_app(&spec, &settings, given, namespaced, |key| live.get(key).cloned())
+                let given =
+                    Given { snapshots: &snapshots, materials: &materials, cache: &cache, capable: &capable };
+                render_sources(&spec, &settings, given)
             })
+            .await?
         };
-        let mut rendered = once(HashMap::new()).await?.map_err(|error| error.in_app(app))?;
-        if by_manager {
-            for object in &rendered.desired {
-                let resource = cluster.resource(&object.gvk, false).await;
-                if let Ok(resource) = resource
-                    && let Some(value) = cluster.get(&resource, &object.key).await?
-                {
-                    live.insert(object.key.clone(), value);
-                }
-            }
-            rendered = once(live).await?.map_err(|error| error.in_app(app))?;
-        }
-        Ok(rendered)
+        let sourced = sourced.map_err(|error| error.in_app(app))?;
+        let discovered = cluster.discovered();
+        let namespaced = move |gvk: &Gvk| discovered.get(gvk).map(|resource| resource.namespaced);
+        let wanted = sourced.wanted_live(settings, &namespaced);
+        let live = live_objects(cluster, wanted).await.map_err(|error| error.in_app(app))?;
+        let settings = settings.clone();
+        let prepared = self
+            .on_a_core(move || sourced.prepare(&settings, namespaced, |key| live.get(key).cloned()))
+            .await?;
+        prepared.map_err(|error| error.in_app(app))
     }
 
     async fn keep_finalizer(&self, application: &Application) -> Result<()> {

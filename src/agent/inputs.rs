@@ -21,6 +21,7 @@ use kube::{Api, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
 
 use super::AppKey;
 use crate::api::{ApplicationSpec, Decryption, Substitute, SubstituteKind};
@@ -31,6 +32,8 @@ use crate::render::substitute::Variables;
 
 /// How long what was read counts while its watch fails.
 const AGE: Duration = Duration::from_secs(600);
+/// How soon what was missing is looked for again while its watch fails.
+const RETRY: Duration = Duration::from_secs(60);
 /// Pages of a watch's first list; metadata of 500 objects is some 300 kB.
 const PAGE: u32 = 500;
 
@@ -67,7 +70,7 @@ pub struct Materials {
     /// One for each source.
     pub sources: Vec<Material>,
     /// Known only to those who may read the Secrets; see [`super::render_app`].
-    pub(super) salt: Vec<u8>,
+    pub(super) salt: Zeroizing<Vec<u8>>,
     /// What was read for it.
     pub versions: Versions,
 }
@@ -144,7 +147,7 @@ struct Found {
     exists: bool,
     uid: String,
     version: String,
-    data: BTreeMap<String, zeroize::Zeroizing<Vec<u8>>>,
+    data: BTreeMap<String, Zeroizing<Vec<u8>>>,
 }
 
 struct Reader<'a> {
@@ -168,7 +171,7 @@ impl Reader<'_> {
             let error = translate(&error);
             Error { why: format!("{reference} cannot be read: {}", error.why), ..error }
         };
-        let bytes = |(key, value): (String, Vec<u8>)| (key, zeroize::Zeroizing::new(value));
+        let bytes = |(key, value): (String, Vec<u8>)| (key, Zeroizing::new(value));
         let (metadata, data) = match reference.kind {
             SubstituteKind::Secret => {
                 let api: Api<Secret> = Api::namespaced(client, &reference.namespace);
@@ -277,8 +280,8 @@ impl Inner {
     }
 
     /// Notes a version; the applications to tell, where it is news to what they were rendered with.
-    fn note(&mut self, reference: &Reference, version: String) -> Vec<AppKey> {
-        let before = self.known.insert(reference.clone(), version.clone());
+    fn note(&mut self, reference: &Reference, version: &str) -> Vec<AppKey> {
+        let before = self.known.insert(reference.clone(), version.to_owned());
         if before.is_none_or(|before| before == version) {
             return Vec::new();
         }
@@ -358,15 +361,16 @@ impl Inputs {
         })
     }
 
-    /// When to look again though nothing tells: only while a watch fails.
-    pub(super) fn due(&self, versions: &Versions) -> Option<Duration> {
-        self.lock(|inner| {
-            let place = |reference: &Reference| (reference.kind, reference.namespace.clone());
-            let blind = versions.iter().any(|(reference, _)| {
-                inner.watches.get(&place(reference)).is_some_and(|watch| !watch.well.load(Ordering::Acquire))
-            });
-            blind.then_some(AGE)
-        })
+    /// When to look again though nothing tells, only while a watch fails: sooner where something was missing.
+    pub(super) fn due(&self, app: &AppKey, failed: bool) -> Option<Duration> {
+        let blind = self.lock(|inner| {
+            let well = |reference: &Reference| {
+                let place = (reference.kind, reference.namespace.clone());
+                inner.watches.get(&place).is_some_and(|watch| watch.well.load(Ordering::Acquire))
+            };
+            inner.apps.get(app).is_some_and(|names| !names.iter().all(well))
+        });
+        blind.then_some(if failed { RETRY } else { AGE })
     }
 
     fn start(&self, kind: SubstituteKind, namespace: &str) -> Watch {
@@ -416,7 +420,7 @@ impl Follower {
                 Ok(Event::Init) => listed.clear(),
                 Ok(Event::InitApply(object)) => {
                     listed.insert(object.name_any());
-                    self.note(&object.name_any(), version(&object.metadata));
+                    self.note(&object.name_any(), &version(&object.metadata));
                 }
                 Ok(Event::InitDone) => {
                     self.complete(&std::mem::take(&mut listed));
@@ -439,10 +443,10 @@ impl Follower {
 
     fn seen<K>(&self, object: &PartialObjectMeta<K>, exists: bool) {
         let name = object.metadata.name.as_deref().unwrap_or_default();
-        self.note(name, if exists { version(&object.metadata) } else { String::new() });
+        self.note(name, &if exists { version(&object.metadata) } else { String::new() });
     }
 
-    fn note(&self, name: &str, version: String) {
+    fn note(&self, name: &str, version: &str) {
         let reference =
             Reference { kind: self.kind, namespace: self.namespace.clone(), name: name.to_owned() };
         let mut inner = self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -467,6 +471,6 @@ impl Follower {
             .map(|known| known.name.clone())
             .collect();
         drop(inner);
-        gone.iter().for_each(|name| self.note(name, String::new()));
+        gone.iter().for_each(|name| self.note(name, ""));
     }
 }

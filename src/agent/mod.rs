@@ -24,7 +24,10 @@ pub use engine::{Engine, Failure, Fights, Outcome, Permissions};
 pub use inputs::{Material, Materials, Reference, Versions, materials, offline_materials};
 pub use inventory::{from_status, load, store};
 pub use metrics::Metrics;
-pub use render::{Given, RenderedApp, SourceIdentity, render_app, settings, unchanged};
+pub use render::{
+    Capable, Given, RenderedApp, SourceIdentity, Sourced, capable, live_objects, random_seed, render_sources,
+    settings, unchanged,
+};
 pub(crate) use sources::credentials;
 pub use sources::{Head, Sources};
 pub use status::{Summary, compose};

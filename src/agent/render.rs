@@ -1,16 +1,19 @@
 //! From an Application and the commits of its sources to the objects it wants.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::api::{ApplicationSpec, Source, label_value};
 use crate::diff::IgnoreRule;
 use crate::error::{Code, Error, Result};
-use crate::model::{Confidential, Digest, Gvk, Key, Object};
-use crate::plan::{Desired, Settings, prepare};
-use crate::render::{Cache, Options, Selection, Tree, helm, kustomize};
+use crate::live::kube::Cluster;
+use crate::model::{Confidential, Digest, Generated, Gvk, Key, Object};
+use crate::plan::{Desired, Settings, place, prepare};
+use crate::render::template::Lookup;
+use crate::render::{Cache, Mounted, Options, Rendered, Selection, Tree, helm, kustomize};
 use crate::source::Snapshot;
 
 use super::{Material, Materials, Versions};
@@ -29,6 +32,8 @@ pub struct RenderedApp {
     pub reads: Vec<SourceIdentity>,
     /// What was read of the cluster for it.
     pub inputs: Versions,
+    /// Whether a chart was rendered, for what the cluster was capable of.
+    pub charts: bool,
 }
 
 /// What an Application adds to its objects.
@@ -63,58 +68,238 @@ pub struct Given<'a> {
     pub materials: &'a Materials,
     /// What applications and revisions share.
     pub cache: &'a Cache,
+    /// What charts may ask of the cluster.
+    pub capable: &'a Capable,
 }
 
-/// Renders all sources and prepares their objects. Blocking: it reads Git objects.
+/// What charts may ask of a cluster, and what they may not know beforehand.
+#[derive(Clone, Default)]
+pub struct Capable {
+    /// Its version, such as `v1.36.3`; empty where no cluster is at hand.
+    pub version: String,
+    /// `group/version` and `group/version/Kind` of what it serves.
+    pub api_versions: Vec<String>,
+    /// Reads live objects, for Applications that let `lookup` do so.
+    pub lookup: Option<Lookup>,
+    /// Of random values; all zero where they only stand for others.
+    pub seed: [u8; 32],
+    /// Seconds since 1970.
+    pub now: i64,
+}
+
+/// The objects of all sources, as they are rendered.
+#[derive(Clone, Default)]
+pub struct Sourced {
+    rendered: Vec<Rendered>,
+    reads: Vec<SourceIdentity>,
+    hidden: Confidential,
+    materials: Materials,
+}
+
+/// Renders all sources. Blocking: it reads Git objects.
 ///
-/// The digest of an object that holds something decrypted stands in the Application's status, where more people
-/// may read it than the object: so it is made with what only readers of the Secrets know, and nobody can try
-/// passwords against it.
-pub fn render_app(
-    spec: &ApplicationSpec,
-    settings: &Settings,
-    given: Given<'_>,
-    namespaced: impl Fn(&Gvk) -> Option<bool>,
-    live: impl Fn(&Key) -> Option<Value>,
-) -> Result<RenderedApp> {
-    let materials = given.materials;
-    let mut hidden = Confidential::default();
-    let mut rendered = Vec::new();
-    for (number, (source, snapshot)) in spec.sources().zip(given.snapshots).enumerate() {
-        let material = materials.sources.get(number).cloned().unwrap_or_default();
-        let options = options(settings, source, material);
-        let one = given.cache.render(&snapshot.tree()?, &source.path, &options)?;
-        hidden.merge(&one.hidden);
-        rendered.push(one);
+/// # Errors
+/// What the renderers say, `ApplicationInvalid` for names that lead nowhere, `NothingRendered`.
+pub fn render_sources(spec: &ApplicationSpec, settings: &Settings, given: Given<'_>) -> Result<Sourced> {
+    let sources: Vec<&Source> = spec.sources().collect();
+    check_names(&sources)?;
+    let trees = given.snapshots.iter().map(Snapshot::tree).collect::<Result<Vec<_>>>()?;
+    let mut all = Sourced { materials: given.materials.clone(), ..Sourced::default() };
+    all.reads.resize(trees.len(), Vec::new());
+    for (number, (source, tree)) in sources.iter().zip(&trees).enumerate() {
+        if is_reference(source, &sources) {
+            continue;
+        }
+        let others: Vec<usize> =
+            (0..trees.len()).filter(|other| *other != number && !sources[*other].name.is_empty()).collect();
+        let named = others.iter().map(|other| (sources[*other].name.as_str(), &trees[*other] as &dyn Tree));
+        let tree = Mounted::new(tree, named);
+        let material = given.materials.sources.get(number).cloned().unwrap_or_default();
+        let mut options = options(settings, source, material, given.capable);
+        let mut one = given.cache.render(&tree, &source.path, &options)?;
+        if !one.generated.is_empty() && given.capable.seed != [0; 32] {
+            // The first render only shows what is random; that it is the same every time lets it be kept.
+            (options.helm.seed, options.helm.now) = (given.capable.seed, given.capable.now);
+            one = crate::render::render(&tree, &source.path, &options)?;
+        }
+        for (path, identity) in std::mem::take(&mut one.reads) {
+            match tree.place(&path) {
+                Some((other, inner)) => all.reads[others[other]].push((inner.to_owned(), identity)),
+                None => all.reads[number].push((path, identity)),
+            }
+        }
+        all.hidden.merge(&one.hidden);
+        all.rendered.push(one);
     }
-    let objects: Cow<'_, [Object]> = match rendered.as_slice() {
-        [one] => Cow::Borrowed(&one.objects),
-        all => all.iter().flat_map(|one| one.objects.iter().cloned()).collect(),
-    };
-    if objects.is_empty() && !spec.sync.allow_empty {
+    if all.rendered.iter().all(|one| one.objects.is_empty()) && !spec.sync.allow_empty {
         let why = "the source holds no manifest; everything this application manages would be deleted";
         return Err(
             Error::new(Code::NothingRendered, why).hint("set spec.sync.allowEmpty: true if that is meant")
         );
     }
-    let mut desired = prepare(&objects, settings, namespaced, live)
-        .map_err(|error| Error { why: hidden.scrub(&error.why), ..error })?;
-    if !hidden.is_empty() {
-        for object in &mut desired {
-            let value: Value = serde_json::from_slice(&object.body).unwrap_or_default();
-            if hidden.touches(&value) {
-                object.digest = Digest::of_parts([materials.salt.clone(), object.body.clone()]);
-            }
-            object.hidden = hidden.clone();
+    Ok(all)
+}
+
+impl Sourced {
+    /// The objects whose live state decides what is applied: they hold generated values, or a rule by manager is for
+    /// them. In the namespaces they go to.
+    pub fn wanted_live(
+        &self,
+        settings: &Settings,
+        namespaced: impl Fn(&Gvk) -> Option<bool>,
+    ) -> Vec<(Gvk, Key)> {
+        let objects = self.objects();
+        let generated = self.generated();
+        let wanted = objects.iter().enumerate().filter(|(number, object)| {
+            generated.contains_key(number)
+                || settings.ignore.iter().any(|rule| !rule.managers.is_empty() && rule.matches(object))
+        });
+        let mut wanted: Vec<Object> = wanted.map(|(_, object)| object.clone()).collect();
+        place(&mut wanted, &settings.namespace, namespaced);
+        wanted.into_iter().map(|object| (object.gvk().clone(), object.key())).collect()
+    }
+
+    fn objects(&self) -> Cow<'_, [Object]> {
+        match self.rendered.as_slice() {
+            [one] => Cow::Borrowed(&one.objects),
+            all => all.iter().flat_map(|one| one.objects.iter().cloned()).collect(),
         }
     }
-    let digest = Digest::of_parts(desired.iter().map(|object| object.digest.as_bytes().to_vec()));
-    let reads = rendered.into_iter().map(|one| one.reads).collect();
-    Ok(RenderedApp { desired, digest: Some(digest), reads, inputs: materials.versions.clone() })
+
+    /// Generated values by the place of their object among all.
+    fn generated(&self) -> BTreeMap<usize, Vec<Generated>> {
+        let (mut all, mut before) = (BTreeMap::<usize, Vec<Generated>>::new(), 0);
+        for one in &self.rendered {
+            for value in &one.generated {
+                all.entry(before + value.object).or_default().push(value.clone());
+            }
+            before += one.objects.len();
+        }
+        all
+    }
+
+    /// Prepares the objects; `live` gives those that [`Sourced::wanted_live`] names.
+    ///
+    /// The digest of an object that holds something decrypted stands in the Application's status, where more people
+    /// may read it than the object: so it is made with what only readers of the Secrets know, and nobody can try
+    /// passwords against it.
+    ///
+    /// # Errors
+    /// As [`prepare`].
+    pub fn prepare(
+        self,
+        settings: &Settings,
+        namespaced: impl Fn(&Gvk) -> Option<bool>,
+        live: impl Fn(&Key) -> Option<Value>,
+    ) -> Result<RenderedApp> {
+        let (hidden, materials) = (&self.hidden, &self.materials);
+        let mut desired = prepare(&self.objects(), &self.generated(), settings, namespaced, live)
+            .map_err(|error| Error { why: hidden.scrub(&error.why), ..error })?;
+        if !hidden.is_empty() {
+            for object in &mut desired {
+                let value: Value = serde_json::from_slice(&object.body).unwrap_or_default();
+                if hidden.touches(&value) {
+                    object.digest = Digest::of_parts([&materials.salt[..], &object.body]);
+                }
+                object.hidden = hidden.clone();
+            }
+        }
+        let digest = Digest::of_parts(desired.iter().map(|object| object.digest.as_bytes().to_vec()));
+        let charts = self.rendered.iter().any(|one| one.charts);
+        let inputs = materials.versions.clone();
+        Ok(RenderedApp { desired, digest: Some(digest), reads: self.reads, inputs, charts })
+    }
+}
+
+/// What charts may ask of this cluster. `lookup` waits on the thread that renders, so that must be one for blocking
+/// work.
+///
+/// # Errors
+/// Those of the API server.
+pub async fn capable(cluster: &Arc<Cluster>, now: i64) -> Result<Capable> {
+    cluster.discover().await?;
+    let discovered = cluster.discovered();
+    let seed = random_seed()?;
+    let (cluster, runtime) = (cluster.clone(), tokio::runtime::Handle::current());
+    let lookup: Lookup = Arc::new(move |api_version, kind, namespace, name| {
+        let gvk = Gvk::parse(api_version, kind);
+        runtime.block_on(cluster.look_up(&gvk, namespace, name)).map_err(|error| error.to_string())
+    });
+    let (version, api_versions) = (discovered.version().to_owned(), discovered.api_versions().to_vec());
+    Ok(Capable { version, api_versions, lookup: Some(lookup), seed, now })
+}
+
+/// Fresh random bytes of this machine, for the random values of charts.
+///
+/// # Errors
+/// `Internal` where it has none.
+pub fn random_seed() -> Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut seed)
+        .map_err(|_| Error::new(Code::Internal, "this machine gives no random bytes"))?;
+    Ok(seed)
+}
+
+/// Live objects by key; what the cluster does not serve or does not have is left out.
+///
+/// # Errors
+/// Those of the API server.
+pub async fn live_objects(cluster: &Cluster, wanted: Vec<(Gvk, Key)>) -> Result<HashMap<Key, Value>> {
+    let mut found = HashMap::new();
+    for (gvk, key) in wanted {
+        if let Ok(resource) = cluster.resource(&gvk, false).await
+            && let Some(value) = cluster.get(&resource, &key).await?
+        {
+            found.insert(key, value);
+        }
+    }
+    Ok(found)
+}
+
+/// The name of the source that a values file is in: `values` for `$values/prod.yaml`.
+fn named(path: &str) -> Option<&str> {
+    path.strip_prefix('$').map(|rest| rest.split('/').next().unwrap_or(rest))
+}
+
+/// The names of sources that the values files of one name.
+fn references(source: &Source) -> impl Iterator<Item = &str> {
+    let files = source.helm.values_files.iter().map(String::as_str);
+    files.chain(source.helm.file_parameters.iter().map(|one| one.path.as_str())).filter_map(named)
+}
+
+/// Whether a source only holds what others name, and no manifest of its own.
+fn is_reference(source: &Source, all: &[&Source]) -> bool {
+    let alone = source.path.is_empty() && source.chart.is_empty() && !source.name.is_empty();
+    alone
+        && all
+            .iter()
+            .any(|other| other.name != source.name && references(other).any(|name| name == source.name))
+}
+
+fn check_names(sources: &[&Source]) -> Result<()> {
+    let invalid = |why: String| Err(Error::new(Code::ApplicationInvalid, why));
+    let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+    for (number, source) in sources.iter().enumerate() {
+        let known = |name: &str| !name.is_empty() && names.contains(&name);
+        if known(&source.name) && names[..number].contains(&source.name.as_str()) {
+            return invalid(format!("two of spec.sources have the name {}", source.name));
+        }
+        if let Some(own) = references(source).find(|name| *name == source.name) {
+            return invalid(format!(
+                "a values file of the source {own} names ${own}/; leave it out for its own files"
+            ));
+        }
+        if let Some(unknown) = references(source).find(|name| !known(name)) {
+            return invalid(format!(
+                "a values file is in ${unknown}/, and none of spec.sources has that name"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// How a source is rendered.
-fn options(settings: &Settings, source: &Source, material: Material) -> Options {
+fn options(settings: &Settings, source: &Source, material: Material, capable: &Capable) -> Options {
     let (chart, overlay) = (source.helm.clone(), source.kustomize.clone());
     Options {
         selection: Selection {
@@ -140,8 +325,13 @@ fn options(settings: &Settings, source: &Source, material: Material) -> Options 
             file_parameters: chart.file_parameters.into_iter().map(|one| (one.name, one.path)).collect(),
             skip_crds: chart.skip_crds,
             skip_schema_validation: chart.skip_schema_validation,
-            kube_version: chart.kube_version,
-            api_versions: chart.api_versions,
+            kube_version: if chart.kube_version.is_empty() {
+                capable.version.clone()
+            } else {
+                chart.kube_version
+            },
+            api_versions: [chart.api_versions, capable.api_versions.clone()].concat(),
+            lookup: capable.lookup.clone().filter(|_| chart.lookup).map(helm::Live),
             ..helm::Options::default()
         },
         kustomize: kustomize::Options {
@@ -177,4 +367,48 @@ pub fn unchanged(reads: &[SourceIdentity], snapshots: &[Snapshot]) -> bool {
 /// The kinds of a set of objects.
 pub(super) fn kinds(desired: &[Desired]) -> HashSet<Gvk> {
     desired.iter().map(|object| object.gvk.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::HelmOptions;
+
+    fn source(name: &str, path: &str, values: &[&str]) -> Source {
+        let values_files = values.iter().map(|file| (*file).to_owned()).collect();
+        Source {
+            name: name.into(),
+            path: path.into(),
+            helm: HelmOptions { values_files, ..HelmOptions::default() },
+            ..Source::default()
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_only_named_holds_no_manifest() {
+        let chart = source("", "chart", &["values.yaml", "$values/prod.yaml"]);
+        let values = source("values", "", &[]);
+        let both = [&chart, &values];
+        assert!(is_reference(&values, &both) && !is_reference(&chart, &both));
+        check_names(&both).unwrap();
+        let manifests = source("values", "manifests", &[]);
+        assert!(!is_reference(&manifests, &[&chart, &manifests]), "it has a path of its own");
+        let unused = source("spare", "", &[]);
+        assert!(!is_reference(&unused, &[&chart, &unused]), "nobody names it");
+    }
+
+    #[test]
+    fn names_that_lead_nowhere() {
+        for (sources, why) in [
+            (vec![source("a", "", &[]), source("a", "", &[])], "two of spec.sources"),
+            (vec![source("", "", &["$a/x"])], "none of spec.sources"),
+            (vec![source("", "", &["$/x"])], "none of spec.sources"),
+            (vec![source("a", "", &["$a/x"])], "leave it out"),
+        ] {
+            let error = check_names(&sources.iter().collect::<Vec<_>>()).unwrap_err();
+            assert_eq!(error.code, Code::ApplicationInvalid);
+            assert!(error.why.contains(why), "{error}");
+        }
+        check_names(&[&source("", "", &[]), &source("", "", &[])]).unwrap();
+    }
 }

@@ -1,4 +1,4 @@
-//! One poll for each repository and revision, however many applications share it.
+//! One poll for each repository (of Git, of charts, of artifacts) and revision, however many applications share it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -32,7 +32,7 @@ struct Target {
 /// Where a source stands.
 #[derive(Clone, Debug)]
 pub struct Head {
-    /// The commit at hand; stays the last good one while polls fail.
+    /// The commit, chart or artifact at hand; stays the last good one while polls fail.
     pub snapshot: Option<Snapshot>,
     /// Why the newest poll or fetch failed.
     pub failure: Option<Error>,
@@ -86,9 +86,10 @@ impl Sources {
     }
 
     fn target(app: &AppKey, source: &Source) -> Result<Target> {
-        Revision::parse(&source.revision)?;
+        let location = Location::of(&source.repo, &source.chart)?;
+        Revision::of(&location, &source.revision)?;
         Ok(Target {
-            location: Location::parse(&source.repo)?,
+            location,
             revision: source.revision.clone(),
             secret: source.secret_ref.as_ref().map(|secret| (app.namespace.clone(), secret.name.clone())),
         })
@@ -269,9 +270,9 @@ async fn poll(
         *known = Some((found.clone(), std::time::Instant::now()));
         found
     };
-    let revision = Revision::parse(&target.revision)?;
+    let revision = Revision::of(&target.location, &target.revision)?;
     let resolved = owner.client.resolve(&target.location, &revision, &credentials).await?;
-    if at_hand.is_some_and(|snapshot| snapshot.commit == resolved.commit) {
+    if at_hand.is_some_and(|snapshot| snapshot.commit == resolved.commit && snapshot.is_at_hand()) {
         return Ok(None);
     }
     owner.client.fetch(&target.location, &resolved.commit, &credentials).await.map(Some)

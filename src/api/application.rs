@@ -102,9 +102,10 @@ impl ApplicationStatus {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Source {
     /// Address of a Git repository: https://, http://, ssh://, user@host:path or file://; of an OCI artifact:
-    /// oci://; with `chart`, of a Helm repository: https://, http:// or oci://. Without credentials in it.
+    /// oci:// (oci+http:// without TLS); with `chart`, of a Helm repository: https://, http:// or oci://. Without
+    /// credentials in it.
     #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = [
-        {"rule": "!self.matches('^https?://[^/]*@') && !self.matches('^ssh://[^/@]*:[^/@]*@')",
+        {"rule": "!self.matches('^(https?|oci([+]http)?)://[^/]*@') && !self.matches('^ssh://[^/@]*:[^/@]*@')",
          "message": "credentials belong in the Secret that secretRef names, not in repo"}]))]
     pub repo: String,
     /// Name of a chart in a Helm repository; `revision` is then its version or a semver range.
@@ -466,7 +467,7 @@ pub struct HoldState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rollback {
-    /// Full commit ids, one for each source.
+    /// Full commit ids, or digests (sha256:..., 1.2.3@sha256:...), one for each source.
     #[schemars(length(min = 1, max = 20))]
     pub revisions: Vec<String>,
     /// Who asked for it.
@@ -506,16 +507,16 @@ pub struct HealthStatus {
 pub struct History {
     /// Counts up by one; the newest is last.
     pub id: u64,
-    /// The commits, one for each source.
+    /// The commits, or of charts and artifacts the version or tag and digest, one for each source.
     pub revisions: Vec<String>,
     /// Digest of the rendered objects.
     pub rendered_digest: String,
     /// When it was applied in full (RFC 3339).
     pub applied_at: String,
-    /// First line of the commit message.
+    /// First line of the commit message; of a chart its name and version.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subject: String,
-    /// Author of the commit.
+    /// Author of the commit; of an artifact, where it names one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
 }
@@ -524,7 +525,7 @@ pub struct History {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceStatus {
-    /// The commit that was seen last.
+    /// The commit, or version or tag and digest, that was seen last.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub revision: String,
 }

@@ -95,8 +95,11 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<u8> {
 fn logs(arguments: &Arguments) -> Result<()> {
     use std::io::IsTerminal;
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(&arguments.log)
-        .map_err(|error| Error::new(Code::Usage, format!("--log {}: {error}", arguments.log)))?;
+    let invalid =
+        |error: &dyn std::fmt::Display| Error::new(Code::Usage, format!("--log {}: {error}", arguments.log));
+    // At debug it logs the server's refusals, which quote values of Secrets; ours are logged without them.
+    let quiet = "kube_client::client=warn".parse().map_err(|error| invalid(&error))?;
+    let filter = EnvFilter::try_new(&arguments.log).map_err(|error| invalid(&error))?.add_directive(quiet);
     let terminal = std::io::stderr().is_terminal();
     let json = arguments.log_format.map_or(!terminal, |format| format == LogFormat::Json);
     let builder =

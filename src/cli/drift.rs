@@ -1,6 +1,7 @@
 //! `driftless drift`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use futures::StreamExt;
@@ -41,7 +42,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) -> Result<u8> {
-    let cluster = Cluster::connect(&global.connection()).await?;
+    let cluster = Arc::new(Cluster::connect(&global.connection()).await?);
     cluster.discover().await?;
     let namespace = global.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
     let mut applications = Vec::new();
@@ -83,7 +84,7 @@ pub(super) fn show(report: &Report, format: ReportFormat, output: &Output) {
     }
 }
 
-async fn app(client: &Client, cluster: &Cluster, application: &Application) -> (AppReport, Vec<Error>) {
+async fn app(client: &Client, cluster: &Arc<Cluster>, application: &Application) -> (AppReport, Vec<Error>) {
     let AppKey { namespace, name } = AppKey::from(application);
     let mut report = AppReport { namespace, name, ..AppReport::default() };
     let (snapshots, rendered) = match workspace::render(client, Some(cluster), application).await {

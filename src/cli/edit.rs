@@ -16,6 +16,7 @@ use crate::api::{Application, ConditionStatus, POKE};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, translate};
 use crate::model::short_commit;
+use crate::source::Pinned;
 
 #[derive(Args)]
 pub(super) struct NameArguments {
@@ -138,22 +139,22 @@ pub(super) async fn rollback(global: &Global, arguments: RollbackArguments, outp
     }
     let history = application.status.clone().unwrap_or_default().history;
     let revisions = if let Some(wanted) = &arguments.revision {
-        let known = history.iter().rev().find(|entry| {
-            entry.id.to_string() == *wanted
-                || entry
-                    .revisions
-                    .first()
-                    .is_some_and(|revision| wanted.len() >= 7 && revision.starts_with(wanted.as_str()))
-        });
-        match known {
+        let by_id = history.iter().find(|entry| entry.id.to_string() == *wanted);
+        let by_revision = || {
+            history
+                .iter()
+                .rev()
+                .find(|entry| entry.revisions.first().is_some_and(|known| means(wanted, known)))
+        };
+        match by_id.or_else(by_revision) {
             Some(entry) => entry.revisions.clone(),
-            None if wanted.len() == 40 => vec![wanted.clone()],
+            None if wanted.len() == 40 || Pinned::parse(wanted).is_some() => vec![wanted.clone()],
             None => {
                 return Err(Error::new(
                     Code::RevisionNotFound,
                     format!("{wanted} is not in the history of {title}"),
                 )
-                .hint(format!("driftless history {title}, or give the full commit id")));
+                .hint(format!("driftless history {title}, or give the full commit id or digest")));
             }
         }
     } else {
@@ -172,6 +173,17 @@ pub(super) async fn rollback(global: &Global, arguments: RollbackArguments, outp
     Ok(0)
 }
 
+/// Whether a person means this revision: by the beginning of a commit id or digest, or by a version or tag in full.
+fn means(wanted: &str, revision: &str) -> bool {
+    let Some(pinned) = Pinned::parse(revision) else {
+        return wanted.len() >= 7 && revision.starts_with(wanted);
+    };
+    let hex = pinned.digest.strip_prefix("sha256:").unwrap_or_default();
+    pinned.name == wanted
+        || wanted.len() >= 7 && hex.starts_with(wanted)
+        || wanted.len() >= 14 && (pinned.digest.starts_with(wanted) || revision.starts_with(wanted))
+}
+
 pub(super) async fn suspend(global: &Global, arguments: SuspendArguments, output: &Output) -> Result<u8> {
     let (cluster, application) = find(global, &arguments.app).await?;
     let hold = json!({"spec": {"suspend": {"by": user(), "why": arguments.why, "since": now()}}});
@@ -185,4 +197,33 @@ pub(super) async fn resume(global: &Global, arguments: NameArguments, output: &O
     patch(&cluster, &application, json!({"spec": {"suspend": null}})).await?;
     output.data(&format!("{} goes on\n", workspace::title(&application)));
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::means;
+
+    #[test]
+    fn what_people_call_a_revision() {
+        let commit = "0123456789".repeat(4);
+        let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+        let version = format!("1.2.3@{digest}");
+        for (wanted, revision, expected) in [
+            ("0123456", &commit, true),
+            ("012345", &commit, false),
+            ("1234567", &commit, false),
+            ("1.2.3", &version, true),
+            ("1.2", &version, false),
+            ("0123456", &version, true),
+            ("sha256:0123456", &version, true),
+            ("sha256:", &version, false),
+            ("sha256:", &digest, false),
+            ("1.2.3@sha256:0123456", &version, true),
+            (&digest, &version, true),
+            (&digest, &digest, true),
+            (&version, &version, true),
+        ] {
+            assert_eq!(means(wanted, revision), expected, "{wanted} {revision}");
+        }
+    }
 }

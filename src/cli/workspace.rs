@@ -1,16 +1,21 @@
 //! What several verbs need: Applications from files or the cluster, and their rendered objects.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use kube::Api;
 use kube::api::ListParams;
 
 use super::Global;
-use crate::agent::{AppKey, Given, RenderedApp, materials, offline_materials, render_app, settings};
+use crate::agent::{
+    AppKey, Capable, Given, RenderedApp, capable, live_objects, materials, offline_materials, random_seed,
+    render_sources, settings,
+};
 use crate::api::{Application, GROUP};
 use crate::error::{Code, Error, Result};
-use crate::live::kube::{Cluster, translate};
+use crate::live::kube::{Cluster, Discovered, translate};
 use crate::model::{Gvk, yaml};
+use crate::plan::Settings;
 use crate::render::Cache;
 use crate::render::sops::Keys;
 use crate::source::{Client, Limits, Location, Revision, Snapshot};
@@ -132,7 +137,7 @@ pub(super) async fn fetch(
     let namespace = application.metadata.namespace.clone().unwrap_or_default();
     let mut snapshots = Vec::new();
     for (number, source) in application.spec.sources().enumerate() {
-        let location = Location::parse(&source.repo)?;
+        let location = Location::of(&source.repo, &source.chart)?;
         let credentials = match (&source.secret_ref, cluster) {
             (Some(secret), Some(cluster)) => {
                 crate::agent::credentials(cluster, Some(&(namespace.clone(), secret.name.clone()))).await?
@@ -140,7 +145,7 @@ pub(super) async fn fetch(
             _ => crate::source::Credentials::default(),
         };
         let held = application.spec.rollback.as_ref().and_then(|rollback| rollback.revisions.get(number));
-        let revision = Revision::parse(held.unwrap_or(&source.revision))?;
+        let revision = Revision::of(&location, held.unwrap_or(&source.revision))?;
         let resolved = client.resolve(&location, &revision, &credentials).await?;
         snapshots.push(client.fetch(&location, &resolved.commit, &credentials).await?);
     }
@@ -150,34 +155,52 @@ pub(super) async fn fetch(
 /// Fetches and renders.
 pub(super) async fn render(
     client: &Client,
-    cluster: Option<&Cluster>,
+    cluster: Option<&Arc<Cluster>>,
     application: &Application,
 ) -> Result<(Vec<Snapshot>, RenderedApp)> {
-    let snapshots = fetch(client, cluster, application).await?;
-    let namespace = application.metadata.namespace.as_deref().unwrap_or_default();
-    let materials = match cluster {
-        Some(cluster) => materials(cluster, namespace, &application.spec).await?,
-        None => offline_materials(&application.spec, &keys()?)?,
-    };
+    let snapshots = fetch(client, cluster.map(|cluster| &**cluster), application).await?;
     // One application, once: nothing is worth keeping.
     let cache = Cache::new(0, 0);
-    let given = Given { snapshots: &snapshots, materials: &materials, cache: &cache };
-    let rendered = render_at(cluster, application, given)?;
+    let Some(cluster) = cluster else {
+        let materials = offline_materials(&application.spec, &keys()?)?;
+        let capable = Capable { seed: random_seed()?, now: now(), ..Capable::default() };
+        let given = Given { snapshots: &snapshots, materials: &materials, cache: &cache, capable: &capable };
+        let rendered = render_at(application, given)?;
+        return Ok((snapshots, rendered));
+    };
+    let (namespace, settings) = (application.metadata.namespace.as_deref(), settings_of(application));
+    let materials = materials(cluster, namespace.unwrap_or_default(), &application.spec).await?;
+    let capable = capable(cluster, now()).await?;
+    // A chart's `lookup` waits on the thread that renders.
+    let (rendering, spec, at) = (settings.clone(), application.spec.clone(), snapshots.clone());
+    let work = tokio::task::spawn_blocking(move || {
+        let given = Given { snapshots: &at, materials: &materials, cache: &cache, capable: &capable };
+        render_sources(&spec, &rendering, given)
+    });
+    let sourced = work.await.map_err(|error| Error::new(Code::Internal, error.to_string()))??;
+    let discovered = cluster.discovered();
+    let scope = |gvk: &Gvk| scope(&discovered, gvk);
+    let live = live_objects(cluster, sourced.wanted_live(&settings, scope)).await?;
+    let rendered = sourced.prepare(&settings, scope, |key| live.get(key).cloned())?;
     Ok((snapshots, rendered))
 }
 
-/// Renders at commits that are at hand.
-pub(super) fn render_at(
-    cluster: Option<&Cluster>,
-    application: &Application,
-    given: Given<'_>,
-) -> Result<RenderedApp> {
+/// Renders at commits that are at hand, without a cluster.
+pub(super) fn render_at(application: &Application, given: Given<'_>) -> Result<RenderedApp> {
+    let settings = settings_of(application);
+    let scope = |gvk: &Gvk| scope(&Discovered::default(), gvk);
+    render_sources(&application.spec, &settings, given)?.prepare(&settings, scope, |_| None)
+}
+
+fn settings_of(application: &Application) -> Settings {
     let namespace = application.metadata.namespace.clone().unwrap_or_default();
     let name = application.metadata.name.clone().unwrap_or_default();
-    let settings = settings(&namespace, &name, &application.spec);
-    let discovered = cluster.map(Cluster::discovered).unwrap_or_default();
-    let scope = |gvk: &Gvk| scope(&discovered, gvk);
-    render_app(&application.spec, &settings, given, scope, |_| None)
+    settings(&namespace, &name, &application.spec)
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 /// The age identities of this machine, where no cluster holds them: `SOPS_AGE_KEY` and the file that
@@ -199,7 +222,7 @@ pub(super) fn keys() -> Result<Keys> {
 }
 
 /// What is known of a kind's scope: the cluster's word, then what Kubernetes itself defines.
-pub(super) fn scope(discovered: &crate::live::kube::Discovered, gvk: &Gvk) -> Option<bool> {
+pub(super) fn scope(discovered: &Discovered, gvk: &Gvk) -> Option<bool> {
     match discovered.get(gvk) {
         Some(resource) => Some(resource.namespaced),
         None if crate::model::is_cluster_scoped(gvk) => Some(false),

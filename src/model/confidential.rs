@@ -73,8 +73,12 @@ impl Confidential {
     /// Replaces what is to be hidden; says whether anything was.
     pub fn mask(&self, value: &mut Value) -> bool {
         match value {
-            Value::Array(items) => items.iter_mut().fold(false, |any, item| self.mask(item) || any),
-            Value::Object(fields) => fields.values_mut().fold(false, |any, field| self.mask(field) || any),
+            Value::Array(items) => {
+                items.iter_mut().filter_map(|item| self.mask(item).then_some(())).count() > 0
+            }
+            Value::Object(fields) => {
+                fields.values_mut().filter_map(|field| self.mask(field).then_some(())).count() > 0
+            }
             leaf if self.touches(leaf) => {
                 *leaf = MASK.into();
                 true

@@ -1,12 +1,14 @@
 //! From rendered objects to what will be applied.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
 use super::hook::{self, Phase, Role};
 use crate::diff::{IgnoreRule, scaled_targets, strip};
 use crate::error::Result;
-use crate::model::{Confidential, Described, Digest, Gvk, Key, Object, Origin, TRACKING_LABEL};
+use crate::model::{Confidential, Described, Digest, Generated, Gvk, Key, Object, Origin, TRACKING_LABEL};
 
 /// One object as it will be sent.
 #[derive(Clone, Debug)]
@@ -63,20 +65,22 @@ pub struct Settings {
 
 /// Prepares all objects of an application. `namespaced` answers for kinds that are known; an unknown kind
 /// is looked up among the CRDs of the same set, and taken for namespaced where neither knows it. `live`
-/// gives whole live objects, for rules by manager only. Objects that are no part of a sync (tests of a chart, hooks
-/// of a deletion) are left out.
+/// gives whole live objects, for rules by manager and for `generated` texts, which go by the place of their object.
+/// Objects that are no part of a sync (tests of a chart, hooks of a deletion) are left out.
 ///
 /// # Errors
 /// `ApplicationInvalid` for a rule that cannot be read, `DuplicateObject` where two objects meet in one
 /// namespace.
 pub fn prepare(
     objects: &[Object],
+    generated: &BTreeMap<usize, Vec<Generated>>,
     settings: &Settings,
     namespaced: impl Fn(&Gvk) -> Option<bool>,
     live: impl Fn(&Key) -> Option<Value>,
 ) -> Result<Vec<Desired>> {
-    let mut placed: Vec<Object> =
-        objects.iter().filter(|object| !matches!(hook::role(object), Role::Elsewhere(_))).cloned().collect();
+    let wanted = |(_, object): &(usize, &Object)| !matches!(hook::role(object), Role::Elsewhere(_));
+    let (numbers, mut placed): (Vec<usize>, Vec<Object>) =
+        objects.iter().enumerate().filter(wanted).map(|(number, object)| (number, object.clone())).unzip();
     place(&mut placed, &settings.namespace, namespaced);
     for object in &mut placed {
         if object.gvk().is("", "Secret") {
@@ -88,12 +92,17 @@ pub fn prepare(
     let scaled = scaled_targets(&placed);
     let mut desired: Vec<Desired> = Vec::with_capacity(placed.len());
     let mut described = Described::default();
-    for mut object in placed {
+    for (number, mut object) in numbers.into_iter().zip(placed) {
         let key = object.key();
         described.add(&object)?;
         let needs_live =
             settings.ignore.iter().any(|rule| !rule.managers.is_empty() && rule.matches(&object));
-        let found = if needs_live { live(&key) } else { None };
+        let generated = generated.get(&number).map(Vec::as_slice).unwrap_or_default();
+        let found = if needs_live || !generated.is_empty() { live(&key) } else { None };
+        if let Some(found) = &found {
+            let encoded = object.gvk().is("", "Secret");
+            generated.iter().for_each(|text| text.keep(object.value_mut(), found, encoded));
+        }
         strip(&mut object, found.as_ref(), &settings.ignore)?;
         let mut ceded = Vec::new();
         if let Some(scaled) = scaled.iter().find(|scaled| scaled.target == key)
@@ -196,7 +205,7 @@ mod tests {
             "Thing" => None,
             _ => Some(true),
         };
-        let desired = prepare(&objects(text), &settings, known, |_| None).unwrap();
+        let desired = prepare(&objects(text), &BTreeMap::new(), &settings, known, |_| None).unwrap();
         desired
             .into_iter()
             .map(|object| {

@@ -77,9 +77,12 @@ impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
     }
 }
 
+/// A reader and the identity of a file.
+type ByReader = (&'static str, String);
+
 /// What readers made of files.
 pub struct Parses {
-    kept: Mutex<Bounded<(&'static str, String), Arc<dyn Any + Send + Sync>>>,
+    kept: Mutex<Bounded<ByReader, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl Parses {
@@ -141,6 +144,10 @@ impl Tree for Shared<'_> {
 
     fn parses(&self) -> Option<&Parses> {
         Some(self.parses)
+    }
+
+    fn is_mount(&self, name: &str) -> bool {
+        self.tree.is_mount(name)
     }
 }
 

@@ -18,12 +18,12 @@ pub mod tree;
 pub use cache::Cache;
 pub use memory::MemoryTree;
 pub use plain::Selection;
-pub use tree::{Entry, EntryKind, Tree, join};
+pub use tree::{Entry, EntryKind, Mounted, Tree, join};
 
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::model::{Confidential, Described, Digest, Object};
+use crate::model::{Confidential, Described, Digest, Generated, Object};
 
 /// The result of one render.
 #[derive(Clone, Debug, Default)]
@@ -35,9 +35,8 @@ pub struct Rendered {
     pub reads: Vec<(String, String)>,
     /// What was decrypted or came from a Secret: masked wherever the objects are shown.
     pub hidden: Confidential,
-    /// Texts that are random or depend on the time: the place of an object and a JSON pointer into it. Another render
-    /// gives others, so what is live is as good as what was rendered.
-    pub generated: Vec<(usize, String)>,
+    /// Texts that are random or depend on the time.
+    pub generated: Vec<Generated>,
     /// Whether a chart was rendered, which may ask what the cluster is capable of.
     pub charts: bool,
 }

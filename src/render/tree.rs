@@ -41,6 +41,10 @@ pub trait Tree {
     fn parses(&self) -> Option<&Parses> {
         None
     }
+    /// Whether a name in the root is a tree of its own, which no link may leave. A tree around another passes it on.
+    fn is_mount(&self, _name: &str) -> bool {
+        false
+    }
 }
 
 /// Links followed for one path before it is called a loop; the kernel's own limit.
@@ -70,7 +74,9 @@ pub fn resolve(tree: &dyn Tree, path: &str) -> Result<Option<Resolved>> {
     while let Some(part) = todo.pop() {
         last = None;
         if part == ".." {
-            if done.pop().is_none() {
+            // The name of a mount is the last that may be on the way.
+            let at_mount = done.len() == 1 && done.first().is_some_and(|name| tree.is_mount(name));
+            if at_mount || done.pop().is_none() {
                 return Err(refused(path, "it leads out of the repository"));
             }
             continue;
@@ -109,6 +115,53 @@ pub fn resolve(tree: &dyn Tree, path: &str) -> Result<Option<Resolved>> {
     Ok(tree.entry(&path)?.map(|entry| Resolved { path, entry, links }))
 }
 
+/// A source with other sources of the same application at hand: what is below `$name/` is read from the one of that
+/// name. They are not listed in the root, so nothing reads them unasked.
+pub struct Mounted<'a> {
+    main: &'a dyn Tree,
+    named: Vec<(String, &'a dyn Tree)>,
+}
+
+impl<'a> Mounted<'a> {
+    /// `main`, and each of `named` below `$` and its name.
+    pub fn new(main: &'a dyn Tree, named: impl IntoIterator<Item = (&'a str, &'a dyn Tree)>) -> Self {
+        Self { main, named: named.into_iter().map(|(name, tree)| (format!("${name}"), tree)).collect() }
+    }
+
+    /// The source of a path by its number among the named ones, and the path in it; `None` for the main one.
+    pub fn place<'p>(&self, path: &'p str) -> Option<(usize, &'p str)> {
+        let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+        Some((self.named.iter().position(|(name, _)| name == first)?, rest))
+    }
+}
+
+impl Tree for Mounted<'_> {
+    fn entry(&self, path: &str) -> Result<Option<Entry>> {
+        let Some((number, inner)) = self.place(path) else { return self.main.entry(path) };
+        let (name, tree) = &self.named[number];
+        let found = tree.entry(inner)?;
+        Ok(found.map(|entry| if inner.is_empty() { Entry { name: name.clone(), ..entry } } else { entry }))
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<Entry>> {
+        match self.place(path) {
+            Some((number, inner)) => self.named[number].1.list(inner),
+            None => self.main.list(path),
+        }
+    }
+
+    fn read(&self, path: &str) -> Result<Vec<u8>> {
+        match self.place(path) {
+            Some((number, inner)) => self.named[number].1.read(inner),
+            None => self.main.read(path),
+        }
+    }
+
+    fn is_mount(&self, name: &str) -> bool {
+        self.named.iter().any(|(known, _)| known == name)
+    }
+}
+
 /// The path of an entry of a folder; the root is "".
 pub fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
@@ -120,4 +173,43 @@ fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {
 
 fn refused(link: &str, why: &str) -> Error {
     Error::new(Code::SymlinkRefused, format!("the link {link} cannot be followed: {why}")).in_file(link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::MemoryTree;
+
+    #[test]
+    fn another_source_is_below_its_name() {
+        let main = MemoryTree::default().file("a.yaml", "main").file("$other/x", "own");
+        let values = MemoryTree::default()
+            .file("prod/v.yaml", "values")
+            .link("prod/same", "../prod/v.yaml")
+            .link("prod/out", "../../a.yaml")
+            .link("up", "..");
+        let tree = Mounted::new(&main, [("values", &values as &dyn Tree)]);
+        let read = |path: &str| {
+            let found = resolve(&tree, path)?;
+            found
+                .map(|found| tree.read(&found.path).map(|bytes| String::from_utf8(bytes).unwrap()))
+                .transpose()
+        };
+        assert_eq!(read("a.yaml").unwrap().as_deref(), Some("main"));
+        assert_eq!(read("$values/prod/v.yaml").unwrap().as_deref(), Some("values"));
+        assert_eq!(read("$values/prod/same").unwrap().as_deref(), Some("values"));
+        assert_eq!(read("$other/x").unwrap().as_deref(), Some("own"), "no source has this name");
+        assert_eq!(read("$values/nothing").unwrap(), None);
+        assert_eq!(tree.entry("$values").unwrap().unwrap().kind, EntryKind::Folder);
+        assert_eq!(tree.entry("$values").unwrap().unwrap().name, "$values");
+        for path in ["$values/prod/out", "$values/up", "$values/../a.yaml"] {
+            assert_eq!(read(path).unwrap_err().code, Code::SymlinkRefused, "{path}");
+        }
+        let names =
+            |path: &str| tree.list(path).unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>();
+        assert_eq!(names(""), ["$other", "a.yaml"]);
+        assert_eq!(names("$values"), ["prod", "up"]);
+        assert_eq!(tree.place("$values/prod/v.yaml"), Some((0, "prod/v.yaml")));
+        assert_eq!(tree.place("a/$values"), None);
+    }
 }

@@ -8,7 +8,10 @@ use std::time::Duration;
 use git2::Repository;
 use tokio::sync::mpsc;
 
+use super::helm::Repositories;
+use super::oci::Registry;
 use super::store::failed;
+use super::web::Web;
 use super::wire::http::Http;
 use super::wire::ssh::Ssh;
 use crate::error::{Code, Error, Result};
@@ -28,6 +31,10 @@ pub struct Limits {
     pub fetch: Duration,
     /// Bytes of one pack.
     pub pack: usize,
+    /// Bytes of the packed archive of a chart or artifact.
+    pub archive: usize,
+    /// Bytes of the index of a Helm repository, before and after decompression.
+    pub index: usize,
 }
 
 impl Default for Limits {
@@ -38,6 +45,8 @@ impl Default for Limits {
             poll: Duration::from_secs(30),
             fetch: Duration::from_secs(600),
             pack: 1 << 30,
+            archive: 256 << 20,
+            index: 64 << 20,
         }
     }
 }
@@ -45,9 +54,9 @@ impl Default for Limits {
 /// What a revision names now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// The ref that was chosen; empty for a commit id.
+    /// The ref, tag or version that was chosen; empty for a commit id or digest.
     pub reference: String,
-    /// The commit, 40 hexadecimal digits.
+    /// The commit, 40 hexadecimal digits; of a chart or artifact `1.2.3@sha256:...`.
     pub commit: String,
 }
 
@@ -59,14 +68,26 @@ const MAX_PACKS: usize = 200;
 pub struct Client {
     cache: PathBuf,
     limits: Limits,
-    http: Mutex<HashMap<Digest, Http>>,
+    access: Mutex<HashMap<Digest, Access>>,
     stores: Mutex<HashMap<Location, Arc<tokio::sync::Mutex<Store>>>>,
+    /// Held while an archive is unpacked.
+    pub(super) unpacking: tokio::sync::Mutex<()>,
+}
+
+/// The servers of the web as one set of credentials reaches them.
+#[derive(Clone)]
+pub(super) struct Access {
+    git: Http,
+    pub(super) registry: Registry,
+    pub(super) charts: Repositories,
 }
 
 /// One repository of the cache; the lock around it lets one fetch run at a time.
 #[derive(Default)]
-struct Store {
-    folder: PathBuf,
+pub(super) struct Store {
+    pub(super) folder: PathBuf,
+    /// Charts and artifacts by digest.
+    pub(super) artifacts: HashMap<String, Snapshot>,
     /// Commits that are complete, the newest last; at most eight are offered as a base for the next.
     commits: Vec<String>,
     generation: u32,
@@ -76,18 +97,35 @@ struct Store {
 impl Client {
     /// Keeps repositories below `cache`, which is made when needed.
     pub fn new(cache: impl Into<PathBuf>, limits: Limits) -> Self {
-        Self { cache: cache.into(), limits, http: Mutex::default(), stores: Mutex::default() }
+        Self {
+            cache: cache.into(),
+            limits,
+            access: Mutex::default(),
+            stores: Mutex::default(),
+            unpacking: tokio::sync::Mutex::default(),
+        }
     }
 
-    fn http(&self, credentials: &Credentials) -> Result<Http> {
-        let mut clients = self.http.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    pub(super) fn access(&self, credentials: &Credentials) -> Result<Access> {
+        let mut known = self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let identity = credentials.identity();
-        if let Some(client) = clients.get(&identity) {
-            return Ok(client.clone());
+        if let Some(access) = known.get(&identity) {
+            return Ok(access.clone());
         }
-        let client = Http::new(credentials, self.limits)?;
-        clients.insert(identity, client.clone());
-        Ok(client)
+        let web = Web::new(credentials, self.limits)?;
+        let access = Access {
+            git: Http::new(web.clone()),
+            registry: Registry::new(web.clone()),
+            charts: Repositories::new(web),
+        };
+        known.insert(identity, access.clone());
+        Ok(access)
+    }
+
+    /// The cache of a location.
+    pub(super) fn store(&self, location: &Location) -> Arc<tokio::sync::Mutex<Store>> {
+        let mut stores = self.stores.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        stores.entry(location.clone()).or_default().clone()
     }
 
     fn ssh<'a>(&self, location: &'a Location, credentials: &'a Credentials) -> Result<Ssh<'a>> {
@@ -97,7 +135,8 @@ impl Client {
         Ok(Ssh { user, host, port: *port, path, credentials, limits: self.limits })
     }
 
-    /// Asks which commit a revision names: one request, or none for a commit id.
+    /// Asks which commit, or which digest, a revision names: one request (two for a range of tags), or none for what
+    /// cannot move.
     pub async fn resolve(
         &self,
         location: &Location,
@@ -107,13 +146,30 @@ impl Client {
         if let Revision::Commit(commit) = revision {
             return Ok(Resolved { reference: String::new(), commit: commit.clone() });
         }
+        let pinned = match location {
+            Location::Oci { .. } => {
+                let place = location.to_string();
+                let registry = self.access(credentials)?.registry;
+                match location.address(&place) {
+                    Some(at) => Some(registry.resolve(at, revision).await?),
+                    None => None,
+                }
+            }
+            Location::Chart { repository, chart } => {
+                Some(self.access(credentials)?.charts.resolve(repository, chart, revision).await?)
+            }
+            _ => None,
+        };
+        if let Some(pinned) = pinned {
+            return Ok(Resolved { reference: pinned.name.clone(), commit: pinned.to_string() });
+        }
         let refs = match location {
-            Location::Http(url) => self.http(credentials)?.list(url, &revision.prefixes()).await?,
+            Location::Http(url) => self.access(credentials)?.git.list(url, &revision.prefixes()).await?,
             Location::File(folder) => {
                 let folder = folder.clone();
                 blocking(move || local_refs(&folder)).await?
             }
-            Location::Ssh { .. } => self.ssh(location, credentials)?.list(&revision.prefixes()).await?,
+            _ => self.ssh(location, credentials)?.list(&revision.prefixes()).await?,
         };
         let (reference, commit) = revision.choose(&refs).ok_or_else(|| {
             Error::new(Code::RevisionNotFound, format!("{location} has no revision {revision}"))
@@ -133,10 +189,10 @@ impl Client {
             let folder = folder.clone();
             return blocking(move || Snapshot::open(&folder, &commit)).await;
         }
-        let store = {
-            let mut stores = self.stores.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            stores.entry(location.clone()).or_default().clone()
-        };
+        if matches!(location, Location::Oci { .. } | Location::Chart { .. }) {
+            return self.fetch_artifact(location, &commit, credentials).await;
+        }
+        let store = self.store(location);
         let mut store = store.lock().await;
         if store.folder.as_os_str().is_empty() || store.packs >= MAX_PACKS {
             self.begin(&mut store, location)?;
@@ -152,7 +208,9 @@ impl Client {
             move || write_pack(&folder, receiver)
         });
         let transfer = match location {
-            Location::Http(url) => self.http(credentials)?.fetch(url, &commit, &have, sender.clone()).await,
+            Location::Http(url) => {
+                self.access(credentials)?.git.fetch(url, &commit, &have, sender.clone()).await
+            }
             _ => self.ssh(location, credentials)?.fetch(&commit, &have, sender.clone()).await,
         };
         if transfer.is_err() {
@@ -180,7 +238,7 @@ impl Client {
     }
 
     /// A fresh folder: what an earlier process left is not trusted to be complete.
-    fn begin(&self, store: &mut Store, location: &Location) -> Result<()> {
+    pub(super) fn begin(&self, store: &mut Store, location: &Location) -> Result<()> {
         let old = std::mem::take(&mut store.folder);
         let generation = store.generation + 1;
         let name = Digest::of(location.to_string().as_bytes());
@@ -206,7 +264,9 @@ impl Client {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::new(Code::Internal, error.to_string()))?
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use crate::error::{Code, Error, Result};
 
+const SCHEMES: &str = "use https://, http://, ssh://, user@host:path, file:// or oci://";
+
 /// The address of a repository, without credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Location {
@@ -23,10 +25,92 @@ pub enum Location {
     },
     /// `file://` or an absolute path: the repository itself is read, nothing is copied.
     File(PathBuf),
+    /// `oci://` or, without TLS, `oci+http://`: artifacts, or the versions of a chart.
+    Oci {
+        /// Host, and port where one is given.
+        registry: String,
+        /// Path of the repository.
+        repository: String,
+        /// HTTP without TLS.
+        plain: bool,
+        /// `spec.source.chart` was given: tags are versions.
+        chart: bool,
+    },
+    /// A chart of a Helm repository, which has an index.yaml.
+    Chart {
+        /// Address of the repository, `https://` or `http://`, without a final slash.
+        repository: String,
+        /// The chart's name.
+        chart: String,
+    },
 }
 
 impl Location {
-    /// Reads an address.
+    /// Reads `repo` and `chart` of a source.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; and `RepositoryInvalid` for a chart of what is no Helm repository.
+    pub fn of(repo: &str, chart: &str) -> Result<Self> {
+        if chart.is_empty() {
+            return Self::parse(repo);
+        }
+        let invalid = |why: &str| Err(Error::new(Code::RepositoryInvalid, format!("{}: {why}", scrub(repo))));
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if !chart.bytes().all(word) || chart.starts_with(['.', '-']) {
+            return invalid(&format!("{chart:?} is no name of a chart"));
+        }
+        if repo.starts_with("https://") || repo.starts_with("http://") {
+            let repository = web_address(repo)?;
+            return Ok(Self::Chart { repository, chart: chart.to_owned() });
+        }
+        if repo.starts_with("oci://") || repo.starts_with("oci+http://") {
+            return Self::oci(&format!("{}/{chart}", repo.trim_end_matches('/')), true);
+        }
+        invalid(
+            "a chart comes from a Helm repository: https://, http:// or oci://; for a chart in Git give its path",
+        )
+    }
+
+    fn oci(text: &str, chart: bool) -> Result<Self> {
+        let invalid = |why: &str| Err(Error::new(Code::RepositoryInvalid, format!("{}: {why}", scrub(text))));
+        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+        let Some((registry, path)) = rest.split_once('/') else { return invalid("the path is missing") };
+        if registry.contains('@') {
+            return invalid("credentials belong in the Secret that secretRef names, not in the address");
+        }
+        if !is_host(registry) {
+            return invalid("the registry is no host, or its port is not a number");
+        }
+        let path = path.trim_end_matches('/');
+        if path.contains([':', '@']) {
+            return invalid("a tag or digest belongs in revision, not in the address");
+        }
+        // The grammar of the distribution specification.
+        let part = |part: &str| {
+            let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+            ends(part.as_bytes().first())
+                && ends(part.as_bytes().last())
+                && part.bytes().all(|byte| {
+                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-')
+                })
+        };
+        if path.len() > 255 || !path.split('/').all(part) {
+            return invalid("the path holds something other than a-z, 0-9, '.', '_', '-' between slashes");
+        }
+        Ok(Self::Oci {
+            registry: registry.to_ascii_lowercase(),
+            repository: path.to_owned(),
+            plain: scheme == "oci+http",
+            chart,
+        })
+    }
+
+    /// Whether revisions are versions of a chart.
+    pub fn is_chart(&self) -> bool {
+        matches!(self, Self::Chart { .. } | Self::Oci { chart: true, .. })
+    }
+
+    /// Reads an address without a chart.
     ///
     /// # Errors
     /// `RepositoryInvalid` for other schemes, for credentials in the address, and for parts that a
@@ -36,18 +120,15 @@ impl Location {
         if text.chars().any(|character| character.is_control() || character.is_whitespace()) {
             return invalid("it holds blanks or control characters");
         }
-        if let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) {
-            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-            if authority.contains('@') {
-                return invalid("credentials belong in the Secret that secretRef names, not in the address");
-            }
-            if authority.is_empty() || path.is_empty() {
+        if text.starts_with("https://") || text.starts_with("http://") {
+            let address = web_address(text)?;
+            if address.split('/').count() < 4 {
                 return invalid("host or path is missing");
             }
-            if path.contains(['?', '#']) {
-                return invalid("an address has no query and no fragment");
-            }
-            return Ok(Self::Http(text.trim_end_matches('/').to_owned()));
+            return Ok(Self::Http(address));
+        }
+        if text.starts_with("oci://") || text.starts_with("oci+http://") {
+            return Self::oci(text, false);
         }
         if let Some(path) = text.strip_prefix("file://") {
             if !path.starts_with('/') {
@@ -64,11 +145,11 @@ impl Location {
                 None => return invalid("the path is missing"),
             }
         } else if text.contains("://") {
-            return invalid("use https://, http://, ssh://, user@host:path or file://");
+            return invalid(SCHEMES);
         } else {
             match text.split_once(':') {
                 Some((authority, path)) if !authority.contains('/') => (authority, path.to_owned()),
-                _ => return invalid("use https://, http://, ssh://, user@host:path or file://"),
+                _ => return invalid(SCHEMES),
             }
         };
         let (user, host) = authority.split_once('@').unwrap_or(("git", authority));
@@ -97,8 +178,50 @@ impl fmt::Display for Location {
                 write!(f, "ssh://{user}@{host}:{port}/{}", path.trim_start_matches('/'))
             }
             Self::File(path) => write!(f, "file://{}", path.display()),
+            Self::Oci { registry, repository, plain, .. } => {
+                write!(f, "oci{}://{registry}/{repository}", if *plain { "+http" } else { "" })
+            }
+            Self::Chart { repository, chart } => write!(f, "{repository} (chart {chart})"),
         }
     }
+}
+
+/// An address of the web without its final slash.
+fn web_address(text: &str) -> Result<String> {
+    let invalid = |why: &str| Err(Error::new(Code::RepositoryInvalid, format!("{}: {why}", scrub(text))));
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    if authority.contains('@') {
+        return invalid("credentials belong in the Secret that secretRef names, not in the address");
+    }
+    if text.chars().any(|character| character.is_control() || character.is_whitespace()) {
+        return invalid("it holds blanks or control characters");
+    }
+    if authority.is_empty() {
+        return invalid("host or path is missing");
+    }
+    if rest.contains(['?', '#']) {
+        return invalid("an address has no query and no fragment");
+    }
+    if !is_host(authority) {
+        return invalid("the host is none, or its port is not a number");
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// `name`, `name:port`, `[address]` or `[address]:port`.
+fn is_host(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, rest)) if address.parse::<std::net::Ipv6Addr>().is_ok() => ("address", rest),
+            _ => return false,
+        },
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let port = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    let word =
+        |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || matches!(byte, b'-' | b'.' | b'_');
+    port && !host.is_empty() && !host.starts_with(['-', '.']) && host.bytes().all(word)
 }
 
 /// An address without what stands before an `@`.
@@ -111,102 +234,54 @@ fn scrub(text: &str) -> String {
     }
 }
 
-/// Which revision is meant.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Revision {
-    /// The default branch.
-    Head,
-    /// A full commit id.
-    Commit(String),
-    /// A full ref, such as `refs/heads/main`.
-    Reference(String),
-    /// A branch or, where there is none of the name, a tag.
-    Name(String),
-    /// The newest tag in a range.
-    Range(semver::VersionReq),
-}
-
-impl Revision {
-    /// Reads `spec.source.revision`.
-    ///
-    /// # Errors
-    /// `ApplicationInvalid` for names that Git would not allow.
-    pub fn parse(text: &str) -> Result<Self> {
-        if text.is_empty() || text == "HEAD" {
-            return Ok(Self::Head);
-        }
-        if text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Ok(Self::Commit(text.to_ascii_lowercase()));
-        }
-        if text.starts_with("refs/") {
-            return Ok(Self::Reference(text.to_owned()));
-        }
-        if text.starts_with(['^', '~', '>', '<', '=', '*']) || text.contains(' ') {
-            // "1.x || 2.x" is not in the crate's grammar; blanks mean "and", which it writes as a comma.
-            let commas = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            let commas = commas.replace("> ", ">").replace("< ", "<").replace("= ", "=").replace(", ", ",");
-            return semver::VersionReq::parse(&commas.replace(' ', ",")).map(Self::Range).map_err(|error| {
-                Error::new(Code::ApplicationInvalid, format!("revision {text:?} is no semver range: {error}"))
-            });
-        }
-        let forbidden = text.starts_with('-')
-            || text.contains("..")
-            || text.contains(['\\', ':', '?', '[', '*', '~', '^'])
-            || text.chars().any(char::is_control);
-        if forbidden {
-            return Err(Error::new(
-                Code::ApplicationInvalid,
-                format!("revision {text:?} is no name that Git allows"),
-            ));
-        }
-        Ok(Self::Name(text.to_owned()))
-    }
-
-    /// The prefixes to ask for, the best candidate first.
-    pub fn prefixes(&self) -> Vec<String> {
-        match self {
-            Self::Head | Self::Commit(_) => vec!["HEAD".into()],
-            Self::Reference(name) => vec![name.clone()],
-            Self::Name(name) => vec![format!("refs/heads/{name}"), format!("refs/tags/{name}")],
-            Self::Range(_) => vec!["refs/tags/".into()],
-        }
-    }
-
-    /// Chooses among the refs that a server listed, as name and commit.
-    pub fn choose(&self, refs: &[(String, String)]) -> Option<(String, String)> {
-        match self {
-            Self::Commit(commit) => Some((String::new(), commit.clone())),
-            Self::Range(range) => refs
-                .iter()
-                .filter_map(|(name, commit)| {
-                    let tag = name.strip_prefix("refs/tags/")?;
-                    let version = semver::Version::parse(tag.strip_prefix('v').unwrap_or(tag)).ok()?;
-                    range.matches(&version).then_some((version, name, commit))
-                })
-                .max_by(|one, other| one.0.cmp(&other.0))
-                .map(|(_, name, commit)| (name.clone(), commit.clone())),
-            _ => self
-                .prefixes()
-                .iter()
-                .find_map(|wanted| refs.iter().find(|(name, _)| name == wanted))
-                .map(|(name, commit)| (name.clone(), commit.clone())),
-        }
-    }
-}
-
-impl fmt::Display for Revision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Head => f.write_str("HEAD"),
-            Self::Commit(text) | Self::Reference(text) | Self::Name(text) => f.write_str(text),
-            Self::Range(range) => write!(f, "{range}"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn charts_and_artifacts() {
+        for (repo, chart, expected) in [
+            ("oci://ghcr.io/ml/fraud", "", "oci://ghcr.io/ml/fraud"),
+            ("oci://GHCR.io:443/ml/fraud/", "", "oci://ghcr.io:443/ml/fraud"),
+            ("oci+http://127.0.0.1:5000/a", "", "oci+http://127.0.0.1:5000/a"),
+            ("oci://[::1]:5000/a", "", "oci://[::1]:5000/a"),
+            ("oci://ghcr.io/charts", "fraud", "oci://ghcr.io/charts/fraud"),
+            ("https://charts.example", "fraud", "https://charts.example (chart fraud)"),
+            (
+                "http://charts.example:8080/stable/",
+                "fraud",
+                "http://charts.example:8080/stable (chart fraud)",
+            ),
+        ] {
+            let location = Location::of(repo, chart).unwrap();
+            assert_eq!(location.to_string(), expected);
+            assert_eq!(location.is_chart(), !chart.is_empty());
+        }
+        for (repo, chart, why) in [
+            ("oci://user:hunter2@ghcr.io/ml", "", "credentials"),
+            ("oci://ghcr.io", "", "path is missing"),
+            ("oci://ghcr.io/ml:1.0", "", "belongs in revision"),
+            ("oci://ghcr.io/ml@sha256:00", "", "belongs in revision"),
+            ("oci://ghcr.io/ML", "", "a-z"),
+            ("oci://ghcr.io/a//b", "", "a-z"),
+            ("oci://ghcr.io:x/a", "", "no host"),
+            ("oci://-x/a", "", "no host"),
+            ("oci://[x]/a", "", "no host"),
+            ("oci://ghcr.io/../a", "", "a-z"),
+            ("git@git.example:ml", "fraud", "give its path"),
+            ("/srv/charts", "fraud", "give its path"),
+            ("https://user:hunter2@charts.example", "fraud", "credentials"),
+            ("https://charts.example?x=1", "fraud", "no query"),
+            ("https://charts.example", "../x", "no name of a chart"),
+            ("https://charts.example", "a/b", "no name of a chart"),
+            ("https://charts.example:99999/x", "a", "port"),
+        ] {
+            let error = Location::of(repo, chart).unwrap_err();
+            assert_eq!(error.code, Code::RepositoryInvalid, "{repo}");
+            assert!(error.to_string().contains(why), "{error}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
 
     #[test]
     fn addresses() {
@@ -233,40 +308,6 @@ mod tests {
             let error = Location::parse(text).unwrap_err();
             assert_eq!(error.code, Code::RepositoryInvalid, "{text}");
             assert!(!error.to_string().contains("hunter2@"), "{error}");
-        }
-    }
-
-    #[test]
-    fn revisions() {
-        let refs: Vec<(String, String)> = [
-            ("HEAD", "h"),
-            ("refs/heads/main", "m"),
-            ("refs/heads/v1", "b"),
-            ("refs/tags/v1", "t"),
-            ("refs/tags/v1.2.0", "a"),
-            ("refs/tags/1.10.0", "c"),
-            ("refs/tags/v2.0.0", "d"),
-            ("refs/tags/v2.1.0-rc.1", "e"),
-        ]
-        .map(|(name, commit)| (name.to_owned(), commit.to_owned()))
-        .into();
-        for (text, expected) in [
-            ("", Some("h")),
-            ("main", Some("m")),
-            ("v1", Some("b")),
-            ("refs/tags/v1", Some("t")),
-            (">=1.2 <2", Some("c")),
-            ("^1", Some("c")),
-            ("~1.2", Some("a")),
-            ("*", Some("d")),
-            (">=3", None),
-            ("nobody", None),
-        ] {
-            let chosen = Revision::parse(text).unwrap().choose(&refs);
-            assert_eq!(chosen.as_ref().map(|(_, commit)| commit.as_str()), expected, "{text}");
-        }
-        for text in ["--upload-pack=x", "a..b", "a:b", ">=x"] {
-            assert!(Revision::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -8,20 +8,30 @@
 //! poll downloads all refs, and would bring a second TLS stack. The same protocol code runs over HTTP
 //! and SSH.
 //!
+//! Charts and artifacts come from Helm repositories ([`helm`]) and OCI registries ([`oci`]); what is unpacked is kept
+//! in the same object database, so that everything after it sees one kind of tree.
+//!
 //! Must not know what the files mean, nor any cluster.
 
+mod artifact;
 mod client;
 mod credentials;
 mod folder;
 mod github;
+mod helm;
 mod known_hosts;
 mod location;
+mod oci;
+mod revision;
 mod store;
+mod version;
+mod web;
 mod wire;
 
 pub use client::{Client, Limits, Resolved};
-pub use credentials::Credentials;
+pub use credentials::{Credentials, RegistryAccount};
 pub use folder::FolderTree;
 pub use github::GitHubApp;
-pub use location::{Location, Revision};
+pub use location::Location;
+pub use revision::{Pinned, Revision};
 pub use store::{GitTree, Snapshot};

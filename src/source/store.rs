@@ -1,4 +1,4 @@
-//! Commits in bare repositories, read in memory.
+//! Commits and unpacked artifacts in bare repositories, read in memory.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,18 +13,19 @@ use crate::render::{Entry, EntryKind, Tree};
 /// Largest file that is read.
 const MAX_FILE: usize = 64 << 20;
 
-/// One commit that is at hand.
+/// One commit, chart or artifact that is at hand.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The repository's folder.
     pub repository: PathBuf,
-    /// The commit, 40 hexadecimal digits.
+    /// The commit, 40 hexadecimal digits; of a chart or artifact its tag or version and digest,
+    /// `1.2.3@sha256:...`.
     pub commit: String,
-    /// Author's name.
+    /// Author's name, where one is known.
     pub author: String,
-    /// First line of the message.
+    /// First line of the message; of a chart its name and version.
     pub subject: String,
-    /// Commit time, seconds since 1970.
+    /// Commit time, seconds since 1970; 0 where an artifact does not say when it was made.
     pub time: i64,
     root: String,
     tree: Arc<OnceLock<GitTree>>,
@@ -77,6 +78,24 @@ impl Snapshot {
             root: commit.tree_id().to_string(),
             tree: Arc::default(),
         }
+    }
+
+    /// An artifact whose tree is in a repository.
+    pub(super) fn of_tree(
+        repository: &Path,
+        commit: String,
+        root: Oid,
+        author: String,
+        subject: String,
+        time: i64,
+    ) -> Self {
+        let (repository, root) = (repository.to_owned(), root.to_string());
+        Self { repository, commit, author, subject, time, root, tree: Arc::default() }
+    }
+
+    /// Whether its files are still in the cache, which is begun anew from time to time.
+    pub fn is_at_hand(&self) -> bool {
+        self.repository.exists()
     }
 
     /// Its files. Copies of a snapshot share what was opened and read of its folders.

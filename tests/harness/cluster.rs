@@ -119,7 +119,7 @@ pub(crate) async fn client(plane: &ControlPlane) -> kube::Client {
 
 /// Starts the program in the background, prints its id, and ends it when standard input closes, which the
 /// kernel does however the test process ends: a static is never dropped, and a panic may skip what is.
-const SHELL: &str = r#""$@" >&2 & echo $!; read -r _; kill $! 2>/dev/null; wait $!"#;
+pub(crate) const SHELL: &str = r#""$@" >&2 & echo $!; read -r _; kill $! 2>/dev/null; wait $!"#;
 
 /// A running agent; ends when dropped, or with this process.
 pub(crate) struct Agent {

@@ -1,8 +1,10 @@
-//! Real parts for tests, the demo and the benches: a Kubernetes control plane and a Git server.
+//! Real parts for tests, the demo and the benches: a Kubernetes control plane, a Git server, a registry.
 
 pub(crate) mod chart_case;
 pub(crate) mod cluster;
+pub(crate) mod front;
 pub(crate) mod git;
+pub(crate) mod registry;
 pub(crate) mod ssh;
 
 use std::time::{Duration, Instant};

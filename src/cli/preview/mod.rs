@@ -16,7 +16,7 @@ use self::find::Found;
 use super::drift::{change_report, show};
 use super::output::{Output, ReportFormat};
 use super::workspace;
-use crate::agent::{AppKey, Given, RenderedApp, offline_materials, unchanged};
+use crate::agent::{AppKey, Capable, Given, RenderedApp, offline_materials, unchanged};
 use crate::api::Application;
 use crate::diff::{between, mask};
 use crate::error::{Code, Error, Result};
@@ -92,8 +92,11 @@ impl Sides {
         let Some(application) = application else { return Ok(RenderedApp::default()) };
         let snapshots = vec![snapshot.clone(); application.spec.sources().count()];
         let materials = offline_materials(&application.spec, &self.keys)?;
-        let given = Given { snapshots: &snapshots, materials: &materials, cache: &self.cache };
-        workspace::render_at(None, application, given)
+        // The same seed and time on both sides: random values do not differ.
+        let capable = Capable::default();
+        let given =
+            Given { snapshots: &snapshots, materials: &materials, cache: &self.cache, capable: &capable };
+        workspace::render_at(application, given)
     }
 }
 

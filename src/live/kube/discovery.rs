@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use kube::core::ApiResource;
 use kube::discovery::{Discovery, Scope};
 
-use crate::model::Gvk;
+use crate::model::{Digest, Gvk};
 
 /// One served kind.
 #[derive(Clone, Debug)]
@@ -19,10 +19,18 @@ pub struct Resource {
 }
 
 /// All served kinds at one moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Discovered {
     kinds: HashMap<Gvk, Resource>,
     version: String,
+    api_versions: Vec<String>,
+    identity: Digest,
+}
+
+impl Default for Discovered {
+    fn default() -> Self {
+        Self::of(HashMap::new(), String::new())
+    }
 }
 
 impl Discovered {
@@ -43,7 +51,19 @@ impl Discovered {
                 }
             }
         }
-        Self { kinds, version }
+        Self::of(kinds, version)
+    }
+
+    fn of(kinds: HashMap<Gvk, Resource>, version: String) -> Self {
+        let both = kinds.keys().flat_map(|gvk| {
+            let version = gvk.api_version();
+            [format!("{version}/{}", gvk.kind), version]
+        });
+        let mut api_versions: Vec<String> = both.collect();
+        api_versions.sort_unstable();
+        api_versions.dedup();
+        let identity = Digest::of_parts(std::iter::once(&version).chain(&api_versions));
+        Self { kinds, version, api_versions, identity }
     }
 
     /// The kind, if the cluster serves it.
@@ -57,15 +77,13 @@ impl Discovered {
     }
 
     /// What a chart sees as `.Capabilities.APIVersions`: `group/version` and `group/version/Kind`, sorted.
-    pub fn api_versions(&self) -> Vec<String> {
-        let both = self.kinds.keys().flat_map(|gvk| {
-            let version = gvk.api_version();
-            [format!("{version}/{}", gvk.kind), version]
-        });
-        let mut found: Vec<String> = both.collect();
-        found.sort_unstable();
-        found.dedup();
-        found
+    pub fn api_versions(&self) -> &[String] {
+        &self.api_versions
+    }
+
+    /// Changes with what a chart sees of the cluster.
+    pub fn identity(&self) -> Digest {
+        self.identity
     }
 
     /// How many kinds there are.

@@ -27,7 +27,7 @@ use self::chart::{Chart, Reads};
 use self::engine::Texts;
 use self::manifests::{Manifest, Sorted};
 use crate::error::{Code, Error, Result};
-use crate::model::{Described, Object, Origin};
+use crate::model::{Described, Generated, Object, Origin};
 use crate::render::template::value::{Fields, Value};
 use crate::render::template::{Lookup, Surroundings, satisfies};
 use crate::render::tree::{join, resolve};
@@ -132,7 +132,9 @@ pub fn render(tree: &dyn Tree, folder: &str, options: &Options) -> Result<Render
             return Err(Error::new(Code::TemplateFailed, why).in_file(&prepared.chart.place));
         }
         for (number, (one, other)) in objects.iter().zip(&others).enumerate() {
-            differences(one.value(), other.value(), "", &mut |pointer| generated.push((number, pointer)));
+            differences(one.value(), other.value(), "", &mut |pointer, other| {
+                generated.push(Generated { object: number, pointer, other: other.to_owned() });
+            });
         }
     }
     prepared.reads.sort();
@@ -174,7 +176,7 @@ pub(in crate::render) fn holds_chart(tree: &dyn Tree, path: &str) -> Result<bool
 }
 
 /// Texts that differ, by JSON pointer.
-fn differences(one: &Json, other: &Json, pointer: &str, found: &mut dyn FnMut(String)) {
+fn differences(one: &Json, other: &Json, pointer: &str, found: &mut dyn FnMut(String, &str)) {
     match (one, other) {
         (Json::Object(one), Json::Object(other)) => {
             for (name, value) in one {
@@ -189,7 +191,7 @@ fn differences(one: &Json, other: &Json, pointer: &str, found: &mut dyn FnMut(St
                 differences(value, other, &format!("{pointer}/{at}"), found);
             }
         }
-        (Json::String(one), Json::String(other)) if one != other => found(pointer.to_owned()),
+        (Json::String(one), Json::String(other)) if one != other => found(pointer.to_owned(), other),
         _ => {}
     }
 }

@@ -5,8 +5,9 @@
 
 use serde_json::{Map, Value};
 
-use super::build::{Build, Layer};
+use super::build::Build;
 use super::kustomization::{HelmChart, HelmGlobals};
+use super::layer::Layer;
 use super::node::{Place, invalid};
 use super::resource::Resource;
 use crate::error::{Code, Error, Result};

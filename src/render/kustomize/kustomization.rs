@@ -184,6 +184,9 @@ pub(super) struct Var {
     pub(super) name: String,
     pub(super) objref: VarTarget,
     pub(super) fieldref: VarField,
+    /// File and line that define it.
+    #[serde(skip)]
+    pub(super) place: (String, usize),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -423,8 +426,8 @@ impl Kustomization {
         let Value::Object(fields) = document.value else {
             return Err(invalid("a kustomization is a map").in_file(file).at(document.line, 0));
         };
-        let mut read: Self =
-            typed(Value::Object(spell(fields))).map_err(|error| place_of(bytes, file, error))?;
+        let mut read: Self = typed(Value::Object(spell(fields.clone())))
+            .map_err(|error| place_of(bytes, file, &fields, error))?;
         read.resources.append(&mut read.bases);
         read.images.append(&mut read.image_tags);
         for old in &read.helm_chart_inflation_generator {
@@ -488,10 +491,28 @@ fn without_null(value: &mut Value) {
     }
 }
 
-/// Adds file and, where the message names a field, its line.
-fn place_of(bytes: &[u8], file: &str, error: Error) -> Error {
-    let field = error.why.split('`').nth(1).filter(|_| error.why.starts_with("unknown field"));
-    let line = field.map_or(0, |field| line_of(bytes, &format!("{field}:")));
+/// Adds file and line: of the unknown field that the message names (as it is written there), else of the field that
+/// cannot be read on its own.
+fn place_of(bytes: &[u8], file: &str, fields: &Map<String, Value>, mut error: Error) -> Error {
+    let unknown = error.why.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+    let line = if let Some(unknown) = unknown.map(str::to_owned) {
+        let text = String::from_utf8_lossy(bytes);
+        let written = text.lines().enumerate().find_map(|(at, line)| {
+            let names = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            let name = names.into_iter().find(|name| name.eq_ignore_ascii_case(&unknown))?;
+            (!line.trim_start().starts_with('#')).then(|| (at + 1, name.to_owned()))
+        });
+        if let Some((_, name)) = &written {
+            error.why = error.why.replacen(&format!("`{unknown}`"), &format!("`{name}`"), 1);
+        }
+        written.map_or(0, |(line, _)| line)
+    } else {
+        let bad = fields.iter().find(|(name, value)| {
+            let alone = Map::from_iter([((*name).clone(), (*value).clone())]);
+            typed::<Kustomization>(Value::Object(spell(alone))).is_err()
+        });
+        bad.map_or(0, |(name, _)| line_of(bytes, &format!("{name}:")))
+    };
     if error.place.line > 0 { error } else { error.in_file(file).at(line, 0) }
 }
 
@@ -516,7 +537,20 @@ pub(super) fn line_below(bytes: &[u8], field: &str, word: &str) -> usize {
 /// The 1-based line in which a word stands first; 0 where it does not.
 pub(super) fn line_of(bytes: &[u8], word: &str) -> usize {
     let text = String::from_utf8_lossy(bytes);
-    text.lines()
-        .position(|line| !line.trim_start().starts_with('#') && line.contains(word))
-        .map_or(0, |at| at + 1)
+    let find = |fits: &dyn Fn(&str) -> bool| {
+        text.lines().position(|line| !line.trim_start().starts_with('#') && fits(line)).map_or(0, |at| at + 1)
+    };
+    match find(&|line| stands_alone(line, word)) {
+        0 => find(&|line| line.contains(word)),
+        line => line,
+    }
+}
+
+/// Whether a line holds a word that is no part of a longer word or path.
+fn stands_alone(line: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '/' | '_' | '-');
+    line.match_indices(word).any(|(at, _)| {
+        let (before, after) = (&line[..at], &line[at + word.len()..]);
+        !before.ends_with(part) && !after.starts_with(part)
+    })
 }

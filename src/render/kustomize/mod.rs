@@ -7,22 +7,27 @@
 
 mod build;
 mod charts;
+mod configurations;
 mod fields;
 mod generate;
+mod generators;
 mod json_patch;
 mod kustomization;
+mod layer;
 mod ledger;
 mod merge;
 mod names;
 mod node;
 mod options;
 mod parse;
+mod plugins;
 mod replace;
 mod resource;
 mod schema;
 mod select;
 mod sort;
 mod transform;
+mod transformers;
 mod vars;
 
 use serde_json::Value;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::build::Layer;
 use super::kustomization::{Image, Kustomization, Label, Replica, patch_of};
+use super::layer::Layer;
 use super::node::invalid;
 use super::transform::split_image;
 use crate::error::Result;

@@ -24,7 +24,8 @@ pub(super) fn documents(nodes: &mut Nodes, bytes: &[u8], file: &str, first: usiz
     }
     let mut roots = Vec::new();
     for document in &syntax {
-        let mut reader = Reader { nodes, syntax: document, file, number, first, inside: Vec::new() };
+        let mut reader =
+            Reader { nodes, syntax: document, file, number, first, inside: Vec::new(), made: 0, aliased: 0 };
         let root = reader.node(document.root)?;
         if !nodes.is_null(root) {
             roots.push(root);
@@ -48,6 +49,9 @@ struct Reader<'a> {
     first: usize,
     /// Aliases that are being expanded.
     inside: Vec<usize>,
+    /// Nodes made, and of those the ones below an alias.
+    made: usize,
+    aliased: usize,
 }
 
 impl Reader<'_> {
@@ -59,6 +63,12 @@ impl Reader<'_> {
     fn node(&mut self, at: usize) -> Result<NodeId> {
         if self.nodes.len() > MAX_NODES {
             return Err(self.fail(Code::BudgetExceeded, at, "more than 4,000,000 nodes"));
+        }
+        self.made += 1;
+        self.aliased += usize::from(!self.inside.is_empty());
+        // As for kubectl's reader: of a document that is nearly nothing but copies, the rest would be too.
+        if self.made > 1_000 && self.aliased > 100 && self.aliased * 100 > self.made * 99 {
+            return Err(self.fail(Code::BudgetExceeded, at, "the document contains excessive aliasing"));
         }
         let syntax = self.syntax;
         let line = u32::try_from(syntax.nodes[at].line + self.first - 1).unwrap_or(0);

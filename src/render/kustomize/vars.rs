@@ -69,7 +69,8 @@ pub(super) fn resolve(
     for var in vars.values() {
         let holder = resources.list.iter().find(|resource| resource.vars.contains(&var.name));
         let Some(holder) = holder else {
-            return Err(invalid(format!("the var {} names no resource of this kustomization", var.name)));
+            let why = format!("the var {} names no resource of this kustomization", var.name);
+            return Err(invalid(why).in_file(&var.place.0).at(var.place.1, 0));
         };
         let path = indexes(&var.fieldref.field_path);
         let Some(found) = nodes.lookup(holder.root, &path)? else {
@@ -79,7 +80,7 @@ pub(super) fn resolve(
                 var.fieldref.field_path,
                 holder.id(nodes)
             );
-            return Err(invalid(why));
+            return Err(invalid(why).in_file(&var.place.0).at(var.place.1, 0));
         };
         meanings.insert(var.name.as_str(), meaning(nodes, found)?);
     }

@@ -116,9 +116,9 @@ pub(super) fn open(armored: &str, identities: &[Identity]) -> Result<Option<Zero
         }
     }
     let Some(file_key) = file_key else { return Ok(None) };
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &*derive(&[], &*file_key, b"header")?);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &*derive(&[], &file_key, b"header")?);
     hmac::verify(&key, header.signed, &header.mac).map_err(|_| "its header was changed")?;
-    payload(header.payload, &*file_key).map(Some)
+    payload(header.payload, &file_key).map(Some)
 }
 
 fn dearmor(text: &str) -> Result<Vec<u8>, String> {
@@ -201,7 +201,7 @@ fn unwrap(stanza: &Stanza<'_>, identity: &Identity) -> Result<Option<Zeroizing<V
     }
     let salt = [share, identity.public].concat();
     let key = derive(&salt, &*shared, b"age-encryption.org/v1/X25519")?;
-    Ok(decrypt(&*key, [0; 12], &stanza.body))
+    Ok(decrypt(&key, [0; 12], &stanza.body))
 }
 
 fn decrypt(key: &[u8; 32], nonce: [u8; 12], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::tree::{Leaf, Node, Pair, Plain};
 
-/// Reads an object, its keys in the order of the text; `None` for what is no JSON object. serde_json's own limit of
+/// Reads an object, its keys in the order of the text; `None` for what is no JSON object. The crate's own limit of
 /// 128 levels holds.
 pub(super) fn read(text: &str) -> Option<Vec<Pair>> {
     match serde_json::from_str::<Ordered>(text).ok()?.0 {
@@ -18,8 +18,8 @@ struct Ordered(Node);
 
 struct Reader;
 
-fn leaf<E>(value: Plain) -> Result<Ordered, E> {
-    Ok(Ordered(Node::Leaf(Leaf { value, span: 0..0, line: 0, opened: false })))
+fn leaf(value: Plain) -> Ordered {
+    Ordered(Node::Leaf(Leaf { value, span: 0..0, line: 0, opened: false }))
 }
 
 impl<'de> Deserialize<'de> for Ordered {
@@ -36,28 +36,28 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_unit<E>(self) -> Result<Ordered, E> {
-        leaf(Plain::Null)
+        Ok(leaf(Plain::Null))
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Ordered, E> {
-        leaf(Plain::Bool(value))
+        Ok(leaf(Plain::Bool(value)))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Ordered, E> {
-        leaf(Plain::Int(value))
+        Ok(leaf(Plain::Int(value)))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "SOPS keeps whole numbers beyond 63 bits as floats")]
     fn visit_u64<E>(self, value: u64) -> Result<Ordered, E> {
-        leaf(i64::try_from(value).map_or(Plain::Float(value as f64), Plain::Int))
+        Ok(leaf(i64::try_from(value).map_or(Plain::Float(value as f64), Plain::Int)))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Ordered, E> {
-        leaf(Plain::Float(value))
+        Ok(leaf(Plain::Float(value)))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Ordered, E> {
-        leaf(Plain::Text(text.to_owned()))
+        Ok(leaf(Plain::Text(text.to_owned())))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Ordered, A::Error> {

@@ -19,7 +19,7 @@ enum Line {
 
 /// A file in lines.
 pub(super) struct Lines {
-    lines: Vec<Line>,
+    kept: Vec<Line>,
     /// What SOPS sees, section by section; of a dotenv file there is one.
     pub(super) root: Node,
     /// The metadata.
@@ -58,7 +58,7 @@ pub(super) fn dotenv(text: &str) -> Result<Option<Lines>> {
         lines.push(Line::Value { before: format!("{name}="), section: 0, place: pairs.len() });
         pairs.push((Some(name.to_owned()), leaf(Plain::Text(value), number)));
     }
-    Ok(Some(Lines { lines, root: section(pairs), sops: unflatten(sops)?, ini: false }))
+    Ok(Some(Lines { kept: lines, root: section(pairs), sops: unflatten(sops)?, ini: false }))
 }
 
 /// Comments stand in a list of their own, because a list adds nothing to the path.
@@ -76,7 +76,7 @@ pub(super) fn ini(text: &str) -> Result<Option<Lines>> {
         return Ok(None);
     }
     let mut lines = Vec::new();
-    let mut sections: Vec<(String, Vec<(Option<String>, Node)>)> = vec![("DEFAULT".into(), Vec::new())];
+    let mut sections: Vec<Section> = vec![("DEFAULT".into(), Vec::new())];
     let mut sops = Vec::new();
     let mut in_sops = false;
     // A comment belongs to what follows it, and a comment before a section to that section.
@@ -123,12 +123,13 @@ pub(super) fn ini(text: &str) -> Result<Option<Lines>> {
         lines.pop();
     }
     let root = sections.into_iter().map(|(key, items)| Pair { key, at: 0, node: section(items) }).collect();
-    Ok(Some(Lines { lines, root: Node::Map(root), sops: unflatten(sops)?, ini: true }))
+    Ok(Some(Lines { kept: lines, root: Node::Map(root), sops: unflatten(sops)?, ini: true }))
 }
 
-type Sections = [(String, Vec<(Option<String>, Node)>)];
+/// A section's name; its comments and named values.
+type Section = (String, Vec<(Option<String>, Node)>);
 
-fn take_comments(comments: &mut Vec<(String, usize)>, sections: &mut Sections, lines: &mut Vec<Line>) {
+fn take_comments(comments: &mut Vec<(String, usize)>, sections: &mut [Section], lines: &mut Vec<Line>) {
     let at = sections.len() - 1;
     for (comment, number) in comments.drain(..) {
         let (mark, text) = comment.split_at(1);
@@ -182,7 +183,7 @@ impl Lines {
     /// The text with opened values in place.
     pub(super) fn write(&self) -> String {
         let mut out = String::new();
-        for line in &self.lines {
+        for line in &self.kept {
             match line {
                 Line::Same(text) => out.push_str(text),
                 Line::Value { before, section, place } => {
@@ -193,18 +194,15 @@ impl Lines {
                     };
                     let comment = matches!(leaf.value, Plain::Comment(_));
                     out.push_str(before);
-                    match (self.ini, comment) {
-                        (true, true) => out.push_str(&text.replace('\n', &format!("\n{before}"))),
-                        (true, false) if text.contains(['\n', '`']) => {
-                            out.push_str(&format!("\"\"\"{text}\"\"\""))
-                        }
-                        (true, false) if text.contains(['#', ';']) => out.push_str(&format!("`{text}`")),
-                        (true, false) if text.trim().len() != text.len() => {
-                            out.push_str(&format!("\"{text}\""))
-                        }
-                        (false, false) => out.push_str(&text.replace('\n', "\\n")),
-                        _ => out.push_str(&text),
-                    }
+                    let written = match (self.ini, comment) {
+                        (true, true) => text.replace('\n', &format!("\n{before}")),
+                        (true, false) if text.contains(['\n', '`']) => format!("\"\"\"{text}\"\"\""),
+                        (true, false) if text.contains(['#', ';']) => format!("`{text}`"),
+                        (true, false) if text.trim().len() != text.len() => format!("\"{text}\""),
+                        (false, false) => text.replace('\n', "\\n"),
+                        _ => text,
+                    };
+                    out.push_str(&written);
                     out.push('\n');
                 }
             }

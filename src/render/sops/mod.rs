@@ -19,6 +19,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -269,6 +271,10 @@ impl Tree for Decrypting<'_> {
         self.hidden.borrow_mut().merge(&opened.hidden);
         Ok(opened.text.to_vec())
     }
+
+    fn is_mount(&self, name: &str) -> bool {
+        self.tree.is_mount(name)
+    }
 }
 
 /// Refuses an object that would be applied as SOPS encrypted it: what came into it by another way than a file.
@@ -292,9 +298,16 @@ pub(super) fn refuse_encrypted(object: &Object) -> Result<()> {
 
 fn holds_encrypted(value: &Value) -> bool {
     match value {
-        Value::String(text) => tree::is_encrypted(text),
+        Value::String(text) => tree::is_encrypted(text) || is_encrypted_in_base64(text),
         Value::Array(items) => items.iter().any(holds_encrypted),
         Value::Object(fields) => fields.values().any(holds_encrypted),
         _ => false,
     }
+}
+
+/// As in the data of a Secret; `RU5DW` is what every such text begins with.
+fn is_encrypted_in_base64(text: &str) -> bool {
+    let compact = || text.split_ascii_whitespace().collect::<String>();
+    let decode = || STANDARD.decode(compact()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    text.starts_with("RU5DW") && decode().is_some_and(|text| tree::is_encrypted(text.trim()))
 }

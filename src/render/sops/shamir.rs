@@ -1,4 +1,4 @@
-//! Shares of a data key: Shamir's scheme over GF(2^8), as HashiCorp Vault and SOPS use it.
+//! Shares of a data key: Shamir's scheme over GF(2^8), as Vault and SOPS use it.
 
 use zeroize::Zeroizing;
 
@@ -59,11 +59,11 @@ mod tests {
 
     #[test]
     fn shares_give_the_secret() {
-        // secret + 7 x: share n is secret ^ 7 n.
+        // secret + 7 x: share n is secret xor 7 n.
         let share =
-            |number: u8| Zeroizing::new(vec![42 ^ multiply(7, number), 99 ^ multiply(7, number), number]);
-        assert_eq!(*combine(&[share(1), share(2)]).unwrap(), [42, 99]);
-        assert_eq!(*combine(&[share(5), share(3)]).unwrap(), [42, 99]);
+            |number: u8| Zeroizing::new(vec![0x2a ^ multiply(7, number), 0x63 ^ multiply(7, number), number]);
+        assert_eq!(*combine(&[share(1), share(2)]).unwrap(), [0x2a, 0x63]);
+        assert_eq!(*combine(&[share(5), share(3)]).unwrap(), [0x2a, 0x63]);
         assert!(combine(&[share(1), share(1)]).is_err());
         assert!(combine(&[share(1)]).is_err());
     }

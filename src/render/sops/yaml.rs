@@ -28,13 +28,13 @@ enum Open {
 }
 
 /// Reads the documents whose root is a map; others hold nothing encrypted.
-pub(super) fn read(text: &str) -> Result<Vec<Document>> {
+pub(super) fn read(text_of_stream: &str) -> Result<Vec<Document>> {
     let mut documents = Vec::new();
     let mut open: Vec<Open> = Vec::new();
     let mut root: Option<Node> = None;
     let mut end_of_root = 0;
     let mut nodes = 0;
-    for next in Parser::new_from_str(text) {
+    for next in Parser::new_from_str(text_of_stream) {
         let (event, span) = next.map_err(|error| {
             let (line, column) = (error.marker().line(), error.marker().col() + 1);
             Error::new(Code::ManifestInvalid, "this is no YAML").at(line, column)
@@ -63,7 +63,9 @@ pub(super) fn read(text: &str) -> Result<Vec<Document>> {
                     *key = Some((name, range.start));
                     continue;
                 }
-                Node::Leaf(Leaf { value, span: range, line, opened: false })
+                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                let span = if block { with_sign(text_of_stream, &range) } else { range };
+                Node::Leaf(Leaf { value, span, line, opened: false })
             }
             Event::SequenceStart(..) => {
                 open.push(Open::List(Vec::new()));
@@ -89,7 +91,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Document>> {
             }
             Event::DocumentEnd => {
                 if let Some(Node::Map(pairs)) = root.take() {
-                    documents.push(document(pairs, end_of_root.min(text.len()))?);
+                    documents.push(document(pairs, end_of_root.min(text_of_stream.len()))?);
                 }
                 continue;
             }
@@ -106,6 +108,13 @@ pub(super) fn read(text: &str) -> Result<Vec<Document>> {
         }
     }
     Ok(documents)
+}
+
+/// The place of a block from its `|` or `>` on; empty where a comment stands behind that sign.
+fn with_sign(text: &str, content: &Range<usize>) -> Range<usize> {
+    let before = text.get(..content.start).unwrap_or_default().trim_end();
+    let sign = before.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-'));
+    if sign.ends_with(['|', '>']) { sign.len() - 1..content.end } else { 0..0 }
 }
 
 /// A plain scalar to readers on the base of go-yaml v3, as SOPS is one.
@@ -187,7 +196,10 @@ fn collect(text: &str, node: &Node, edits: &mut Vec<(Range<usize>, String)>) -> 
             Ok(())
         }
         Node::Leaf(leaf) if leaf.opened => {
-            let old = text.get(leaf.span.clone()).unwrap_or_default();
+            let old = text.get(leaf.span.clone()).filter(|old| !old.is_empty());
+            let old = old.ok_or_else(|| {
+                failed("an encrypted value stands in a form that cannot be read").at(leaf.line, 0)
+            })?;
             // A block scalar's place ends behind its line break.
             let tail = &old[old.trim_end().len()..];
             edits.push((leaf.span.clone(), scalar(&leaf.value) + tail));

@@ -153,7 +153,7 @@ impl Parser<'_> {
         let after = self.rest().chars().nth(1);
         match self.peek().filter(|_| call.operator.is_empty()) {
             Some(':') if !matches!(after, Some('=' | '-' | '?' | '+')) => {
-                self.part(&mut call, begin, depth)?
+                self.part(&mut call, begin, depth)?;
             }
             Some(':') => {
                 call.operator = self.signs(|_, i| i <= 2);

@@ -17,7 +17,7 @@ use crate::model::{Confidential, Object, yaml};
 /// With the value `disabled`, as a label or an annotation, the object stays as it is.
 const OPT_OUT: [&str; 2] = ["kustomize.toolkit.fluxcd.io/substitute", "driftless.dev/substitute"];
 /// Most variables.
-const MAX_VARIABLES: usize = 20_000;
+const MAX_VARIABLES: usize = 5_000;
 
 /// One value.
 #[derive(Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Variables {
             return Err(Error::new(Code::SubstitutionFailed, why));
         }
         if self.values.len() >= MAX_VARIABLES {
-            return Err(Error::new(Code::SubstitutionFailed, "there are more than 20,000 variables"));
+            return Err(Error::new(Code::SubstitutionFailed, "there are more than 5,000 variables"));
         }
         let text = Zeroizing::new(value.replace('\n', ""));
         self.values.insert(name.to_owned(), Variable { text, secret });

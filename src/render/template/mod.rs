@@ -20,7 +20,7 @@ use self::parse::Body;
 use self::value::Value;
 
 pub use self::exec::Failure;
-pub use self::functions::{satisfies, time, to_yaml};
+pub use self::functions::{is_range, satisfies, time, to_yaml};
 
 /// Reads live objects for `lookup`: apiVersion, kind, namespace, name (empty: all of them, as a list). `None` where
 /// there is nothing.

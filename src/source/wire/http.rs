@@ -2,17 +2,17 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::StreamExt;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use tokio::sync::mpsc;
 
 use super::classic::Advertisement;
-use super::{PackReader, check_refs, fetch, list_refs, malformed, refs, slow, within};
+use super::{PackReader, check_refs, fetch, list_refs, malformed, refs};
 use crate::error::{Code, Error, Result};
 use crate::source::github::Token;
-use crate::source::{Credentials, Limits};
+use crate::source::web::{Web, broken, same_place, within};
 
 /// Hops to the same host before a redirect is called a loop.
 const MAX_REDIRECTS: usize = 5;
@@ -20,9 +20,7 @@ const MAX_REDIRECTS: usize = 5;
 /// A client for one set of credentials; keeps its connections.
 #[derive(Clone)]
 pub(in crate::source) struct Http {
-    client: reqwest::Client,
-    credentials: Credentials,
-    limits: Limits,
+    web: Arc<Web>,
     /// The newest token of a GitHub App.
     token: Arc<tokio::sync::Mutex<Option<Token>>>,
     /// Addresses whose servers speak the first protocol only.
@@ -30,39 +28,8 @@ pub(in crate::source) struct Http {
 }
 
 impl Http {
-    pub(in crate::source) fn new(credentials: &Credentials, limits: Limits) -> Result<Self> {
-        let invalid = |what: &str, error: &dyn std::fmt::Display| {
-            Error::new(Code::CredentialsInvalid, format!("{what} cannot be read: {error}"))
-        };
-        // One provider for every TLS user of the process; a second call is refused and harmless.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("driftless/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(limits.connect)
-            .read_timeout(limits.idle)
-            .pool_idle_timeout(Duration::from_secs(90));
-        if let Some(authority) = &credentials.authority {
-            let certificates = reqwest::Certificate::from_pem_bundle(authority)
-                .map_err(|error| invalid("caFile", &error))?;
-            if certificates.is_empty() {
-                return Err(Error::new(Code::CredentialsInvalid, "caFile holds no certificate"));
-            }
-            builder = builder.tls_certs_merge(certificates);
-        }
-        if let Some(client) = &credentials.client {
-            let identity =
-                reqwest::Identity::from_pem(client).map_err(|error| invalid("tls.crt or tls.key", &error))?;
-            builder = builder.identity(identity);
-        }
-        let client = builder.build().map_err(|error| invalid("the TLS configuration", &error))?;
-        Ok(Self {
-            client,
-            credentials: credentials.clone(),
-            limits,
-            token: Arc::default(),
-            classic: Arc::default(),
-        })
+    pub(in crate::source) fn new(web: Arc<Web>) -> Self {
+        Self { web, token: Arc::default(), classic: Arc::default() }
     }
 
     /// Lists refs in one request.
@@ -93,7 +60,7 @@ impl Http {
                 other => other,
             }
         };
-        within(self.limits.poll, url, poll).await
+        within(self.web.limits.poll, url, poll).await
     }
 
     /// Fetches one commit; the bytes of its pack go to `pack`.
@@ -108,9 +75,12 @@ impl Http {
             let (answer, mut reader) = if self.is_classic(url) {
                 let told =
                     self.advertisement(url).await?.ok_or_else(|| malformed("it changed its protocol"))?;
-                (self.post(url, told.fetch(want, have), false).await?, PackReader::classic(self.limits.pack))
+                (
+                    self.post(url, told.fetch(want, have), false).await?,
+                    PackReader::classic(self.web.limits.pack),
+                )
             } else {
-                (self.post(url, fetch(want, have), true).await?, PackReader::new(self.limits.pack))
+                (self.post(url, fetch(want, have), true).await?, PackReader::new(self.web.limits.pack))
             };
             let mut body = answer.bytes_stream();
             while let Some(chunk) = body.next().await {
@@ -126,7 +96,7 @@ impl Http {
                 Err(Error::new(Code::RepositoryCorrupt, format!("{url}: the pack was cut off")))
             }
         };
-        within(self.limits.fetch, url, transfer).await
+        within(self.web.limits.fetch, url, transfer).await
     }
 
     fn is_classic(&self, url: &str) -> bool {
@@ -135,7 +105,7 @@ impl Http {
 
     /// What a server of the first protocol tells; `None` from one of version 2.
     async fn advertisement(&self, url: &str) -> Result<Option<Advertisement>> {
-        let request = self.client.get(format!("{url}/info/refs?service=git-upload-pack"));
+        let request = self.web.client.get(format!("{url}/info/refs?service=git-upload-pack"));
         let answer = self.send(url, request, "application/x-git-upload-pack-advertisement").await?;
         let bytes = self.body(url, answer).await?;
         if bytes.windows(9).take(200).any(|window| window == b"version 2") {
@@ -155,6 +125,7 @@ impl Http {
 
     async fn post(&self, url: &str, body: Vec<u8>, version2: bool) -> Result<Response> {
         let mut request = self
+            .web
             .client
             .request(Method::POST, format!("{url}/git-upload-pack"))
             .header(header::CONTENT_TYPE, "application/x-git-upload-pack-request")
@@ -176,9 +147,9 @@ impl Http {
                 .header(header::ACCEPT, kind);
             if let Some(token) = self.app_token(url).await? {
                 request = request.basic_auth("x-access-token", Some(token));
-            } else if let Some((name, password)) = &self.credentials.basic {
+            } else if let Some((name, password)) = &self.web.credentials.basic {
                 request = request.basic_auth(name, Some(password));
-            } else if let Some(token) = &self.credentials.bearer {
+            } else if let Some(token) = &self.web.credentials.bearer {
                 request = request.bearer_auth(token);
             }
             let mut request = request.build().map_err(|error| invalid(&error))?;
@@ -186,7 +157,7 @@ impl Http {
                 *request.url_mut() = target.parse().map_err(|error| invalid(&error))?;
             }
             let from = request.url().to_string();
-            let answer = self.client.execute(request).await.map_err(|error| self.broken(url, &error))?;
+            let answer = self.web.client.execute(request).await.map_err(|error| self.broken(url, &error))?;
             if !answer.status().is_redirection() {
                 let accepted = self.accepted(url, answer, kind);
                 if accepted.as_ref().is_err_and(|error| error.code == Code::AuthenticationFailed) {
@@ -201,78 +172,33 @@ impl Http {
 
     /// The token to use where the credentials are those of a GitHub App.
     async fn app_token(&self, url: &str) -> Result<Option<String>> {
-        let Some(app) = &self.credentials.app else { return Ok(None) };
+        let Some(app) = &self.web.credentials.app else { return Ok(None) };
         let mut token = self.token.lock().await;
         if let Some(known) = token.as_ref().filter(|known| known.until > Instant::now()) {
             return Ok(Some(known.text.clone()));
         }
-        let fresh = app.token(&self.client, url).await?;
+        let fresh = app.token(&self.web.client, url).await?;
         let text = fresh.text.clone();
         *token = Some(fresh);
         Ok(Some(text))
     }
 
     fn accepted(&self, url: &str, answer: Response, wanted: &str) -> Result<Response> {
-        let given = &self.credentials;
-        let anonymous = given.basic.is_none() && given.bearer.is_none() && given.app.is_none();
         let status = answer.status();
-        let (code, why) = match status {
-            StatusCode::OK => {
-                let kind = answer
-                    .headers()
-                    .get(header::CONTENT_TYPE)
-                    .and_then(|kind| kind.to_str().ok())
-                    .unwrap_or("");
-                if kind.starts_with(wanted) {
-                    return Ok(answer);
-                }
-                (
-                    Code::RepositoryCorrupt,
-                    format!("the answer is {kind:?}, not Git's; is this a repository's address?"),
-                )
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if anonymous => (
-                Code::AuthenticationFailed,
-                format!("{status} without credentials; name a Secret in secretRef"),
-            ),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                (Code::AuthenticationFailed, format!("{status} with the credentials of the Secret"))
-            }
-            StatusCode::NOT_FOUND => (
-                Code::RepositoryUnreachable,
-                "404: no such repository, or these credentials may not see it".into(),
-            ),
-            StatusCode::TOO_MANY_REQUESTS => {
-                (Code::RepositoryUnreachable, "429: the server asks for fewer requests".into())
-            }
-            _ => (Code::RepositoryUnreachable, format!("the server answered {status}")),
-        };
-        Err(Error::new(code, format!("{url}: {why}")))
+        if status != StatusCode::OK {
+            return Err(self.web.refused(url, status));
+        }
+        let kind =
+            answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+        if kind.starts_with(wanted) {
+            return Ok(answer);
+        }
+        let why = format!("{url}: the answer is {kind:?}, not Git's; is this a repository's address?");
+        Err(Error::new(Code::RepositoryCorrupt, why))
     }
 
     fn broken(&self, url: &str, error: &reqwest::Error) -> Error {
-        if error.is_timeout() {
-            let limit = if error.is_connect() { self.limits.connect } else { self.limits.idle };
-            return slow(url, limit);
-        }
-        let mut reasons = vec![];
-        let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
-        while let Some(inner) = cause {
-            reasons.push(inner.to_string());
-            cause = inner.source();
-        }
-        // The innermost cause is the one a person can act on; the layers around it repeat the address.
-        let why = reasons.last().cloned().unwrap_or_else(|| error.to_string());
-        let certificate =
-            reasons.iter().any(|reason| reason.contains("certificate") || reason.contains("UnknownIssuer"));
-        let code = if certificate {
-            Code::CertificateRefused
-        } else if error.is_body() || error.is_decode() {
-            Code::RepositoryCorrupt
-        } else {
-            Code::RepositoryUnreachable
-        };
-        Error::new(code, format!("{url}: {why}"))
+        broken(url, self.web.limits, error)
     }
 }
 
@@ -283,11 +209,7 @@ fn redirect(from: &str, to: Option<&header::HeaderValue>) -> Result<String> {
         to.and_then(|to| to.to_str().ok()).ok_or_else(|| refused("a redirect without a target".into()))?;
     let from_url = reqwest::Url::parse(from).map_err(|error| refused(error.to_string()))?;
     let to_url = from_url.join(to).map_err(|error| refused(error.to_string()))?;
-    let same_place = from_url.host_str() == to_url.host_str()
-        && (from_url.port_or_known_default() == to_url.port_or_known_default()
-            || from_url.scheme() == "http" && to_url.scheme() == "https");
-    let downgrade = from_url.scheme() == "https" && to_url.scheme() != "https";
-    if !same_place || downgrade {
+    if !same_place(&from_url, &to_url) {
         let host = to_url.host_str().unwrap_or_default();
         let why =
             format!("it redirects to {}://{host}, which spec.source.repo does not name", to_url.scheme());

@@ -5,8 +5,6 @@ pub(super) mod http;
 pub(super) mod packet;
 pub(super) mod ssh;
 
-use std::time::Duration;
-
 use crate::error::{Code, Error, Result};
 use packet::{Packet, line};
 
@@ -86,15 +84,6 @@ fn check_refs(length: usize) -> Result<()> {
         return Err(Error::new(Code::SourceTooLarge, "the list of refs is larger than 64 MiB"));
     }
     Ok(())
-}
-
-fn slow(place: &str, limit: Duration) -> Error {
-    Error::new(Code::SourceTimedOut, format!("{place}: no answer within {} s", limit.as_secs_f32()))
-}
-
-/// The result of some work, or `SourceTimedOut` when it takes longer.
-async fn within<T>(limit: Duration, place: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(slow(place, limit)))
 }
 
 pub(super) fn malformed(what: &str) -> Error {

@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 
 use super::classic::Advertisement;
 use super::packet::{self, Packet};
-use super::{PackReader, check_refs, fetch, list_refs, malformed, refs, within};
+use super::{PackReader, check_refs, fetch, list_refs, malformed, refs};
 use crate::error::{Code, Error, Result};
+use crate::source::web::within;
 use crate::source::{Credentials, Limits, known_hosts};
 
 /// Where to, and as whom.

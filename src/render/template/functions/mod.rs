@@ -16,7 +16,7 @@ use super::value::Value;
 
 pub use self::date::time;
 pub use self::encode::to_yaml;
-pub use self::semver::satisfies;
+pub use self::semver::{is_range, satisfies};
 
 /// What a function takes at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,6 +29,11 @@ pub fn satisfies(constraint: &str, version: &str) -> bool {
     }
 }
 
+/// Whether a text is a range at all.
+pub fn is_range(constraint: &str) -> bool {
+    parse(constraint).is_some()
+}
+
 #[derive(Clone, Debug)]
 struct Version {
     original: String,

@@ -1,0 +1,282 @@
+//! The list of a Helm repository. Some have 20 MB and thousands of charts, of which few are asked for; so the events
+//! of the parser are read as they come, and what nobody asks for is passed over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use granit_parser::{Event, Parser, StrInput};
+
+use crate::error::{Code, Error, Result};
+
+/// Deepest nesting.
+const MAX_DEPTH: usize = 100;
+/// Versions of one chart.
+const MAX_VERSIONS: usize = 50_000;
+/// Addresses of one version.
+const MAX_URLS: usize = 10;
+
+/// One version of a chart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Release {
+    pub(super) version: String,
+    pub(super) app_version: String,
+    /// Of the archive; 64 hexadecimal digits, or empty.
+    pub(super) digest: String,
+    pub(super) created: String,
+    pub(super) urls: Vec<String>,
+}
+
+/// Versions by chart.
+pub(super) type Charts = BTreeMap<String, Vec<Release>>;
+
+/// The versions of some charts, in the order of the list; charts that are not in it are not in the result.
+///
+/// # Errors
+/// `RepositoryCorrupt` for what is no list.
+pub(super) fn read(text: &str, wanted: &BTreeSet<String>) -> Result<Charts> {
+    let mut reader = Reader { parser: Parser::new_from_str(text.trim_start_matches('\u{feff}')), line: 0 };
+    let mut charts = Charts::new();
+    let mut is_index = false;
+    loop {
+        match reader.next()? {
+            Event::MappingStart(..) => break,
+            Event::StreamStart | Event::DocumentStart(..) => {}
+            _ => return Err(reader.wrong("it is no list of charts; is this a Helm repository's address?")),
+        }
+    }
+    while let Some(key) = reader.key()? {
+        match key.as_str() {
+            "entries" => {
+                is_index = true;
+                // A repository without charts may say so with nothing.
+                if !reader.open_map()? {
+                    continue;
+                }
+                while let Some(chart) = reader.key()? {
+                    if wanted.contains(&chart) {
+                        let versions = reader.versions()?;
+                        charts.entry(chart).or_default().extend(versions);
+                    } else {
+                        reader.skip()?;
+                    }
+                }
+            }
+            "apiVersion" => {
+                is_index = true;
+                reader.skip()?;
+            }
+            _ => reader.skip()?,
+        }
+    }
+    // The rest of the text is not looked at: a list is one document.
+    if is_index { Ok(charts) } else { Err(reader.wrong("it is no list of charts: it has no entries")) }
+}
+
+struct Reader<'a> {
+    parser: Parser<'a, StrInput<'a>>,
+    line: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn wrong(&self, why: &str) -> Error {
+        Error::new(Code::RepositoryCorrupt, format!("index.yaml:{}: {why}", self.line))
+    }
+
+    fn next(&mut self) -> Result<Event<'a>> {
+        let Some(next) = self.parser.next_event() else { return Err(self.wrong("it ends early")) };
+        let (event, span) = next.map_err(|error| {
+            let why = format!("index.yaml:{}: {}", error.marker().line(), error.info());
+            Error::new(Code::RepositoryCorrupt, why)
+        })?;
+        self.line = span.start.line();
+        Ok(event)
+    }
+
+    /// The next key of a map; `None` at its end.
+    fn key(&mut self) -> Result<Option<String>> {
+        match self.next()? {
+            Event::MappingEnd => Ok(None),
+            Event::Scalar(text, ..) => Ok(Some(text.into_owned())),
+            _ => Err(self.wrong("a key is no text")),
+        }
+    }
+
+    /// Goes into a map; `false` where there is nothing.
+    fn open_map(&mut self) -> Result<bool> {
+        match self.next()? {
+            Event::MappingStart(..) => Ok(true),
+            Event::Scalar(text, ..) if matches!(&*text, "" | "~" | "null") => Ok(false),
+            _ => Err(self.wrong("a map is missing")),
+        }
+    }
+
+    /// Goes into a list; `false` where there is nothing.
+    fn open_list(&mut self) -> Result<bool> {
+        match self.next()? {
+            Event::SequenceStart(..) => Ok(true),
+            Event::Scalar(text, ..) if matches!(&*text, "" | "~" | "null") => Ok(false),
+            _ => Err(self.wrong("a list is missing")),
+        }
+    }
+
+    /// Passes over one value.
+    fn skip(&mut self) -> Result<()> {
+        let mut depth = 0usize;
+        loop {
+            match self.next()? {
+                Event::MappingStart(..) | Event::SequenceStart(..) => depth += 1,
+                Event::MappingEnd | Event::SequenceEnd => depth = depth.saturating_sub(1),
+                Event::DocumentEnd | Event::StreamEnd => return Err(self.wrong("it ends early")),
+                _ => {}
+            }
+            if depth > MAX_DEPTH {
+                return Err(self.wrong("nested deeper than 100 levels"));
+            }
+            if depth == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn text(&mut self) -> Result<String> {
+        match self.next()? {
+            Event::Scalar(text, ..) => Ok(text.into_owned()),
+            _ => Err(self.wrong("a text is missing")),
+        }
+    }
+
+    fn versions(&mut self) -> Result<Vec<Release>> {
+        let mut found = Vec::new();
+        if !self.open_list()? {
+            return Ok(found);
+        }
+        loop {
+            match self.next()? {
+                Event::SequenceEnd => return Ok(found),
+                Event::MappingStart(..) => found.push(self.version()?),
+                // Helm passes over versions that are nothing.
+                Event::Scalar(..) => {}
+                _ => return Err(self.wrong("a version is no map")),
+            }
+            if found.len() > MAX_VERSIONS {
+                return Err(self.wrong("a chart has more than 50,000 versions"));
+            }
+        }
+    }
+
+    fn version(&mut self) -> Result<Release> {
+        let mut found = Release::default();
+        while let Some(key) = self.key()? {
+            match key.as_str() {
+                "version" => found.version = self.text()?,
+                "appVersion" => found.app_version = self.text()?,
+                "digest" => found.digest = self.text()?,
+                "created" => found.created = self.text()?,
+                "urls" => {
+                    if self.open_list()? {
+                        loop {
+                            match self.next()? {
+                                Event::SequenceEnd => break,
+                                Event::Scalar(text, ..) if found.urls.len() < MAX_URLS => {
+                                    found.urls.push(text.into_owned());
+                                }
+                                Event::Scalar(..) => {}
+                                _ => return Err(self.wrong("an address is no text")),
+                            }
+                        }
+                    }
+                }
+                _ => self.skip()?,
+            }
+        }
+        let digest = found.digest.trim_start_matches("sha256:").to_ascii_lowercase();
+        let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        found.digest = if is_digest { digest } else { String::new() };
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versions(text: &str) -> Result<Charts> {
+        read(text, &BTreeSet::from(["fraud".to_owned()]))
+    }
+
+    #[test]
+    fn only_what_is_asked_for() {
+        let digest = "a".repeat(64);
+        let text = format!(
+            "apiVersion: v1\nentries:\n  other:\n  - version: 9.9.9\n    deep: {{a: [1, {{b: c}}]}}\n  fraud:\n  - version: \
+             1.2.3\n    appVersion: \"2\"\n    digest: {digest}\n    created: 2026-01-02T03:04:05Z\n    urls:\n    - \
+             charts/fraud-1.2.3.tgz\n    maintainers: [{{name: Ana}}]\n  - version: 1.0\n    digest: short\ngenerated: \
+             now\n"
+        );
+        let found = versions(&text).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            found["fraud"],
+            [
+                Release {
+                    version: "1.2.3".into(),
+                    app_version: "2".into(),
+                    digest,
+                    created: "2026-01-02T03:04:05Z".into(),
+                    urls: vec!["charts/fraud-1.2.3.tgz".into()],
+                },
+                Release { version: "1.0".into(), ..Release::default() },
+            ]
+        );
+        let json = r#"{"apiVersion": "v1", "entries": {"fraud": [{"version": "1", "urls": ["a"]}]}}"#;
+        assert_eq!(versions(json).unwrap()["fraud"][0].urls, ["a"]);
+        assert!(versions("apiVersion: v1\nentries: {}\n").unwrap().is_empty());
+        assert!(versions("apiVersion: v1\nentries:\n").unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_list() {
+        let deep = format!("entries:\n  x: {}", "- ".repeat(200));
+        for text in [
+            "",
+            "<!DOCTYPE html><html></html>",
+            "a: b",
+            "- a",
+            "entries: text",
+            "entries: {fraud: text}",
+            "entries: {fraud: [{version: [1]}]}",
+            "entries: {fraud: [{version: 1",
+            "entries:\n  fraud: *nobody\n",
+            &deep,
+        ] {
+            let error = versions(text).unwrap_err();
+            assert_eq!(error.code, Code::RepositoryCorrupt, "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_long_list_is_read_at_once() {
+        let mut text = "apiVersion: v1\nentries:\n".to_owned();
+        for chart in 0..400 {
+            text.push_str(&format!("  chart-{chart}:\n"));
+            for version in 0..100 {
+                text.push_str(&format!(
+                    "  - apiVersion: v2\n    appVersion: 1.{version}.0\n    created: \"2026-01-02T03:04:05.678Z\"\n    \
+                     dependencies:\n    - name: common\n      repository: https://charts.example/stable\n      version: \
+                     2.x.x\n    description: A chart for the service number {chart} that says a few words about what it \
+                     does\n    digest: {:064x}\n    home: https://example.org/charts/chart-{chart}\n    keywords:\n    - \
+                     service\n    - model\n    name: chart-{chart}\n    urls:\n    - \
+                     https://charts.example/stable/chart-{chart}-1.{version}.0.tgz\n    version: 1.{version}.0\n",
+                    chart * 1000 + version
+                ));
+            }
+        }
+        assert!(text.len() > 20_000_000, "{}", text.len());
+        let begin = std::time::Instant::now();
+        let found = read(&text, &BTreeSet::from(["chart-7".to_owned(), "chart-399".to_owned()])).unwrap();
+        let took = begin.elapsed();
+        assert_eq!(found["chart-399"].len(), 100);
+        assert_eq!(found.len(), 2);
+        println!("{} bytes in {took:?}", text.len());
+        assert!(took.as_secs() < 20, "{took:?}, without optimisation");
+    }
+}
