@@ -12,7 +12,7 @@
 //! The chart is the folder `c`; a file with `!` in its name goes into an archive; `-- no newline --` takes away the line
 //! break before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use driftless::render::helm::{Line, Options};
@@ -98,6 +98,24 @@ fn pack(files: &[(String, String)]) -> Vec<u8> {
         builder.append_data(&mut header, path, content.as_bytes()).unwrap();
     }
     builder.into_inner().unwrap().finish().unwrap()
+}
+
+/// Whether our reason is helm's. Readers of YAML and JSON have words of their own, so there it is the place that counts.
+pub(crate) fn same_words(theirs: &str, ours: &str) -> bool {
+    let theirs = theirs.strip_prefix("An error occurred while checking for chart dependencies. You may need to run `helm dependency build` to fetch missing dependencies: ").unwrap_or(theirs);
+    if theirs == ours {
+        return true;
+    }
+    for reader in ["error converting YAML to JSON: ", "error unmarshaling JSON: "] {
+        if let Some((before, _)) = theirs.split_once(reader) {
+            let before = before.trim_end_matches(": ");
+            let file = before.rsplit(' ').next().unwrap_or(before);
+            return ours.contains(file);
+        }
+    }
+    // Violations come in no fixed order there.
+    let lines = |text: &str| text.lines().map(|line| line.trim_end().to_owned()).collect::<BTreeSet<_>>();
+    theirs.starts_with("values don't meet") && lines(theirs) == lines(ours)
 }
 
 impl Case {

@@ -1,5 +1,6 @@
 //! Real parts for tests, the demo and the benches: a Kubernetes control plane, a Git server, a registry.
 
+pub(crate) mod chart_case;
 pub(crate) mod cluster;
 pub(crate) mod front;
 pub(crate) mod git;

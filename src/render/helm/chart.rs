@@ -1,5 +1,6 @@
 //! A chart in memory, read as Helm's loader reads it: from a folder of the tree, and from archives below it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -44,8 +45,9 @@ pub(super) struct Chart {
     pub(super) schema: Option<File>,
     pub(super) files: Vec<File>,
     pub(super) dependencies: Vec<Chart>,
-    /// The name that its parent had when it was put below it: an alias given later does not show in paths.
-    pub(super) below: String,
+    /// The name that its parent had when it was last put below one: an alias given later does not show in paths.
+    /// Copies of a chart share it, as they share their subcharts in Helm.
+    pub(super) below: Rc<RefCell<String>>,
     /// Where its Chart.yaml is.
     pub(super) place: Rc<str>,
 }
@@ -167,11 +169,7 @@ fn unpack(packed: &File, depth: usize, budget: &mut Budget) -> Result<Chart> {
     for (path, data) in found.files.into_iter().chain(links) {
         let path_here = path.replace('\\', "/");
         let Some((_, name)) = path_here.split_once('/') else {
-            let why = if path == "Chart.yaml" {
-                "chart yaml not in base directory".to_owned()
-            } else {
-                format!("chart illegally contains content outside the base directory: {path:?}")
-            };
+            let why = format!("chart illegally contains content outside the base directory: {path:?}");
             return Err(invalid(&why));
         };
         if name.split('/').any(|part| part == "..") {
@@ -260,7 +258,7 @@ fn build(files: Vec<File>, folder: &str, depth: usize, budget: &mut Budget) -> R
         schema: None,
         files: Vec::new(),
         dependencies: Vec::new(),
-        below: String::new(),
+        below: Rc::default(),
         place: place.clone(),
     };
     let mut subcharts: BTreeMap<String, Vec<File>> = BTreeMap::new();
@@ -328,7 +326,7 @@ fn build(files: Vec<File>, folder: &str, depth: usize, budget: &mut Budget) -> R
             let why = format!("error unpacking subchart {name} in {parent}: {}", error.why);
             Error { why, ..error }
         })?;
-        subchart.below = parent;
+        subchart.below = Rc::new(RefCell::new(parent));
         chart.dependencies.push(subchart);
     }
     Ok(chart)
@@ -341,9 +339,9 @@ impl Chart {
     }
 
     /// Puts charts below this one.
-    pub(super) fn adopt(&mut self, mut charts: Vec<Self>) {
-        for chart in &mut charts {
-            chart.below.clone_from(&self.metadata.name);
+    pub(super) fn adopt(&mut self, charts: Vec<Self>) {
+        for chart in &charts {
+            chart.below.borrow_mut().clone_from(&self.metadata.name);
         }
         self.dependencies = charts;
     }
@@ -351,8 +349,8 @@ impl Chart {
     /// The path of a subchart of a chart that has `path`.
     pub(super) fn path_below(&self, path: &str) -> String {
         let above = match path.rsplit_once('/') {
-            Some((above, _)) => format!("{above}/{}", self.below),
-            None => self.below.clone(),
+            Some((above, _)) => format!("{above}/{}", self.below.borrow()),
+            None => self.below.borrow().clone(),
         };
         format!("{above}/charts/{}", self.metadata.name)
     }

@@ -43,7 +43,7 @@ fn enable(chart: &mut Chart, values: &Value, path: &str) -> Result<(), String> {
     for one in &wanted {
         let mut one = one.borrow_mut();
         if let Some(found) = chart.dependencies.iter().find(|found| fits(found, &one)) {
-            let mut found = found.clone();
+            let mut found = Chart { below: Rc::default(), ..found.clone() };
             if !one.alias.is_empty() {
                 found.metadata.name.clone_from(&one.alias);
             }

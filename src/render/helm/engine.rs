@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::chart::{Chart, File};
 use super::files::Files;
 use super::metadata::chart as chart_value;
-use super::values::{empty, table_at};
+use super::values::{empty, fields, table_at};
 use crate::error::{Code, Error, Result};
 use crate::render::template::value::{Fields, Value};
 use crate::render::template::{Failure, Set, Surroundings};
@@ -119,10 +119,7 @@ fn gather(
     ] {
         data.insert(name.to_owned(), value);
     }
-    let data = match Value::map(data) {
-        Value::Map(fields) => fields,
-        _ => Fields::default(),
-    };
+    let data = fields(data);
     for subchart in &chart.dependencies {
         let inner = match &values {
             Value::Map(fields) => table_at(fields, subchart.name()).map(Value::Map),

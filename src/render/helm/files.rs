@@ -1,6 +1,5 @@
 //! `.Files`: the files of a chart that are no templates.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -11,6 +10,7 @@ use regex::Regex;
 use serde_json::Value as Json;
 
 use super::chart::File;
+use super::values::fields;
 use crate::render::template::to_yaml;
 use crate::render::template::value::{Object, Value};
 
@@ -29,8 +29,8 @@ impl Files {
     /// Names without their folders, each with what is made of its bytes, as YAML.
     fn by_name(&self, text: impl Fn(&[u8]) -> String) -> Value {
         let base = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
-        let fields = self.0.iter().map(|(name, data)| (base(name), Value::text(text(data)))).collect();
-        Value::text(to_yaml(&Value::TextMap(Rc::new(RefCell::new(fields)))))
+        let named = self.0.iter().map(|(name, data)| (base(name), Value::text(text(data))));
+        Value::text(to_yaml(&Value::Map(fields(named))))
     }
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value as Json};
 
+use super::values::fields;
 use crate::render::template::satisfies;
 use crate::render::template::value::{Object, Value, go_float};
 
@@ -339,8 +340,7 @@ impl Object for Struct {
 }
 
 fn text_map(map: &BTreeMap<String, String>) -> Value {
-    let fields = map.iter().map(|(name, text)| (name.clone(), Value::text(text))).collect();
-    Value::TextMap(Rc::new(RefCell::new(fields)))
+    Value::TextMap(fields(map.iter().map(|(name, text)| (name.clone(), Value::text(text)))))
 }
 
 /// `.Chart`.
@@ -390,7 +390,10 @@ pub(super) fn chart(metadata: &Metadata, root: bool) -> Value {
         ("Type", "type", true, Value::text(&m.kind)),
         ("IsRoot", "IsRoot", false, Value::Bool(root)),
     ];
-    Struct { name: "struct { chart.Metadata; IsRoot bool }", kind: "struct", fields, text: None }.value()
+    // The metadata is a struct inside of this one.
+    let inner: Vec<String> = fields.iter().rev().skip(1).rev().map(|(.., value)| value.print()).collect();
+    let text = Some((format!("{{{{{}}} {root}}}", inner.join(" ")), [].as_slice()));
+    Struct { name: "struct { chart.Metadata; IsRoot bool }", kind: "struct", fields, text }.value()
 }
 
 /// `.Capabilities.HelmVersion`.

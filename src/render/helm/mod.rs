@@ -270,7 +270,11 @@ fn given(tree: &dyn Tree, folder: &str, options: &Options, reads: &mut Reads) ->
             }
             return Err(missing(folder, name));
         };
-        all = values::over(&all, &chart::values(&data, &path)?);
+        let read = chart::values(&data, &path).map_err(|error| {
+            let why = format!("failed to parse {name}: {}", error.why);
+            Error { code: Code::ChartInvalid, why, ..error }
+        })?;
+        all = values::over(&all, &read);
     }
     all = values::over(&all, &Value::from_json(&Json::Object(options.values.clone())));
     let Value::Map(map) = all.deep_copy() else { return Ok(all) };
@@ -360,9 +364,8 @@ impl Prepared {
             namespace: or(&options.namespace, "default"),
         };
         // Templates may change their values: each run has its own.
-        let values = match Value::Map(self.values.clone()).deep_copy() {
-            Value::Map(values) => values,
-            _ => Fields::default(),
+        let Value::Map(values) = Value::Map(self.values.clone()).deep_copy() else {
+            return Err(Error::new(Code::Internal, "a copy of a map is no map"));
         };
         let capabilities = capabilities::capabilities(&self.version, &options.api_versions);
         engine::run(&self.chart, values, &release, capabilities, &surroundings)

@@ -135,6 +135,15 @@ fn tree(all: &[&ValidationError<'_>], depth: usize) -> Vec<String> {
             continue;
         }
         if let Kind::Required { property } = error.kind() {
+            let path = error.schema_path().as_str();
+            let after = |word: &str| path.split_once(word).and_then(|(_, rest)| rest.split('/').next());
+            if let Some(given) = after("/dependentRequired/").or_else(|| after("/dependencies/")) {
+                let wanted = quoted(property.as_str().unwrap_or_default());
+                let place = error.instance_path();
+                let given = quoted(given);
+                lines.insert(format!("{before}- at '{place}': properties {wanted} required, if {given} exists"));
+                continue;
+            }
             missing.entry(key).or_default().push(quoted(property.as_str().unwrap_or_default()));
             continue;
         }
@@ -158,6 +167,7 @@ fn inside(error: &ValidationError<'_>, depth: usize) -> Vec<String> {
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } if depth < 8 => {
             context.iter().flat_map(|way| tree(&way.iter().collect::<Vec<_>>(), depth + 1)).collect()
         }
+        Kind::PropertyNames { error } => tree(&[error], depth + 1),
         _ => Vec::new(),
     }
 }
@@ -199,6 +209,11 @@ fn words(error: &ValidationError<'_>) -> String {
         Kind::AdditionalItems { limit } => {
             format!("last {} additionalItem(s) not allowed", count(got).saturating_sub(*limit))
         }
+        // Where nothing else is said of properties.
+        Kind::FalseSchema if error.schema_path().as_str().ends_with("/additionalProperties") => {
+            let names: Vec<String> = got.as_object().into_iter().flatten().map(|(name, _)| quoted(name)).collect();
+            format!("additional properties {} not allowed", names.join(", "))
+        }
         Kind::FalseSchema => "false schema".to_owned(),
         Kind::AnyOf { .. } => "'anyOf' failed".to_owned(),
         Kind::OneOfNotValid { .. } => "'oneOf' failed, none matched".to_owned(),
@@ -228,7 +243,9 @@ fn words(error: &ValidationError<'_>) -> String {
         Kind::Pattern { pattern } => format!("{} does not match pattern {}", shown(got), quoted(pattern)),
         Kind::Format { format } => format!("{} is not valid {format}", shown(got)),
         Kind::Contains => "no items match contains schema".to_owned(),
-        Kind::PropertyNames { .. } => "invalid propertyName".to_owned(),
+        Kind::PropertyNames { error } => {
+            format!("invalid propertyName {}", display(error.instance()))
+        }
         Kind::UniqueItems => match got.as_array().and_then(|items| twins(items)) {
             Some((one, other)) => format!("items at {one} and {other} are equal"),
             None => "items are equal".to_owned(),

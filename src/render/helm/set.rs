@@ -1,7 +1,5 @@
 //! The grammar of `--set`: `a.b=1,c={x,y},d[0].e=z`.
 
-use std::rc::Rc;
-
 use crate::render::template::value::{Fields, Value};
 
 /// Highest index of a list.
@@ -175,7 +173,8 @@ impl Parser<'_> {
     ) -> Result<(Vec<Value>, Next), String> {
         let (text, stop) = self.until(&['[', '.', '=']);
         if !text.is_empty() {
-            return Err(format!("unexpected data at end of array index: {text:?}"));
+            let runes: Vec<String> = text.chars().map(|c| format!("{c:?}")).collect();
+            return Err(format!("unexpected data at end of array index: [{}]", runes.join(" ")));
         }
         let next = match stop {
             None => return Ok((list, Next::End)),
@@ -227,9 +226,8 @@ impl Parser<'_> {
                 }
             }
             Some(_) => {
-                let (text, stop) = self.until(&[',']);
-                let next = if stop.is_none() { Next::End } else { Next::More };
-                Ok(((self.read)(&text)?, next))
+                let (text, _) = self.until(&[',']);
+                Ok(((self.read)(&text)?, Next::More))
             }
         }
     }
@@ -244,7 +242,7 @@ fn put(list: &mut Vec<Value>, index: usize, value: Value) {
 
 fn items(value: &Value, before: &str) -> Result<Vec<Value>, String> {
     match value {
-        Value::List(items) => Ok(Rc::unwrap_or_clone(items.clone())),
+        Value::List(items) => Ok(items.to_vec()),
         other => Err(format!(
             "{before}interface conversion: interface {{}} is {}, not []interface {{}}",
             kind(other)
@@ -297,7 +295,8 @@ mod tests {
             ("a[-1]=x", "negative -1 index not allowed"),
             ("a[x]=x", "error parsing index: strconv.Atoi: parsing \"x\": invalid syntax"),
             ("a[70000]=x", "index of 70000 is greater than maximum supported index of 65536"),
-            ("a[0]x=1", "unexpected data at end of array index: \"x\""),
+            ("a[0]x=1", "unexpected data at end of array index: ['x']"),
+            ("a.=x", "key map \"a\" has no value"),
             (
                 "a=1,a.b=2",
                 "unable to parse key: interface conversion: interface {} is int64, not map[string]interface {}",

@@ -14,6 +14,19 @@ pub(super) fn empty() -> Value {
     Value::map(BTreeMap::new())
 }
 
+/// A map of these entries.
+pub(super) fn fields(entries: impl IntoIterator<Item = (String, Value)>) -> Fields {
+    match Value::map(entries.into_iter().collect()) {
+        Value::Map(fields) => fields,
+        _ => Fields::default(),
+    }
+}
+
+/// What is in a map now.
+fn entries(fields: &Fields) -> Vec<(String, Value)> {
+    fields.borrow().iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
 fn table(value: &Value) -> Option<Fields> {
     match value {
         Value::Map(fields) => Some(fields.clone()),
@@ -45,7 +58,7 @@ pub(super) fn value_at(values: &Fields, path: &str) -> Option<Value> {
 /// One map over another, for files of values: neither changes.
 pub(super) fn over(below: &Value, above: &Value) -> Value {
     let (Some(below), Some(above)) = (table(below), table(above)) else { return above.clone() };
-    let mut out = below.borrow().clone();
+    let mut out: BTreeMap<String, Value> = entries(&below).into_iter().collect();
     for (key, value) in above.borrow().iter() {
         let merged = match out.get(key) {
             Some(old) if table(old).is_some() && table(value).is_some() => over(old, value),
@@ -79,18 +92,25 @@ fn whole(chart: &Chart, dest: &Fields, merge: bool) -> Result<(), String> {
             }
             Some(Value::Map(inner)) => inner,
             Some(other) => {
-                let shown = match &other {
-                    Value::Bool(value) => value.to_string(),
-                    Value::Nil | Value::Missing => "%!t(<nil>)".to_owned(),
-                    other => format!("%!t({}={})", other.type_name(), other.print()),
-                };
-                return Err(format!("type mismatch on {name}: {shown}"));
+                return Err(format!("type mismatch on {name}: {}", as_bool(&other)));
             }
         };
         globals(&inner, dest);
         whole(subchart, &inner, merge)?;
     }
     Ok(())
+}
+
+/// As Go prints with `%t`.
+fn as_bool(value: &Value) -> String {
+    match value {
+        Value::Bool(value) => value.to_string(),
+        Value::Nil | Value::Missing => "%!t(<nil>)".to_owned(),
+        other => match other.items() {
+            Some(items) => format!("[{}]", items.iter().map(as_bool).collect::<Vec<_>>().join(" ")),
+            None => format!("%!t({}={})", other.type_name(), other.print()),
+        },
+    }
 }
 
 /// The globals of `src` into those of `dest`.
@@ -100,9 +120,7 @@ fn globals(dest: &Fields, src: &Fields) {
         Some(value) => table(value),
     };
     let (Some(dest_globals), Some(src_globals)) = (side(dest), side(src)) else { return };
-    let all: Vec<(String, Value)> =
-        src_globals.borrow().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    for (key, value) in all {
+    for (key, value) in entries(&src_globals) {
         let old = dest_globals.borrow().get(&key).cloned();
         let new = match (table(&value), old) {
             (Some(fields), None) => flat_copy(&fields),
@@ -126,14 +144,13 @@ fn globals(dest: &Fields, src: &Fields) {
 
 /// A copy of one level; what is below stays shared.
 fn flat_copy(fields: &Fields) -> Value {
-    Value::map(fields.borrow().clone())
+    Value::map(entries(fields).into_iter().collect())
 }
 
 /// A chart's own defaults under the given values.
 fn own(chart: &Chart, values: &Fields, merge: bool) {
     let Some(defaults) = table(&chart.values.deep_copy()) else { return };
-    let defaults = defaults.borrow().clone();
-    for (key, default) in defaults {
+    for (key, default) in entries(&defaults) {
         let given = values.borrow().get(&key).cloned();
         match given {
             None => drop(values.borrow_mut().insert(key, default)),
@@ -164,9 +181,7 @@ pub(super) fn tables(dst: &Fields, src: &Fields, merge: bool) {
             src.borrow_mut().insert(key.clone(), Value::Nil);
         }
     }
-    let all: Vec<(String, Value)> =
-        src.borrow().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    for (key, value) in all {
+    for (key, value) in entries(src) {
         let old = dst.borrow().get(&key).cloned();
         match old {
             Some(old) if !merge && old.is_nil() && defaults.contains(&key) => {
@@ -187,9 +202,5 @@ pub(super) fn below(path: &str, data: Fields) -> Fields {
     if path == "." {
         return data;
     }
-    path.rsplit('.').fold(data, |inner, part| {
-        let mut map = BTreeMap::new();
-        map.insert(part.to_owned(), Value::Map(inner));
-        Rc::new(std::cell::RefCell::new(map))
-    })
+    path.rsplit('.').fold(data, |inner, part| fields([(part.to_owned(), Value::Map(inner))]))
 }
