@@ -13,5 +13,6 @@ mod harness;
 mod operations;
 mod render;
 mod source;
+mod template;
 mod tidy;
 mod yaml;
