@@ -52,7 +52,8 @@ fn data(values: &Json) -> Value {
         .map(|(name, value)| (name.clone(), Value::from_json(value)))
         .collect();
     top.insert("Values".to_owned(), Value::values(values));
-    let release = json!({"Name": "rel", "Namespace": "ns", "Service": "Helm", "IsInstall": true, "IsUpgrade": false});
+    let release =
+        json!({"Name": "rel", "Namespace": "ns", "Service": "Helm", "IsInstall": true, "IsUpgrade": false});
     let release = Value::from_json(&release);
     release.fields().unwrap().borrow_mut().insert("Revision".to_owned(), Value::Int(1));
     top.insert("Release".to_owned(), release);

@@ -141,7 +141,9 @@ fn tree(all: &[&ValidationError<'_>], depth: usize) -> Vec<String> {
                 let wanted = quoted(property.as_str().unwrap_or_default());
                 let place = error.instance_path();
                 let given = quoted(given);
-                lines.insert(format!("{before}- at '{place}': properties {wanted} required, if {given} exists"));
+                lines.insert(format!(
+                    "{before}- at '{place}': properties {wanted} required, if {given} exists"
+                ));
                 continue;
             }
             missing.entry(key).or_default().push(quoted(property.as_str().unwrap_or_default()));
@@ -211,7 +213,8 @@ fn words(error: &ValidationError<'_>) -> String {
         }
         // Where nothing else is said of properties.
         Kind::FalseSchema if error.schema_path().as_str().ends_with("/additionalProperties") => {
-            let names: Vec<String> = got.as_object().into_iter().flatten().map(|(name, _)| quoted(name)).collect();
+            let names: Vec<String> =
+                got.as_object().into_iter().flatten().map(|(name, _)| quoted(name)).collect();
             format!("additional properties {} not allowed", names.join(", "))
         }
         Kind::FalseSchema => "false schema".to_owned(),

@@ -28,6 +28,7 @@ use self::metadata::{Metadata, is_metadata};
 use self::tree::{Node, Walk};
 use crate::error::{Code, Error, Result};
 use crate::model::{Confidential, Digest, Object};
+use crate::render::cache::Parses;
 use crate::render::{Entry, Tree};
 
 /// Largest encrypted file, in bytes.
@@ -302,6 +303,11 @@ impl Tree for Decrypting<'_> {
         let Some(opened) = open(&bytes, path, self.keys)? else { return Ok(bytes) };
         self.hidden.borrow_mut().merge(&opened.hidden);
         Ok(opened.text.to_vec())
+    }
+
+    /// Without keys every file that can be read at all is what its identity says.
+    fn parses(&self) -> Option<&Parses> {
+        self.tree.parses().filter(|_| self.keys.is_empty())
     }
 
     fn is_mount(&self, name: &str) -> bool {

@@ -121,7 +121,8 @@ fn include(run: &mut Run<'_>, name: &str, data: &Value) -> Called {
     let outer = run.tracer.as_mut().map(super::trace::Tracer::output);
     let done = run.execute(name, data);
     traced(run, outer, done.as_deref().unwrap_or_default());
-    done.map(|text| Value::Text(text.into())).map_err(|failure| CallError::Inner(String::new(), Box::new(failure)))
+    done.map(|text| Value::Text(text.into()))
+        .map_err(|failure| CallError::Inner(String::new(), Box::new(failure)))
 }
 
 fn traced(run: &mut Run<'_>, outer: Option<Vec<super::Mark>>, text: &str) {

@@ -136,7 +136,10 @@ impl Tracer {
             // Nothing was written since.
             if last.offset == offset {
                 self.marks.pop();
-            } else if last.line == line && last.file == *file && values.iter().all(|path| last.values.contains(path)) {
+            } else if last.line == line
+                && last.file == *file
+                && values.iter().all(|path| last.values.contains(path))
+            {
                 return;
             }
         }

@@ -311,7 +311,9 @@ impl Value {
             Self::Float(value) => *value != 0.0,
             Self::Text(text) => !text.is_empty(),
             Self::Bytes(bytes) => !bytes.is_empty(),
-            Self::List(items) | Self::Texts(items) | Self::Ints(items) | Self::Lists(items) => !items.is_empty(),
+            Self::List(items) | Self::Texts(items) | Self::Ints(items) | Self::Lists(items) => {
+                !items.is_empty()
+            }
             Self::Map(fields) | Self::TextMap(fields) | Self::Values(fields) => !fields.borrow().is_empty(),
             Self::Object(object) => object.truth(),
         }
