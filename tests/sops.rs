@@ -134,7 +134,10 @@ fn other_tools_may_have_written_the_yaml_anew() {
         ("double quotes and a comment", rewritten(&|name, value| format!("{name}: \"{value}\" # why"))),
         ("folded", rewritten(&|name, value| format!("{name}: >-\n            {value}\n"))),
         ("literal", rewritten(&|name, value| format!("{name}: |-\n            {value}"))),
-        ("a block with a comment", rewritten(&|name, value| format!("{name}: |- # why\n            {value}"))),
+        (
+            "a block with a comment",
+            rewritten(&|name, value| format!("{name}: |- # why\n            {value}")),
+        ),
         ("the next line", rewritten(&|name, value| format!("{name}:\n            {value}"))),
         ("line ends of Windows", text.replace('\n', "\r\n")),
         ("a mark at the beginning", format!("\u{feff}{text}")),
