@@ -20,5 +20,6 @@ mod secrets;
 mod sops;
 mod source;
 mod substitute;
+mod template;
 mod tidy;
 mod yaml;

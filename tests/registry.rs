@@ -935,7 +935,7 @@ async fn commands_read_artifacts_without_an_agent() {
 /// What one source reads of another counts for that other: its unrelated changes render nothing again.
 #[tokio::test]
 async fn reads_in_another_source_are_counted_there() {
-    use driftless::agent::{Capable, Given, Materials, render_sources, settings, unchanged};
+    use driftless::agent::{Capable, Given, Materials, Remotes, render_sources, settings, unchanged};
     use driftless::api::ApplicationSpec;
     use driftless::render::Cache;
     let folder = tempfile::tempdir().unwrap();
@@ -963,7 +963,13 @@ async fn reads_in_another_source_are_counted_there() {
     };
     let render = |snapshots: &[Snapshot]| {
         let (materials, cache, capable) = (Materials::default(), Cache::new(0, 0), Capable::default());
-        let given = Given { snapshots, materials: &materials, cache: &cache, capable: &capable };
+        let given = Given {
+            snapshots,
+            materials: &materials,
+            cache: &cache,
+            capable: &capable,
+            remotes: &Remotes::default(),
+        };
         let settings = settings("ml", "fraud", &spec);
         let sourced = render_sources(&spec, &settings, given).unwrap();
         sourced.prepare(&settings, |_| Some(true), |_| None).unwrap()

@@ -3,15 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use std::rc::Rc;
-
 use driftless::render::explain::explain;
-use driftless::render::template::value::{Object, Value};
-use driftless::render::template::{Set, Surroundings};
 use driftless::render::{Cache, MemoryTree, Options, kustomize, render};
-use serde_json::{Value as Json, json};
 
 use proptest::prelude::*;
+use serde_json::Value as Json;
 
 /// One case: the files, where to build, and what kustomize printed (`None` where it refused).
 struct Case {
@@ -484,80 +480,4 @@ fn a_build_notes_what_it_read() {
     assert_eq!(there, ["base/c.yaml", "base/kustomization.yaml", "over/kustomization.yaml"]);
     // Where nothing is, something may come.
     assert!(reads.contains(&("over/kustomization.yml".to_owned(), String::new())), "{reads:?}");
-}
-
-/// `.Chart` and `.Capabilities.APIVersions`, as far as the cases ask.
-struct Named(&'static str, Json);
-
-impl Object for Named {
-    fn type_name(&self) -> &'static str {
-        self.0
-    }
-
-    fn get(&self, name: &str, arguments: &[Value]) -> Option<Result<Value, String>> {
-        match name {
-            "Has" => Some(Ok(Value::Bool(self.1.as_array()?.contains(&arguments.first()?.print().into())))),
-            name => self.1.get(name).map(|value| Ok(Value::from_json(value))),
-        }
-    }
-
-    fn print(&self) -> String {
-        self.1.to_string()
-    }
-
-    fn json(&self) -> Json {
-        self.1.clone()
-    }
-}
-
-/// Cases of the template language where we differ, and why.
-const OTHER_WORDS: &[&str] = &[
-    // The reason why a pattern is none is given in the words of the regex crate.
-    "mustRegexMatch",
-];
-
-#[test]
-fn templates_say_what_helm_says() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/template/cases.json");
-    let corpus: Json = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let file = "c/templates/x.txt";
-    let cases = corpus["cases"].as_array().unwrap();
-    let mut wrong = Vec::new();
-    for case in cases {
-        let template = case["template"].as_str().unwrap();
-        let mut top = std::collections::BTreeMap::new();
-        top.insert("Values".to_owned(), Value::from_json(&corpus["values"]));
-        let release = json!({"Name": "rel", "Namespace": "ns", "Service": "Helm", "IsInstall": true, "IsUpgrade": false});
-        let release = Value::from_json(&release);
-        release.fields().unwrap().borrow_mut().insert("Revision".to_owned(), Value::Int(1));
-        top.insert("Release".to_owned(), release);
-        top.insert(
-            "Template".to_owned(),
-            Value::from_json(&json!({"Name": file, "BasePath": "c/templates"})),
-        );
-        let chart = json!({"Name": "c", "Version": "1.2.3", "AppVersion": "9", "IsRoot": true});
-        top.insert("Chart".to_owned(), Value::Object(Rc::new(Named("struct", chart))));
-        top.insert("Files".to_owned(), Value::from_json(&json!({})));
-        top.insert("Subcharts".to_owned(), Value::from_json(&json!({})));
-        let capabilities =
-            Value::from_json(&json!({"KubeVersion": {"Version": "v1.34.0", "Major": "1", "Minor": "34"}}));
-        let versions = Value::Object(Rc::new(Named("chartutil.VersionSet", json!(["v1", "apps/v1"]))));
-        capabilities.fields().unwrap().borrow_mut().insert("APIVersions".to_owned(), versions);
-        top.insert("Capabilities".to_owned(), capabilities);
-        let mut set = Set::default();
-        let found = set
-            .add(file, template)
-            .and_then(|()| set.run([(file, Value::map(top))], &Surroundings::default()))
-            .map(|mut output| output.files.remove(0).1);
-        let (found, expected) = match (&found, case["output"].as_str()) {
-            (Ok(found), Some(expected)) => (found.clone(), expected.to_owned()),
-            (Err(failure), None) => (failure.words(), case["error"].as_str().unwrap().to_owned()),
-            (Ok(found), None) => (found.clone(), format!("error {}", case["error"])),
-            (Err(failure), Some(expected)) => (format!("error {}", failure.words()), expected.to_owned()),
-        };
-        if found != expected && !OTHER_WORDS.iter().any(|known| template.contains(known)) {
-            wrong.push(format!("{template}\n    ours  {found:?}\n    helm  {expected:?}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }

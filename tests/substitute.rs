@@ -165,6 +165,18 @@ fn what_is_made_of_a_secret_is_known() {
 }
 
 #[test]
+fn a_secret_with_a_dollar_sign_is_not_quoted() {
+    let tree = MemoryTree::default().file("s.yaml", crate::sops::encrypted("dollar-default.yaml"));
+    let options = Options {
+        substitute: Some(Variables::default()),
+        keys: crate::sops::keys(&["one"]),
+        ..Options::default()
+    };
+    let error = render(&tree, "", &options).unwrap_err();
+    assert_eq!(error.why, "an expression in a value that is secret cannot be expanded");
+}
+
+#[test]
 fn without_a_cluster_unknown_names_stay() {
     let mut all = variables(&[("A", "x")]);
     all.set_incomplete();

@@ -19,8 +19,8 @@ use super::inputs::Inputs;
 use super::queue::{Queue, Urgency};
 use super::render::kinds;
 use super::{
-    AppKey, Config, Engine, Given, Metrics, Outcome, Permissions, RenderedApp, Sources, Summary, capable,
-    compose, inventory, live_objects, render_sources, settings, unchanged,
+    AppKey, Config, Engine, Given, Metrics, Outcome, Permissions, Remotes, RenderedApp, Sources, Summary,
+    capable, compose, inventory, live_objects, render_sources, settings, unchanged,
 };
 use crate::api::{Application, ApplicationSpec, ApplicationStatus, Deletion, FINALIZER, POKE, label_value};
 use crate::error::{Code, Error, Result};
@@ -533,17 +533,32 @@ impl Controller {
         let materials = self.inputs.read(app, spec).await.map_err(|error| error.in_app(app))?;
         // Asks for the kinds: scopes are needed before the first object is placed.
         let capable = capable(cluster, Timestamp::now().as_second()).await?;
-        let sourced = {
-            let (spec, settings, snapshots) = (spec.clone(), settings.clone(), snapshots.to_vec());
-            let cache = self.cache.clone();
-            self.on_a_core(move || {
-                let given =
-                    Given { snapshots: &snapshots, materials: &materials, cache: &cache, capable: &capable };
-                render_sources(&spec, &settings, given)
-            })
-            .await?
+        let mut remotes = Remotes::default();
+        let sourced = loop {
+            let (wanted, place, snapshots) = (spec.clone(), settings.clone(), snapshots.to_vec());
+            let (cache, materials, capable) = (self.cache.clone(), materials.clone(), capable.clone());
+            let (rendered, asked) = self
+                .on_a_core(move || {
+                    let given = Given {
+                        snapshots: &snapshots,
+                        materials: &materials,
+                        cache: &cache,
+                        capable: &capable,
+                        remotes: &remotes,
+                    };
+                    (render_sources(&wanted, &place, given), remotes)
+                })
+                .await?;
+            remotes = asked;
+            match rendered {
+                Ok(sourced) => break sourced,
+                Err(error) => {
+                    if !self.sources.bring(&mut remotes, spec).await.map_err(|error| error.in_app(app))? {
+                        return Err(error.in_app(app));
+                    }
+                }
+            }
         };
-        let sourced = sourced.map_err(|error| error.in_app(app))?;
         let discovered = cluster.discovered();
         let namespaced = move |gvk: &Gvk| discovered.get(gvk).map(|resource| resource.namespaced);
         let wanted = sourced.wanted_live(settings, &namespaced);

@@ -14,6 +14,7 @@ mod inputs;
 mod inventory;
 mod metrics;
 mod queue;
+mod remotes;
 mod render;
 mod sources;
 mod status;
@@ -24,6 +25,7 @@ pub use engine::{Engine, Failure, Fights, Outcome, Permissions};
 pub use inputs::{Material, Materials, Reference, Versions, materials, offline_materials};
 pub use inventory::{from_status, load, store};
 pub use metrics::Metrics;
+pub use remotes::Remotes;
 pub use render::{
     Capable, Given, RenderedApp, SourceIdentity, Sourced, capable, live_objects, random_seed, render_sources,
     settings, unchanged,

@@ -13,10 +13,10 @@ use crate::live::kube::Cluster;
 use crate::model::{Confidential, Digest, Generated, Gvk, Key, Object};
 use crate::plan::{Desired, Settings, place, prepare};
 use crate::render::template::Lookup;
-use crate::render::{Cache, Mounted, Options, Rendered, Selection, Tree, helm, kustomize};
+use crate::render::{Cache, Mount, Mounted, Options, Rendered, Selection, Tree, helm, kustomize};
 use crate::source::Snapshot;
 
-use super::{Material, Materials, Versions};
+use super::{Material, Materials, Remotes, Versions};
 
 /// What one source read: paths and their identities. While they stay, so does the render.
 pub type SourceIdentity = Vec<(String, String)>;
@@ -70,6 +70,8 @@ pub struct Given<'a> {
     pub cache: &'a Cache,
     /// What charts may ask of the cluster.
     pub capable: &'a Capable,
+    /// Other repositories, as far as they are at hand.
+    pub remotes: &'a Remotes,
 }
 
 /// What charts may ask of a cluster, and what they may not know beforehand.
@@ -104,6 +106,12 @@ pub fn render_sources(spec: &ApplicationSpec, settings: &Settings, given: Given<
     let sources: Vec<&Source> = spec.sources().collect();
     check_names(&sources)?;
     let trees = given.snapshots.iter().map(Snapshot::tree).collect::<Result<Vec<_>>>()?;
+    let remote_trees = given
+        .remotes
+        .at_hand()
+        .iter()
+        .map(|(repository, commit, snapshot)| Ok((repository.as_str(), commit.as_str(), snapshot.tree()?)))
+        .collect::<Result<Vec<_>>>()?;
     let mut all = Sourced { materials: given.materials.clone(), ..Sourced::default() };
     all.reads.resize(trees.len(), Vec::new());
     for (number, (source, tree)) in sources.iter().zip(&trees).enumerate() {
@@ -113,10 +121,18 @@ pub fn render_sources(spec: &ApplicationSpec, settings: &Settings, given: Given<
         let others: Vec<usize> =
             (0..trees.len()).filter(|other| *other != number && !sources[*other].name.is_empty()).collect();
         let named = others.iter().map(|other| (sources[*other].name.as_str(), &trees[*other] as &dyn Tree));
-        let tree = Mounted::new(tree, named);
+        let remotes =
+            remote_trees.iter().map(|(repository, commit, tree)| (*repository, *commit, tree as &dyn Tree));
+        let tree = Mounted::new(tree, named).with_remotes(remotes);
         let material = given.materials.sources.get(number).cloned().unwrap_or_default();
         let mut options = options(settings, source, material, given.capable);
-        let mut one = given.cache.render(&tree, &source.path, &options)?;
+        let mut one = match given.cache.render(&tree, &source.path, &options) {
+            Ok(one) => one,
+            Err(error) => {
+                given.remotes.ask(tree.asked());
+                return Err(error);
+            }
+        };
         if !one.generated.is_empty() && given.capable.seed != [0; 32] {
             // The first render only shows what is random; that it is the same every time lets it be kept.
             (options.helm.seed, options.helm.now) = (given.capable.seed, given.capable.now);
@@ -124,8 +140,9 @@ pub fn render_sources(spec: &ApplicationSpec, settings: &Settings, given: Given<
         }
         for (path, identity) in std::mem::take(&mut one.reads) {
             match tree.place(&path) {
-                Some((other, inner)) => all.reads[others[other]].push((inner.to_owned(), identity)),
-                None => all.reads[number].push((path, identity)),
+                Mount::Source(other, inner) => all.reads[others[other]].push((inner.to_owned(), identity)),
+                Mount::Main => all.reads[number].push((path, identity)),
+                Mount::Remote => {}
             }
         }
         all.hidden.merge(&one.hidden);
@@ -284,7 +301,7 @@ fn check_names(sources: &[&Source]) -> Result<()> {
         if known(&source.name) && names[..number].contains(&source.name.as_str()) {
             return invalid(format!("two of spec.sources have the name {}", source.name));
         }
-        if let Some(own) = references(source).find(|name| *name == source.name) {
+        if let Some(own) = references(source).find(|name| known(name) && *name == source.name) {
             return invalid(format!(
                 "a values file of the source {own} names ${own}/; leave it out for its own files"
             ));

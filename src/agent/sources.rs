@@ -9,8 +9,8 @@ use kube::Api;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::{AppKey, Metrics};
-use crate::api::Source;
+use super::{AppKey, Metrics, Remotes};
+use crate::api::{ApplicationSpec, Source};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, translate};
 use crate::source::{Client, Credentials, Location, Revision, Snapshot};
@@ -163,6 +163,11 @@ impl Sources {
             poke.notify_one();
             let _ = head.wait_for(|head| head.polls >= after).await;
         }
+    }
+
+    /// Brings what kustomizations name of other repositories; see [`Remotes::bring`].
+    pub async fn bring(&self, remotes: &mut Remotes, spec: &ApplicationSpec) -> Result<bool> {
+        remotes.bring(&self.client, spec).await
     }
 
     /// A commit that no ref needs to name, for applications held at an older revision.

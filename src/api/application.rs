@@ -291,6 +291,11 @@ pub struct KustomizeOptions {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub components: Vec<String>,
+    /// Other repositories whose folders kustomizations may name: addresses, or all of a folder of a server
+    /// (`https://git.example/ml/*`). Each use must be pinned to a whole commit id (`?ref=`); no credentials are sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub remote_bases: Vec<String>,
     /// Patches, as `patches` of a kustomization takes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), schema_with = "any_objects")]

@@ -8,8 +8,8 @@ use kube::api::ListParams;
 
 use super::Global;
 use crate::agent::{
-    AppKey, Capable, Given, RenderedApp, capable, live_objects, materials, offline_materials, random_seed,
-    render_sources, settings,
+    AppKey, Capable, Given, Remotes, RenderedApp, capable, live_objects, materials, offline_materials,
+    random_seed, render_sources, settings,
 };
 use crate::api::{Application, GROUP};
 use crate::error::{Code, Error, Result};
@@ -159,25 +159,46 @@ pub(super) async fn render(
     application: &Application,
 ) -> Result<(Vec<Snapshot>, RenderedApp)> {
     let snapshots = fetch(client, cluster.map(|cluster| &**cluster), application).await?;
-    // One application, once: nothing is worth keeping.
-    let cache = Cache::new(0, 0);
-    let Some(cluster) = cluster else {
-        let materials = offline_materials(&application.spec, &keys()?)?;
-        let capable = Capable { seed: random_seed()?, now: now(), ..Capable::default() };
-        let given = Given { snapshots: &snapshots, materials: &materials, cache: &cache, capable: &capable };
-        let rendered = render_at(application, given)?;
-        return Ok((snapshots, rendered));
-    };
     let (namespace, settings) = (application.metadata.namespace.as_deref(), settings_of(application));
-    let materials = materials(cluster, namespace.unwrap_or_default(), &application.spec).await?;
-    let capable = capable(cluster, now()).await?;
-    // A chart's `lookup` waits on the thread that renders.
-    let (rendering, spec, at) = (settings.clone(), application.spec.clone(), snapshots.clone());
-    let work = tokio::task::spawn_blocking(move || {
-        let given = Given { snapshots: &at, materials: &materials, cache: &cache, capable: &capable };
-        render_sources(&spec, &rendering, given)
-    });
-    let sourced = work.await.map_err(|error| Error::new(Code::Internal, error.to_string()))??;
+    let (materials, capable) = match cluster {
+        Some(cluster) => (
+            materials(cluster, namespace.unwrap_or_default(), &application.spec).await?,
+            capable(cluster, now()).await?,
+        ),
+        None => (
+            offline_materials(&application.spec, &keys()?)?,
+            Capable { seed: random_seed()?, now: now(), ..Capable::default() },
+        ),
+    };
+    let mut remotes = Remotes::default();
+    let sourced = loop {
+        let (place, spec, at) = (settings.clone(), application.spec.clone(), snapshots.clone());
+        let (materials, capable) = (materials.clone(), capable.clone());
+        // A chart's `lookup` waits on the thread that renders.
+        let work = tokio::task::spawn_blocking(move || {
+            // One application, once: nothing is worth keeping.
+            let cache = Cache::new(0, 0);
+            let given = Given {
+                snapshots: &at,
+                materials: &materials,
+                cache: &cache,
+                capable: &capable,
+                remotes: &remotes,
+            };
+            (render_sources(&spec, &place, given), remotes)
+        });
+        let (rendered, asked) = work.await.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
+        remotes = asked;
+        match rendered {
+            Ok(sourced) => break sourced,
+            Err(error) if !remotes.bring(client, &application.spec).await? => return Err(error),
+            Err(_) => {}
+        }
+    };
+    let Some(cluster) = cluster else {
+        let scope = |gvk: &Gvk| scope(&Discovered::default(), gvk);
+        return Ok((snapshots, sourced.prepare(&settings, scope, |_| None)?));
+    };
     let discovered = cluster.discovered();
     let scope = |gvk: &Gvk| scope(&discovered, gvk);
     let live = live_objects(cluster, sourced.wanted_live(&settings, scope)).await?;

@@ -149,6 +149,10 @@ impl Tree for Shared<'_> {
     fn is_mount(&self, name: &str) -> bool {
         self.tree.is_mount(name)
     }
+
+    fn remote(&self, repository: &str, commit: &str) -> Option<String> {
+        self.tree.remote(repository, commit)
+    }
 }
 
 impl Cache {

@@ -18,7 +18,7 @@ pub mod tree;
 pub use cache::Cache;
 pub use memory::MemoryTree;
 pub use plain::Selection;
-pub use tree::{Entry, EntryKind, Mounted, Tree, join};
+pub use tree::{Entry, EntryKind, Mount, Mounted, Tree, join};
 
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
 //! The tree a render reads through.
 
 use super::cache::Parses;
+use std::sync::{Mutex, PoisonError};
+
 use crate::error::{Code, Error, Result};
 
 /// What stands at a path.
@@ -39,6 +41,10 @@ pub trait Tree {
     /// Where readers keep what they made of a file, under its identity. A tree that gives another content than the
     /// identity says (one that decrypts) has none, so nothing of it is kept.
     fn parses(&self) -> Option<&Parses> {
+        None
+    }
+    /// The name in the root below which another repository is at a commit; `None` where it is not at hand.
+    fn remote(&self, _repository: &str, _commit: &str) -> Option<String> {
         None
     }
     /// Whether a name in the root is a tree of its own, which no link may leave. A tree around another passes it on.
@@ -119,17 +125,45 @@ pub fn resolve(tree: &dyn Tree, path: &str) -> Result<Option<Resolved>> {
 /// name. They are not listed in the root, so nothing reads them unasked.
 pub struct Mounted<'a> {
     main: &'a dyn Tree,
+    /// Sources first, then other repositories.
     named: Vec<(String, &'a dyn Tree)>,
+    sources: usize,
+    asked: Mutex<Vec<(String, String)>>,
 }
 
 impl<'a> Mounted<'a> {
     /// `main`, and each of `named` below `$` and its name.
     pub fn new(main: &'a dyn Tree, named: impl IntoIterator<Item = (&'a str, &'a dyn Tree)>) -> Self {
-        Self { main, named: named.into_iter().map(|(name, tree)| (format!("${name}"), tree)).collect() }
+        let named: Vec<_> = named.into_iter().map(|(name, tree)| (format!("${name}"), tree)).collect();
+        Self { main, sources: named.len(), named, asked: Mutex::default() }
     }
 
-    /// The source of a path by its number among the named ones, and the path in it; `None` for the main one.
-    pub fn place<'p>(&self, path: &'p str) -> Option<(usize, &'p str)> {
+    /// With other repositories at commits, for kustomizations that name them.
+    #[must_use]
+    pub fn with_remotes(
+        mut self,
+        remotes: impl IntoIterator<Item = (&'a str, &'a str, &'a dyn Tree)>,
+    ) -> Self {
+        let remotes = remotes.into_iter();
+        self.named.extend(remotes.map(|(repository, commit, tree)| (mount(repository, commit), tree)));
+        self
+    }
+
+    /// Repositories and commits that were asked for and are not here.
+    pub fn asked(self) -> Vec<(String, String)> {
+        self.asked.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a path leads.
+    pub fn place<'p>(&self, path: &'p str) -> Mount<'p> {
+        match self.find(path) {
+            Some((number, inner)) if number < self.sources => Mount::Source(number, inner),
+            Some(_) => Mount::Remote,
+            None => Mount::Main,
+        }
+    }
+
+    fn find<'p>(&self, path: &'p str) -> Option<(usize, &'p str)> {
         let (first, rest) = path.split_once('/').unwrap_or((path, ""));
         Some((self.named.iter().position(|(name, _)| name == first)?, rest))
     }
@@ -137,21 +171,21 @@ impl<'a> Mounted<'a> {
 
 impl Tree for Mounted<'_> {
     fn entry(&self, path: &str) -> Result<Option<Entry>> {
-        let Some((number, inner)) = self.place(path) else { return self.main.entry(path) };
+        let Some((number, inner)) = self.find(path) else { return self.main.entry(path) };
         let (name, tree) = &self.named[number];
         let found = tree.entry(inner)?;
         Ok(found.map(|entry| if inner.is_empty() { Entry { name: name.clone(), ..entry } } else { entry }))
     }
 
     fn list(&self, path: &str) -> Result<Vec<Entry>> {
-        match self.place(path) {
+        match self.find(path) {
             Some((number, inner)) => self.named[number].1.list(inner),
             None => self.main.list(path),
         }
     }
 
     fn read(&self, path: &str) -> Result<Vec<u8>> {
-        match self.place(path) {
+        match self.find(path) {
             Some((number, inner)) => self.named[number].1.read(inner),
             None => self.main.read(path),
         }
@@ -160,6 +194,33 @@ impl Tree for Mounted<'_> {
     fn is_mount(&self, name: &str) -> bool {
         self.named.iter().any(|(known, _)| known == name)
     }
+
+    fn remote(&self, repository: &str, commit: &str) -> Option<String> {
+        let name = mount(repository, commit);
+        if self.is_mount(&name) {
+            return Some(name);
+        }
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.push((repository.to_owned(), commit.to_owned()));
+        None
+    }
+}
+
+/// Where a path of [`Mounted`] leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mount<'p> {
+    /// Into the main tree.
+    Main,
+    /// Into a named source, by its number among them; with the path in it.
+    Source(usize, &'p str),
+    /// Into another repository at a commit: it never changes.
+    Remote,
+}
+
+/// `$git.example_ml_base@0123...`: the name of no source has a dot or an `@`.
+fn mount(repository: &str, commit: &str) -> String {
+    let rest = repository.split_once("://").map_or(repository, |(_, rest)| rest);
+    format!("${}@{commit}", rest.trim_end_matches(".git").replace(['/', ':', '@'], "_"))
 }
 
 /// The path of an entry of a folder; the root is "".
@@ -209,7 +270,22 @@ mod tests {
             |path: &str| tree.list(path).unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>();
         assert_eq!(names(""), ["$other", "a.yaml"]);
         assert_eq!(names("$values"), ["prod", "up"]);
-        assert_eq!(tree.place("$values/prod/v.yaml"), Some((0, "prod/v.yaml")));
-        assert_eq!(tree.place("a/$values"), None);
+        assert_eq!(tree.place("$values/prod/v.yaml"), Mount::Source(0, "prod/v.yaml"));
+        assert_eq!(tree.place("a/$values"), Mount::Main);
+    }
+
+    #[test]
+    fn another_repository_is_below_its_name_and_commit() {
+        let (main, base) =
+            (MemoryTree::default(), MemoryTree::default().file("a", "base").link("out", "../x"));
+        let (repository, commit) = ("https://git.example/ml/base.git", "0123");
+        let tree = Mounted::new(&main, []).with_remotes([(repository, commit, &base as &dyn Tree)]);
+        let name = tree.remote(repository, commit).unwrap();
+        assert_eq!(name, "$git.example_ml_base@0123");
+        assert_eq!(tree.read(&format!("{name}/a")).unwrap(), b"base");
+        assert_eq!(resolve(&tree, &format!("{name}/out")).unwrap_err().code, Code::SymlinkRefused);
+        assert_eq!(tree.place(&format!("{name}/a")), Mount::Remote);
+        assert_eq!(tree.remote(repository, "4567"), None);
+        assert_eq!(tree.asked(), [(repository.to_owned(), "4567".to_owned())]);
     }
 }

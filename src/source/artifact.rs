@@ -1,14 +1,9 @@
 //! Charts and artifacts: unpacked once, kept as Git objects in the cache. So they are read, shared and told apart as
 //! commits are, and take no memory between two renders, however many applications share one.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use git2::{ObjectType, Odb, Oid, Repository};
-
 use super::client::{Client, blocking};
 use super::revision::Pinned;
-use super::store::failed;
+use super::unpacked::write;
 use crate::error::{Code, Error, Result};
 use crate::render::archive::{self, Unpacked};
 use crate::source::{Credentials, Location, Snapshot};
@@ -139,130 +134,14 @@ fn without_top(unpacked: Unpacked) -> Result<Unpacked> {
     })
 }
 
-/// A folder on its way to a Git tree.
-#[derive(Default)]
-struct Folder {
-    entries: BTreeMap<String, Node>,
-}
-
-enum Node {
-    Folder(Folder),
-    Blob(Oid, &'static str),
-}
-
-impl Folder {
-    fn place(&mut self, path: &str, node: Node) -> Result<()> {
-        let mut folder = self;
-        let mut parts = path.split('/').peekable();
-        while let Some(part) = parts.next() {
-            if parts.peek().is_none() {
-                let before = folder.entries.insert(part.to_owned(), node);
-                if matches!(before, Some(Node::Folder(_))) {
-                    return Err(both(path));
-                }
-                return Ok(());
-            }
-            let next = folder.entries.entry(part.to_owned()).or_insert_with(|| Node::Folder(Self::default()));
-            match next {
-                Node::Folder(next) => folder = next,
-                Node::Blob(..) => return Err(both(path)),
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&self, database: &Odb<'_>) -> Result<Oid> {
-        let mut rows = Vec::new();
-        for (name, node) in &self.entries {
-            // Git sorts folders as if their names ended with a slash.
-            let row = match node {
-                Node::Folder(folder) => (format!("{name}/"), name, "40000", folder.write(database)?),
-                Node::Blob(id, mode) => (name.clone(), name, *mode, *id),
-            };
-            rows.push(row);
-        }
-        rows.sort_by(|one, other| one.0.as_bytes().cmp(other.0.as_bytes()));
-        let mut bytes = Vec::new();
-        for (_, name, mode, id) in rows {
-            bytes.extend_from_slice(format!("{mode} {name}\0").as_bytes());
-            bytes.extend_from_slice(id.as_bytes());
-        }
-        database.write(ObjectType::Tree, &bytes).map_err(|error| failed(&error))
-    }
-}
-
-fn both(path: &str) -> Error {
-    Error::new(Code::ArchiveInvalid, format!("{path}: a part of it is a file and a folder")).in_file(path)
-}
-
-/// Most folders inside one another; a path of a million of them would end the thread.
-const MAX_FOLDERS: usize = 200;
-
-/// Writes the files as Git objects; the tree's id.
-fn write(folder: &Path, unpacked: Unpacked) -> Result<Oid> {
-    let repository = Repository::open_bare(folder).map_err(|error| failed(&error))?;
-    let database = repository.odb().map_err(|error| failed(&error))?;
-    let mut root = Folder::default();
-    let links = unpacked.links.into_iter().map(|(path, target)| (path, target.into_bytes(), "120000"));
-    let files = unpacked.files.into_iter().map(|(path, content)| (path, content, "100644"));
-    for (path, content, mode) in files.chain(links) {
-        if path.matches('/').count() > MAX_FOLDERS {
-            let why = format!("its folders are nested deeper than {MAX_FOLDERS} levels");
-            return Err(Error::new(Code::ArchiveInvalid, why));
-        }
-        // A repository in an artifact is nobody's manifest, and Git has no such trees.
-        if path.is_empty() || path.split('/').any(|part| part.eq_ignore_ascii_case(".git")) {
-            continue;
-        }
-        let id = database.write(ObjectType::Blob, &content).map_err(|error| failed(&error))?;
-        root.place(&path, Node::Blob(id, mode))?;
-    }
-    root.write(&database)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::{EntryKind, Tree};
 
     fn unpacked(files: &[(&str, &str)], links: &[(&str, &str)]) -> Unpacked {
         Unpacked {
             files: files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect(),
             links: links.iter().map(|(path, to)| ((*path).to_owned(), (*to).to_owned())).collect(),
-        }
-    }
-
-    #[test]
-    fn files_become_a_tree_of_git() {
-        let folder = tempfile::tempdir().unwrap();
-        let repository = Repository::init_bare(folder.path()).unwrap();
-        let files =
-            [("a.b", "1"), ("a/x", "old"), ("a/x", "new"), ("a0", "3"), (".git/config", "no"), ("a/d/y", "")];
-        let root = write(folder.path(), unpacked(&files, &[("a/l", "x")])).unwrap();
-        let snapshot = Snapshot::of_tree(folder.path(), "c".into(), root, String::new(), String::new(), 0);
-        let tree = snapshot.tree().unwrap();
-        let names =
-            |path: &str| tree.list(path).unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>();
-        assert_eq!(names(""), ["a", "a.b", "a0"]);
-        assert_eq!(names("a"), ["d", "l", "x"]);
-        assert_eq!(tree.read("a/x").unwrap(), b"new");
-        assert_eq!(tree.entry("a/l").unwrap().unwrap().kind, EntryKind::Link);
-        assert_eq!(tree.entry("a/d/y").unwrap().unwrap().kind, EntryKind::File);
-        // Git itself agrees with the order of entries.
-        let mut builder = repository.treebuilder(Some(&repository.find_tree(root).unwrap())).unwrap();
-        assert_eq!(builder.write().unwrap(), root);
-        assert_eq!(builder.remove("a0").ok(), Some(()));
-    }
-
-    #[test]
-    fn what_cannot_be_a_tree() {
-        let folder = tempfile::tempdir().unwrap();
-        Repository::init_bare(folder.path()).unwrap();
-        for files in
-            [vec![("a", "1"), ("a/x", "2")], vec![("a/x", "2"), ("a", "1")], vec![(&*"d/".repeat(300), "x")]]
-        {
-            let error = write(folder.path(), unpacked(&files, &[])).unwrap_err();
-            assert_eq!(error.code, Code::ArchiveInvalid, "{error}");
         }
     }
 

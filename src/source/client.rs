@@ -189,7 +189,7 @@ impl Client {
             let folder = folder.clone();
             return blocking(move || Snapshot::open(&folder, &commit)).await;
         }
-        if matches!(location, Location::Oci { .. } | Location::Chart { .. }) {
+        if !location.is_git() {
             return self.fetch_artifact(location, &commit, credentials).await;
         }
         let store = self.store(location);

@@ -105,6 +105,11 @@ impl Location {
         })
     }
 
+    /// Whether it is a Git repository, whose revisions are commits.
+    pub fn is_git(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Ssh { .. } | Self::File(_))
+    }
+
     /// Whether revisions are versions of a chart.
     pub fn is_chart(&self) -> bool {
         matches!(self, Self::Chart { .. } | Self::Oci { chart: true, .. })
@@ -237,6 +242,25 @@ fn scrub(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_taken_is_an_address(scheme in "(oci|oci\\+http|https|http|ssh)", rest in "[ -~]{0,40}", chart in "[ -~]{0,9}") {
+            if let Ok(location) = Location::of(&format!("{scheme}://{rest}"), &chart) {
+                let text = location.to_string();
+                assert!(!text.chars().any(char::is_control));
+                let place = location.to_string();
+                if let Some(at) = location.address(&place) {
+                    assert!(!at.registry.contains(['@', '/', '?', '#', '%']) && !at.repository.contains([':', '@', '%', '?', '#']));
+                    assert!(!at.repository.split('/').any(|part| part.is_empty() || part == ".."), "{text}");
+                }
+                if let Location::Chart { repository, chart } = &location {
+                    let url = reqwest::Url::parse(repository).expect("an address");
+                    assert!(url.username().is_empty() && url.password().is_none() && !chart.contains('/'));
+                }
+            }
+        }
+    }
 
     #[test]
     fn charts_and_artifacts() {

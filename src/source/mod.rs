@@ -24,6 +24,7 @@ mod location;
 mod oci;
 mod revision;
 mod store;
+mod unpacked;
 mod version;
 mod web;
 mod wire;

@@ -72,7 +72,7 @@ impl Revision {
     pub fn of(location: &Location, text: &str) -> Result<Self> {
         let invalid =
             |why: &str| Err(Error::new(Code::ApplicationInvalid, format!("revision {text:?} is {why}")));
-        if !location.is_chart() && !matches!(location, Location::Oci { .. }) {
+        if location.is_git() {
             return Self::parse(text);
         }
         if let Some(pinned) = Pinned::parse(text) {

@@ -16,7 +16,7 @@ use self::find::Found;
 use super::drift::{change_report, show};
 use super::output::{Output, ReportFormat};
 use super::workspace;
-use crate::agent::{AppKey, Capable, Given, RenderedApp, offline_materials, unchanged};
+use crate::agent::{AppKey, Capable, Given, Remotes, RenderedApp, offline_materials, unchanged};
 use crate::api::Application;
 use crate::diff::{between, mask};
 use crate::error::{Code, Error, Result};
@@ -94,8 +94,13 @@ impl Sides {
         let materials = offline_materials(&application.spec, &self.keys)?;
         // The same seed and time on both sides: random values do not differ.
         let capable = Capable::default();
-        let given =
-            Given { snapshots: &snapshots, materials: &materials, cache: &self.cache, capable: &capable };
+        let given = Given {
+            snapshots: &snapshots,
+            materials: &materials,
+            cache: &self.cache,
+            capable: &capable,
+            remotes: &Remotes::default(),
+        };
         workspace::render_at(application, given)
     }
 }

@@ -130,7 +130,7 @@ fn import(chart: &mut Chart) -> Result<(), String> {
         }
     }
     // What is imported stands below the parent's own.
-    let own = Value::Map(all).deep_copy();
+    let own = Value::Map(all).deep_copy()?;
     if let Value::Map(own) = &own {
         tables(own, &imported, true);
     }

@@ -277,10 +277,11 @@ fn given(tree: &dyn Tree, folder: &str, options: &Options, reads: &mut Reads) ->
         all = values::over(&all, &read);
     }
     all = values::over(&all, &Value::from_json(&Json::Object(options.values.clone())));
-    let Value::Map(map) = all.deep_copy() else { return Ok(all) };
     let failed = |option: &str, why: String| {
         Error::new(Code::ChartInvalid, format!("failed parsing {option} data: {why}"))
     };
+    let copy = all.deep_copy().map_err(|why| Error::new(Code::BudgetExceeded, format!("the values: {why}")))?;
+    let Value::Map(map) = copy else { return Ok(all) };
     // As Helm has it: all of --set, then all of --set-string, then all of --set-file.
     for wants_text in [false, true] {
         let read: set::Read<'_> = if wants_text { &set::untyped } else { &set::typed };
@@ -364,7 +365,9 @@ impl Prepared {
             namespace: or(&options.namespace, "default"),
         };
         // Templates may change their values: each run has its own.
-        let Value::Map(values) = Value::Map(self.values.clone()).deep_copy() else {
+        let copy = Value::Map(self.values.clone()).deep_copy();
+        let copy = copy.map_err(|why| Error::new(Code::BudgetExceeded, format!("the values: {why}")))?;
+        let Value::Map(values) = copy else {
             return Err(Error::new(Code::Internal, "a copy of a map is no map"));
         };
         let capabilities = capabilities::capabilities(&self.version, &options.api_versions);

@@ -74,13 +74,13 @@ pub(super) fn over(below: &Value, above: &Value) -> Value {
 /// # Errors
 /// Where a subchart's values are no map, in Helm's words.
 pub(super) fn coalesce(chart: &Chart, values: &Value, merge: bool) -> Result<Fields, String> {
-    let copy = table(&values.deep_copy()).unwrap_or_default();
+    let copy = table(&values.deep_copy()?).unwrap_or_default();
     whole(chart, &copy, merge)?;
     Ok(copy)
 }
 
 fn whole(chart: &Chart, dest: &Fields, merge: bool) -> Result<(), String> {
-    own(chart, dest, merge);
+    own(chart, dest, merge)?;
     for subchart in &chart.dependencies {
         let name = subchart.name();
         let found = dest.borrow().get(name).cloned();
@@ -148,8 +148,8 @@ fn flat_copy(fields: &Fields) -> Value {
 }
 
 /// A chart's own defaults under the given values.
-fn own(chart: &Chart, values: &Fields, merge: bool) {
-    let Some(defaults) = table(&chart.values.deep_copy()) else { return };
+fn own(chart: &Chart, values: &Fields, merge: bool) -> Result<(), String> {
+    let Some(defaults) = table(&chart.values.deep_copy()?) else { return Ok(()) };
     for (key, default) in entries(&defaults) {
         let given = values.borrow().get(&key).cloned();
         match given {
@@ -165,6 +165,7 @@ fn own(chart: &Chart, values: &Fields, merge: bool) {
             Some(_) => {}
         }
     }
+    Ok(())
 }
 
 /// Puts `src` under `dst`; both change.

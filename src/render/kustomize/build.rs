@@ -1,5 +1,6 @@
 //! Walks kustomizations: resources, bases and components come in, transformers change them.
 
+use super::remote;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -154,8 +155,8 @@ impl<'a> Build<'a> {
     /// The content of a file that a kustomization names.
     pub(super) fn load(&mut self, layer: &Layer, path: &str) -> Result<(String, Vec<u8>)> {
         let missing = |why: String| Err(layer.at(Error::new(Code::PathNotFound, why), path));
-        if is_remote(path) {
-            return Err(layer.at(remote(path), path));
+        if remote::is_remote(path) {
+            return Err(layer.at(remote::refused(path, ", and single files are not brought"), path));
         }
         if path.starts_with('/') {
             return missing(format!("the path {path} is absolute; paths are relative to the kustomization"));
@@ -212,6 +213,15 @@ impl<'a> Build<'a> {
         })
     }
 
+    /// A folder of another repository, where the tree has that.
+    fn find_remote(&self, layer: &Layer, path: &str) -> Result<Option<Resolved>> {
+        let wanted = remote::parse(path).map_err(|why| layer.at(remote::refused(path, why), path))?;
+        let Some(mount) = self.tree.remote(&wanted.repository, &wanted.commit) else {
+            return Err(layer.at(remote::refused(path, ""), path));
+        };
+        resolve(self.tree, &crate::render::join(&mount, &wanted.path)).map_err(|error| layer.at(error, path))
+    }
+
     /// Begins to note where objects come from.
     pub(super) fn begin_trace(&mut self) {
         self.trace = Some(String::new());
@@ -262,8 +272,9 @@ impl<'a> Build<'a> {
         paths: &[String],
     ) -> Result<()> {
         for path in paths {
-            if is_remote(path) {
-                return Err(layer.at(remote(path), path));
+            if remote::is_remote(path) {
+                *gathered = self.folder(layer, path, std::mem::take(gathered), false)?;
+                continue;
             }
             match self.find(layer, path)? {
                 Some(found) if found.entry.kind == EntryKind::Folder => {
@@ -300,10 +311,8 @@ impl<'a> Build<'a> {
         mut into: Gathered,
         is_component: bool,
     ) -> Result<Gathered> {
-        if is_remote(path) {
-            return Err(layer.at(remote(path), path));
-        }
-        let found = self.find(layer, path)?;
+        let found =
+            if remote::is_remote(path) { self.find_remote(layer, path)? } else { self.find(layer, path)? };
         let Some(found) = found.filter(|found| found.entry.kind == EntryKind::Folder) else {
             let why = format!("the folder {path} does not exist");
             return Err(layer.at(Error::new(Code::PathNotFound, why), path));
@@ -413,23 +422,6 @@ impl<'a> Build<'a> {
         }
         Ok(objects)
     }
-}
-
-/// Whether kustomize would fetch this from elsewhere.
-fn is_remote(path: &str) -> bool {
-    let host = path.split('/').next().unwrap_or_default();
-    path.contains("://")
-        || path.starts_with("git@")
-        || path.starts_with("git::")
-        || path.contains("?ref=")
-        || path.contains("?version=")
-        || matches!(host, "github.com" | "gitlab.com" | "bitbucket.org")
-        || path.starts_with("github.com:")
-}
-
-fn remote(path: &str) -> Error {
-    Error::new(Code::RemoteBaseRefused, format!("{path} lies outside of the repository"))
-        .hint("vendor it: commit a copy and name its path; a render never uses the network")
 }
 
 /// A path below another, without `.` and with `..` taken back where it can be.

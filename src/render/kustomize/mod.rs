@@ -21,6 +21,7 @@ mod node;
 mod options;
 mod parse;
 mod plugins;
+mod remote;
 mod replace;
 mod resource;
 mod schema;

@@ -147,7 +147,11 @@ fn open_file(bytes: &[u8], path: &str, keys: &Keys) -> Result<Option<Opened>> {
         let hidden = unlock(&file.sops, &mut [&mut file.root], keys)?;
         return Ok(Some(Opened { text: Zeroizing::new(file.write().into_bytes()), hidden }));
     }
-    let may_be = text.lines().any(|line| line.starts_with("sops:") || line.starts_with("\"sops\":"));
+    if text.lines().any(|line| line.starts_with("sops:") || line.starts_with("\"sops\":")) {
+        return open_yaml(text, keys);
+    }
+    // Indented, or in braces: rare, so whoever only writes about sops pays for one reading more.
+    let may_be = text.contains("sops") && text.contains("mac:") && yaml::read(text).is_ok();
     if may_be { open_yaml(text, keys) } else { Ok(None) }
 }
 
@@ -233,8 +237,36 @@ fn unlock(sops: &Value, roots: &mut [&mut Node], keys: &Keys) -> Result<Confiden
     let (computed, opened) = walk.mac();
     metadata.verify(&key, &computed)?;
     let mut hidden = Confidential::default();
-    opened.iter().for_each(|value| hidden.add(value));
+    opened.iter().for_each(|value| hide(value, &mut hidden));
     Ok(hidden)
+}
+
+/// Hides a value, and where it is a file by itself (a binary file, a configuration in one field) what stands in it:
+/// the object that is read from it holds only parts.
+fn hide(value: &str, hidden: &mut Confidential) {
+    hidden.add(value);
+    if !value.trim().contains('\n') && !value.starts_with('{') {
+        return;
+    }
+    for line in value.lines() {
+        if let Some((_, part)) = line.split_once('=') {
+            hidden.add(part.trim().trim_matches(['"', '\'']));
+        }
+    }
+    for document in crate::model::yaml::read(value.as_bytes(), "").unwrap_or_default() {
+        hide_leaves(&document.value, hidden);
+    }
+}
+
+fn hide_leaves(value: &Value, hidden: &mut Confidential) {
+    match value {
+        // They tell nothing by themselves, and are everywhere.
+        Value::Null | Value::Bool(_) => {}
+        Value::Number(number) => hidden.add(&number.to_string()),
+        Value::String(text) => hidden.add(text),
+        Value::Array(items) => items.iter().for_each(|item| hide_leaves(item, hidden)),
+        Value::Object(fields) => fields.values().for_each(|field| hide_leaves(field, hidden)),
+    }
 }
 
 /// A tree whose encrypted files are read decrypted.
@@ -274,6 +306,10 @@ impl Tree for Decrypting<'_> {
 
     fn is_mount(&self, name: &str) -> bool {
         self.tree.is_mount(name)
+    }
+
+    fn remote(&self, repository: &str, commit: &str) -> Option<String> {
+        self.tree.remote(repository, commit)
     }
 }
 

@@ -68,6 +68,9 @@ pub(super) fn read(text_of_stream: &str) -> Result<Vec<Document>> {
                 Node::Leaf(Leaf { value, span, line, opened: false })
             }
             Event::SequenceStart(..) => {
+                if matches!(open.last(), Some(Open::Map(_, None))) {
+                    return Err(failed("a key that is no text cannot be read").at(line, 0));
+                }
                 open.push(Open::List(Vec::new()));
                 continue;
             }

@@ -9,6 +9,7 @@ mod glob;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::error::{Code, Error, Result};
@@ -118,7 +119,11 @@ fn one(object: &Object, variables: &Variables, hidden: &mut Confidential) -> Res
             }
         }
     }
-    let expanded = Zeroizing::new(expanded.map_err(&failed)?);
+    let expanded = Zeroizing::new(expanded.map_err(|why| {
+        // A message that quotes the text would quote a part of the value, which no mask finds.
+        let quotes = holds_secret_expression(object.value(), hidden);
+        failed(if quotes { "an expression in a value that is secret cannot be expanded".into() } else { why })
+    })?);
     let mut documents = yaml::read(expanded.as_bytes(), "").map_err(|error| {
         failed(format!("with its variables in place it is no YAML any more: {}", error.why))
     })?;
@@ -127,6 +132,15 @@ fn one(object: &Object, variables: &Variables, hidden: &mut Confidential) -> Res
     };
     Object::new(document.value, origin.clone())
         .map_err(|error| failed(format!("with its variables in place: {}", error.why)))
+}
+
+fn holds_secret_expression(value: &Value, hidden: &Confidential) -> bool {
+    match value {
+        Value::String(text) => text.contains("${") && hidden.is_in(text),
+        Value::Array(items) => items.iter().any(|item| holds_secret_expression(item, hidden)),
+        Value::Object(fields) => fields.values().any(|field| holds_secret_expression(field, hidden)),
+        _ => false,
+    }
 }
 
 /// The text with its variables in place, for tests and tools.

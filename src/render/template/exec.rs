@@ -1,11 +1,14 @@
 //! Runs templates.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::fmt::{self, Display, Formatter};
+use std::sync::Arc;
 
-use super::functions::{self, Parameter};
-use super::parse::{Body, Command, Kind, Node, Pipe, Word};
-use super::value::Value;
+use super::functions::{Does, Function, Parameter};
+use super::host::{CallError, Host};
+use super::trace::Tracer;
+use super::tree::{Body, Call, Command, Kind, Name, Node, Number, Pipe, Word};
+use super::value::{NOT_TEXT, Value};
 
 /// A failure at a place of a template, with its cause.
 #[derive(Clone, Debug)]
@@ -18,6 +21,8 @@ pub struct Failure {
     pub text: String,
     /// What `required` or `fail` said.
     pub said: Option<String>,
+    /// Whether the text is no template, rather than one that failed.
+    pub(super) unread: bool,
 }
 
 impl Failure {
@@ -27,22 +32,26 @@ impl Failure {
         let place = tokens.nth(1).unwrap_or_default();
         match &self.said {
             Some(said) => format!("execution error at ({place}): {said}"),
-            None if self.text.contains(": executing ") || place.is_empty() => self.text.clone(),
-            None => {
+            None if self.unread => {
                 format!("parse error at ({place}): {}", self.text.rsplit(": ").next().unwrap_or_default())
             }
+            None => self.text.clone(),
         }
     }
 }
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// Most bytes one template gives.
+/// Most bytes that one template gives.
 const MAX_OUTPUT: usize = 64 << 20;
 /// Most nodes that are run for one chart.
-const MAX_STEPS: u64 = 50_000_000;
-/// Deepest chain of templates; helm's own limit for one name is 1,000.
-const MAX_CALLS: usize = 1_000;
+const MAX_STEPS: u64 = 20_000_000;
+/// Most bytes that functions make for one chart.
+const MAX_MADE: u64 = 2 << 30;
+/// Deepest chain of templates. Helm ends at 1,000 of one name; a chart that is meant to end uses some ten.
+const MAX_CALLS: usize = 200;
+/// Deepest chain of blocks and parentheses over all templates of a chain, so that the stack is enough.
+const MAX_DEPTH: usize = 600;
 
 enum Flow {
     Next,
@@ -50,73 +59,111 @@ enum Flow {
     Continue,
 }
 
-/// What functions ask of their surroundings.
-pub(super) trait Host {
-    /// A function that needs more than its arguments; `None` where there is none of this name.
-    fn call(
-        &self,
-        run: &mut Run<'_>,
-        name: &str,
-        arguments: &[Value],
-    ) -> Option<std::result::Result<Value, CallError>>;
+/// Templates by name.
+pub(super) type Bodies = HashMap<Name, Arc<Body>>;
+
+/// Templates while they run.
+pub(super) struct Run<'a> {
+    pub(super) bodies: Arc<Bodies>,
+    pub(super) host: &'a mut Host,
+    pub(super) tracer: Option<Tracer>,
+    steps: u64,
+    made: u64,
+    calls: usize,
+    depth: usize,
 }
 
-/// Why a function failed.
-#[derive(Debug)]
-pub(super) enum CallError {
-    /// In words.
-    Words(String),
-    /// What `required` or `fail` were given to say.
-    Said(String),
-    /// In a template that it ran.
-    Inner(Box<Failure>),
+/// A value as an operand: one that comes out of a map or list is an `interface {}` to Go, and named so in errors.
+#[derive(Clone)]
+struct Held {
+    value: Value,
+    boxed: bool,
 }
 
-impl From<String> for CallError {
-    fn from(words: String) -> Self {
-        Self::Words(words)
+impl Held {
+    fn bare(value: Value) -> Self {
+        Self { value, boxed: false }
     }
 }
 
-/// Templates by name, while they run.
-pub(super) struct Run<'a> {
-    pub(super) bodies: Rc<HashMap<String, Rc<Body>>>,
-    host: &'a dyn Host,
-    steps: u64,
-    calls: usize,
+/// Where a template is, for errors.
+#[derive(Clone, Copy)]
+enum Here<'b> {
+    Start,
+    Pipe(&'b Pipe),
+    Command(&'b Command),
+    Word(&'b Word),
+    Call(&'b Call),
+}
+
+impl Here<'_> {
+    fn at(self) -> usize {
+        match self {
+            Self::Start => 0,
+            Self::Pipe(pipe) => pipe.at,
+            Self::Command(command) => command.at,
+            Self::Word(word) => word.at,
+            Self::Call(call) => call.at,
+        }
+    }
+}
+
+impl Display for Here<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => Ok(()),
+            Self::Pipe(pipe) => write!(f, "{pipe}"),
+            Self::Command(command) => write!(f, "{command}"),
+            Self::Word(word) => write!(f, "{word}"),
+            Self::Call(call) => write!(f, "{call}"),
+        }
+    }
 }
 
 /// One template that is being run.
-struct Frame {
-    body: Rc<Body>,
-    name: Rc<str>,
-    variables: Vec<(Rc<str>, Value)>,
+struct Frame<'b> {
+    body: &'b Body,
+    name: &'b str,
+    variables: Vec<(Name, Held)>,
+    here: Here<'b>,
 }
 
+impl<'b> Frame<'b> {
+    fn new(body: &'b Body, name: &'b str, data: Held) -> Self {
+        thread_local! {
+            static DOLLAR: Name = "$".into();
+        }
+        Self { body, name, variables: vec![(DOLLAR.with(Arc::clone), data)], here: Here::Start }
+    }
+
+    fn variable(&self, name: &str) -> Held {
+        let found = self.variables.iter().rev().find(|(known, _)| **known == *name);
+        found.map_or(Held::bare(Value::Missing), |(_, held)| held.clone())
+    }
+
+    fn set(&mut self, name: &str, held: Held) {
+        if let Some(slot) = self.variables.iter_mut().rev().find(|(known, _)| **known == *name) {
+            slot.1 = held;
+        }
+    }
+
+    fn fail(&self, why: impl Display) -> Failure {
+        let before = self.body.text.get(..self.here.at()).unwrap_or_default();
+        let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
+        let column = before.rfind('\n').map_or(before.len(), |newline| before.len() - newline - 1);
+        let file = &self.body.file;
+        let name = super::functions::quoted(self.name);
+        let text = format!("template: {file}:{line}:{column}: executing {name} at <{}>: {why}", self.here);
+        Failure { file: file.to_string(), line, text, said: None, unread: false }
+    }
+}
+
+/// The value of the pipeline before, as the last argument.
+type Last = Option<Value>;
+
 impl<'a> Run<'a> {
-    pub(super) fn new(bodies: Rc<HashMap<String, Rc<Body>>>, host: &'a dyn Host) -> Self {
-        Self { bodies, host, steps: 0, calls: 0 }
-    }
-
-    /// Runs a template with another set of bodies, as `tpl` does.
-    ///
-    /// # Errors
-    /// What the template does.
-    pub(super) fn with(
-        &mut self,
-        bodies: Rc<HashMap<String, Rc<Body>>>,
-        name: &str,
-        data: &Value,
-    ) -> Result<String> {
-        let outer = std::mem::replace(&mut self.bodies, bodies);
-        let done = self.execute(name, data);
-        self.bodies = outer;
-        done
-    }
-
-    /// The bodies at hand.
-    pub(super) fn bodies(&self) -> &Rc<HashMap<String, Rc<Body>>> {
-        &self.bodies
+    pub(super) fn new(bodies: Arc<Bodies>, host: &'a mut Host) -> Self {
+        Self { bodies, host, tracer: None, steps: 0, made: 0, calls: 0, depth: 0 }
     }
 
     /// Runs a template by name.
@@ -125,431 +172,569 @@ impl<'a> Run<'a> {
     /// With every place on the way.
     pub(super) fn execute(&mut self, name: &str, data: &Value) -> Result<String> {
         let Some(body) = self.bodies.get(name).cloned() else {
-            let text = format!("template: no template {name:?} associated with template \"gotpl\"");
-            return Err(Failure { file: String::new(), line: 0, text, said: None });
+            let name = super::functions::quoted(name);
+            let text = format!("template: no template {name} associated with template \"gotpl\"");
+            return Err(Failure { file: String::new(), line: 0, text, said: None, unread: false });
         };
+        self.body(&body, name, data)
+    }
+
+    /// Runs a body.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub(super) fn body(&mut self, body: &Body, name: &str, data: &Value) -> Result<String> {
         let mut out = String::new();
-        self.body(body, name, data, &mut out)?;
+        let data = if data.is_nil() { Value::Missing } else { data.clone() };
+        self.nested(body, name, Held::bare(data), &mut out)?;
         Ok(out)
     }
 
-    fn body(&mut self, body: Rc<Body>, name: &str, data: &Value, out: &mut String) -> Result<()> {
-        let mut frame = Frame { name: name.into(), variables: vec![("$".into(), data.clone())], body };
+    fn nested(&mut self, body: &Body, name: &str, data: Held, out: &mut String) -> Result<()> {
+        let mut frame = Frame::new(body, name, data.clone());
         self.calls += 1;
         if self.calls > MAX_CALLS {
-            let why =
-                format!("rendering template has a nested reference name: {name}: unable to execute template");
-            return Err(fail(&frame, 0, "", &why));
+            let why = format!("the chain of templates is longer than {MAX_CALLS}");
+            return Err(frame.fail(why));
         }
-        let body = frame.body.clone();
-        let done = self.list(&mut frame, &body.nodes, data, out);
+        let done = self.list(&mut frame, &body.nodes, &data, out);
         self.calls -= 1;
         done.map(drop)
     }
 
-    fn list(&mut self, frame: &mut Frame, nodes: &[Node], dot: &Value, out: &mut String) -> Result<Flow> {
+    /// Counts bytes that a function made.
+    fn count(&mut self, value: &Value) -> std::result::Result<(), CallError> {
+        let size = match value {
+            Value::Text(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            Value::List(items) | Value::Lists(items) | Value::Texts(items) | Value::Ints(items) => {
+                items.len() * size_of::<Value>()
+            }
+            _ => 64,
+        };
+        self.made += u64::try_from(size).unwrap_or(u64::MAX);
+        if self.made > MAX_MADE {
+            return Err(CallError::Words("the templates make more than 2 GiB of values".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn deeper(&mut self, frame: &Frame<'_>) -> Result<()> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(frame.fail(format!("templates are nested deeper than {MAX_DEPTH} levels")));
+        }
+        Ok(())
+    }
+
+    fn list<'b>(
+        &mut self,
+        frame: &mut Frame<'b>,
+        nodes: &'b [Node],
+        dot: &Held,
+        out: &mut String,
+    ) -> Result<Flow> {
+        self.deeper(frame)?;
         for node in nodes {
             self.steps += 1;
             if self.steps > MAX_STEPS || out.len() > MAX_OUTPUT {
-                return Err(fail(frame, 0, "", "the template runs beyond 50,000,000 steps or 64 MiB"));
+                return Err(frame.fail("the templates run beyond 20,000,000 steps or 64 MiB"));
             }
-            match node {
-                Node::Text(text) => out.push_str(text),
-                Node::Action(pipe) => {
-                    let value = self.pipe(frame, pipe, dot)?;
-                    if pipe.names.is_empty() {
-                        match value {
-                            Value::Missing | Value::Nil => out.push_str("<no value>"),
-                            value => out.push_str(&value.print()),
-                        }
-                    }
-                }
-                Node::If { pipe, then, otherwise } => {
-                    let known = frame.variables.len();
-                    let value = self.pipe(frame, pipe, dot)?;
-                    let chosen = if value.truth() { then } else { otherwise };
-                    let flow = self.list(frame, chosen, dot, out)?;
-                    frame.variables.truncate(known);
-                    if !matches!(flow, Flow::Next) {
-                        return Ok(flow);
-                    }
-                }
-                Node::With { pipe, then, otherwise } => {
-                    let known = frame.variables.len();
-                    let value = self.pipe(frame, pipe, dot)?;
-                    let flow = if value.truth() {
-                        self.list(frame, then, &value, out)?
-                    } else {
-                        self.list(frame, otherwise, dot, out)?
-                    };
-                    frame.variables.truncate(known);
-                    if !matches!(flow, Flow::Next) {
-                        return Ok(flow);
-                    }
-                }
-                Node::Range { pipe, each, otherwise } => {
-                    let flow = self.range(frame, pipe, (each, otherwise), dot, out)?;
-                    if !matches!(flow, Flow::Next) {
-                        return Ok(flow);
-                    }
-                }
-                Node::Template { name, pipe, at } => {
-                    let Some(body) = self.bodies.get(name).cloned() else {
-                        let data = pipe.as_ref().map(|pipe| format!(" {}", pipe.shown)).unwrap_or_default();
-                        let shown = format!("{{{{template {name:?}{data}}}}}");
-                        return Err(fail(frame, *at, &shown, &format!("template {name:?} not defined")));
-                    };
-                    let data = match pipe {
-                        Some(pipe) => self.pipe(frame, pipe, dot)?,
-                        None => Value::Missing,
-                    };
-                    self.body(body, name, &data, out)?;
-                }
-                Node::Break => return Ok(Flow::Break),
-                Node::Continue => return Ok(Flow::Continue),
+            let flow = self.node(frame, node, dot, out)?;
+            if !matches!(flow, Flow::Next) {
+                self.depth -= 1;
+                return Ok(flow);
             }
+        }
+        self.depth -= 1;
+        Ok(Flow::Next)
+    }
+
+    fn node<'b>(
+        &mut self,
+        frame: &mut Frame<'b>,
+        node: &'b Node,
+        dot: &Held,
+        out: &mut String,
+    ) -> Result<Flow> {
+        match node {
+            Node::Text(text, at) => {
+                if let Some(tracer) = &mut self.tracer {
+                    tracer.text(frame.body, *at, out.len(), text);
+                }
+                out.push_str(text);
+            }
+            Node::Action(pipe) => {
+                let begun = self.tracer.as_mut().map(Tracer::begin);
+                let value = self.pipe(frame, pipe, dot)?;
+                if pipe.names.is_empty() {
+                    let from = out.len();
+                    print(frame, &value, out)?;
+                    if let (Some(tracer), Some(begun)) = (&mut self.tracer, begun) {
+                        tracer.printed(begun, (frame.body, pipe.at), from, &out[from..]);
+                    }
+                }
+            }
+            Node::If { pipe, then, otherwise } => {
+                let known = frame.variables.len();
+                let value = self.pipe(frame, pipe, dot)?;
+                let chosen = if value.truth() { then } else { otherwise };
+                let flow = self.list(frame, chosen, dot, out)?;
+                frame.variables.truncate(known);
+                return Ok(flow);
+            }
+            Node::With { pipe, then, otherwise } => {
+                let known = frame.variables.len();
+                let value = self.pipe(frame, pipe, dot)?;
+                let flow = if value.truth() {
+                    self.list(frame, then, &Held::bare(value), out)?
+                } else {
+                    self.list(frame, otherwise, dot, out)?
+                };
+                frame.variables.truncate(known);
+                return Ok(flow);
+            }
+            Node::Range { pipe, each, otherwise } => {
+                return self.range(frame, pipe, (each, otherwise), dot, out);
+            }
+            Node::Template(call) => {
+                frame.here = Here::Call(call);
+                let Some(body) = self.bodies.get(&call.name).cloned() else {
+                    let name = super::functions::quoted(&call.name);
+                    return Err(frame.fail(format!("template {name} not defined")));
+                };
+                let data = match &call.pipe {
+                    Some(pipe) => self.pipe(frame, pipe, dot)?,
+                    None => Value::Missing,
+                };
+                self.nested(&body, &call.name, Held::bare(data), out)?;
+            }
+            Node::Break => return Ok(Flow::Break),
+            Node::Continue => return Ok(Flow::Continue),
         }
         Ok(Flow::Next)
     }
 
-    fn range(
+    fn range<'b>(
         &mut self,
-        frame: &mut Frame,
-        pipe: &Pipe,
-        (each, otherwise): (&[Node], &[Node]),
-        dot: &Value,
+        frame: &mut Frame<'b>,
+        pipe: &'b Pipe,
+        (each, otherwise): (&'b [Node], &'b [Node]),
+        dot: &Held,
         out: &mut String,
     ) -> Result<Flow> {
         let known = frame.variables.len();
-        let value = self.commands(frame, pipe, dot)?;
-        // The variables of the pipe live in each turn.
-        if !pipe.sets {
-            frame.variables.extend(pipe.names.iter().map(|name| (name.clone(), value.clone())));
-        }
+        let value = self.pipe(frame, pipe, dot)?;
         let inner = frame.variables.len();
-        let pairs: Vec<(Value, Value)> = match &value {
-            value if value.items().is_some() => {
-                let items = value.items().map(|items| items.to_vec()).unwrap_or_default();
-                items.into_iter().zip(0_i64..).map(|(item, at)| (Value::Int(at), item)).collect()
-            }
-            value if value.fields().is_some() => {
-                let fields = value.fields().map(|fields| fields.borrow().clone()).unwrap_or_default();
-                fields.into_iter().map(|(name, value)| (Value::text(name), value)).collect()
-            }
-            Value::Int(count) | Value::Long(count) => {
-                if *count > 10_000_000 {
-                    return Err(fail(
-                        frame,
-                        pipe.at,
-                        &pipe.shown,
-                        "a range over more than 10,000,000 numbers",
-                    ));
-                }
-                (0..*count).map(|at| (Value::Int(at), Value::Int(at))).collect()
-            }
-            Value::Missing | Value::Nil => Vec::new(),
-            Value::Object(object) if object.entries().is_some() => object.entries().unwrap_or_default(),
-            other => {
-                let why = format!("range can't iterate over {}", other.print());
-                let last = pipe.commands.last().map(|command| &command.words[0]);
-                let (at, shown) = last.map_or((pipe.at, &pipe.shown), |word| (word.at, &word.shown));
-                return Err(fail(frame, at, shown, &why));
-            }
-        };
-        let mut flow = Flow::Next;
-        if pairs.is_empty() {
-            flow = self.list(frame, otherwise, dot, out)?;
-        } else {
-            for (key, item) in pairs {
-                let set = match pipe.names.as_slice() {
-                    [one] => vec![(one, item.clone())],
-                    [one, other] => vec![(one, key), (other, item.clone())],
-                    _ => Vec::new(),
-                };
-                for (name, value) in set {
-                    if let Some(slot) = frame.variables.iter_mut().rev().find(|(known, _)| known == name) {
-                        slot.1 = value;
+        let names = &pipe.names;
+        let mut ran = false;
+        // One turn; false ends the range.
+        let mut turn = |run: &mut Self, frame: &mut Frame<'b>, key: Option<Value>, item: Held| -> Result<Flow> {
+            ran = true;
+            let set = |frame: &mut Frame<'b>, place: usize, held: Held| match place {
+                place if pipe.sets => frame.set(&names[place], held),
+                place => {
+                    if let Some(slot) = frame.variables.get_mut(inner - names.len() + place) {
+                        slot.1 = held;
                     }
                 }
-                let turn = self.list(frame, each, &item, out)?;
-                frame.variables.truncate(inner);
-                if matches!(turn, Flow::Break) {
-                    break;
+            };
+            match (names.len(), key) {
+                (0, _) => {}
+                (1, _) => set(frame, 0, item.clone()),
+                (_, key) => {
+                    set(frame, 0, Held::bare(key.unwrap_or(Value::Missing)));
+                    set(frame, 1, item.clone());
                 }
             }
+            run.steps += 1;
+            let flow = run.list(frame, each, &item, out)?;
+            frame.variables.truncate(inner);
+            Ok(flow)
+        };
+        match &value {
+            value if value.items().is_some() => {
+                // Items of a `[]string` or `[]int` are no interfaces.
+                let boxed = matches!(value, Value::List(_));
+                for (number, item) in (0_i64..).zip(value.items().unwrap_or_default()) {
+                    let held = Held { value: item.clone(), boxed };
+                    if matches!(turn(self, frame, Some(Value::Int(number)), held)?, Flow::Break) {
+                        break;
+                    }
+                }
+            }
+            value if value.fields().is_some() => {
+                let boxed = !matches!(value, Value::TextMap(_));
+                // As it was at the begin: a turn may change the map.
+                let entries: Vec<(String, Value)> = value.fields().map_or_else(Vec::new, |fields| {
+                    fields.borrow().iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+                });
+                for (name, item) in entries {
+                    let key = Some(Value::Text(name.into()));
+                    if matches!(turn(self, frame, key, Held { value: item, boxed })?, Flow::Break) {
+                        break;
+                    }
+                }
+            }
+            Value::Int(count) | Value::Long(count) => {
+                if names.len() > 1 {
+                    return Err(frame.fail(format!("can't use {count} to iterate over more than one variable")));
+                }
+                let long = matches!(value, Value::Long(_));
+                for number in 0..*count {
+                    let item = if long { Value::Long(number) } else { Value::Int(number) };
+                    if matches!(turn(self, frame, None, Held::bare(item))?, Flow::Break) {
+                        break;
+                    }
+                    self.steps += 1;
+                    if self.steps > MAX_STEPS {
+                        return Err(frame.fail("the templates run beyond 20,000,000 steps or 64 MiB"));
+                    }
+                }
+            }
+            Value::Missing | Value::Nil => {}
+            Value::Object(object) => {
+                let Some(entries) = object.entries() else {
+                    return Err(frame.fail(format!("range can't iterate over {}", value.print())));
+                };
+                for (key, item) in entries {
+                    if matches!(turn(self, frame, Some(key), Held::bare(item))?, Flow::Break) {
+                        break;
+                    }
+                }
+            }
+            other => return Err(frame.fail(format!("range can't iterate over {}", other.print()))),
+        }
+        let mut flow = Flow::Next;
+        if !ran {
+            flow = self.list(frame, otherwise, dot, out)?;
         }
         frame.variables.truncate(known);
         Ok(flow)
     }
 
     /// The value of a pipeline; nil is no value, and variables are set.
-    fn pipe(&mut self, frame: &mut Frame, pipe: &Pipe, dot: &Value) -> Result<Value> {
-        let value = self.commands(frame, pipe, dot)?;
-        for name in &pipe.names {
-            if pipe.sets {
-                if let Some(slot) = frame.variables.iter_mut().rev().find(|(known, _)| known == name) {
-                    slot.1 = value.clone();
-                }
-            } else {
-                frame.variables.push((name.clone(), value.clone()));
-            }
-        }
-        Ok(value)
-    }
-
-    fn commands(&mut self, frame: &mut Frame, pipe: &Pipe, dot: &Value) -> Result<Value> {
+    fn pipe<'b>(&mut self, frame: &mut Frame<'b>, pipe: &'b Pipe, dot: &Held) -> Result<Value> {
+        self.deeper(frame)?;
+        frame.here = Here::Pipe(pipe);
         let mut last = None;
         for command in &pipe.commands {
             let value = self.command(frame, command, dot, last.take())?;
-            last = Some(if value.is_nil() { Value::Missing } else { value });
+            last = Some(if matches!(value, Value::Nil) { Value::Missing } else { value });
         }
-        Ok(last.unwrap_or(Value::Missing))
+        let value = last.unwrap_or(Value::Missing);
+        for name in &pipe.names {
+            if pipe.sets {
+                frame.set(name, Held::bare(value.clone()));
+            } else {
+                frame.variables.push((name.clone(), Held::bare(value.clone())));
+            }
+        }
+        self.depth -= 1;
+        Ok(value)
     }
 
-    fn command(
+    fn command<'b>(
         &mut self,
-        frame: &mut Frame,
-        command: &Command,
-        dot: &Value,
-        last: Option<Value>,
+        frame: &mut Frame<'b>,
+        command: &'b Command,
+        dot: &Held,
+        last: Last,
     ) -> Result<Value> {
-        let first = &command.words[0];
-        let given = &command.words[1..];
-        let has_arguments = !given.is_empty() || last.is_some();
+        let Some((first, given)) = command.words.split_first() else { return Ok(Value::Missing) };
+        let node = Here::Command(command);
         match &first.kind {
-            Kind::Function(name) => return self.call(frame, name, command, dot, last),
-            Kind::Field(path) => {
-                return self.fields(frame, dot.clone(), path, (first, given), dot, last);
+            Kind::Function(function) => {
+                frame.here = Here::Word(first);
+                return self.call(frame, function, (node, given), dot, last);
             }
-            Kind::Variable(name, path) => {
-                let value = variable(frame, name);
-                if path.is_empty() {
-                    return no_arguments(frame, first, has_arguments, value);
-                }
-                return self.fields(frame, value, path, (first, given), dot, last);
+            Kind::Pipe(pipe) => {
+                no_arguments(frame, first, given, last.as_ref())?;
+                return self.pipe(frame, pipe, dot);
             }
-            Kind::Chain(inner, path) => {
-                let value = self.word(frame, inner, dot)?;
-                return self.fields(frame, value, path, (first, given), dot, last);
+            Kind::Field(_) | Kind::Variable(..) | Kind::Chain(..) => {
+                return self.path(frame, first, given, dot, last).map(|held| held.value);
             }
             _ => {}
         }
-        if matches!(first.kind, Kind::Nil) && !has_arguments {
-            return Err(fail(frame, first.at, &first.shown, "nil is not a command"));
+        frame.here = Here::Word(first);
+        no_arguments(frame, first, given, last.as_ref())?;
+        match &first.kind {
+            Kind::Nil => Err(frame.fail("nil is not a command")),
+            _ => self.word(frame, first, dot).map(|held| held.value),
         }
-        let value = self.word(frame, first, dot)?;
-        if matches!(first.kind, Kind::Pipe(_)) {
-            return no_arguments(frame, first, has_arguments, value);
+    }
+
+    /// The value of a field, variable or chain, with arguments for a method at its end.
+    fn path<'b>(
+        &mut self,
+        frame: &mut Frame<'b>,
+        word: &'b Word,
+        given: &'b [Word],
+        dot: &Held,
+        last: Last,
+    ) -> Result<Held> {
+        frame.here = Here::Word(word);
+        match &word.kind {
+            Kind::Field(names) => self.fields(frame, dot.clone(), names, (word, given), dot, last),
+            Kind::Variable(name, names) => {
+                let held = frame.variable(name);
+                if names.is_empty() {
+                    no_arguments(frame, word, given, last.as_ref())?;
+                    return Ok(held);
+                }
+                self.fields(frame, held, names, (word, given), dot, last)
+            }
+            Kind::Chain(inner, names) => {
+                if matches!(inner.kind, Kind::Nil) {
+                    return Err(frame.fail(format!("indirection through explicit nil in {word}")));
+                }
+                let held = self.word(frame, inner, dot)?;
+                self.fields(frame, held, names, (word, given), dot, last)
+            }
+            _ => self.word(frame, word, dot),
         }
-        no_arguments(frame, first, has_arguments, value)
     }
 
     /// The value of one operand.
-    fn word(&mut self, frame: &mut Frame, word: &Word, dot: &Value) -> Result<Value> {
-        Ok(match &word.kind {
-            Kind::Dot => dot.clone(),
-            Kind::Nil => Value::Nil,
+    fn word<'b>(&mut self, frame: &mut Frame<'b>, word: &'b Word, dot: &Held) -> Result<Held> {
+        frame.here = Here::Word(word);
+        Ok(Held::bare(match &word.kind {
+            Kind::Dot => return Ok(dot.clone()),
+            Kind::Nil => Value::Missing,
             Kind::Bool(value) => Value::Bool(*value),
-            Kind::Int(value) => Value::Int(*value),
-            Kind::Float(value) => Value::Float(*value),
-            Kind::Text(text) => Value::Text(text.clone()),
-            Kind::Field(path) => self.fields(frame, dot.clone(), path, (word, &[]), dot, None)?,
-            Kind::Variable(name, path) => {
-                let value = variable(frame, name);
-                self.fields(frame, value, path, (word, &[]), dot, None)?
-            }
-            Kind::Chain(inner, path) => {
-                let value = self.word(frame, inner, dot)?;
-                self.fields(frame, value, path, (word, &[]), dot, None)?
+            Kind::Number(number) => constant(frame, number)?,
+            Kind::Text(text, _) => Value::Text(text.clone()),
+            Kind::Field(_) | Kind::Variable(..) | Kind::Chain(..) => {
+                return self.path(frame, word, &[], dot, None);
             }
             Kind::Pipe(pipe) => self.pipe(frame, pipe, dot)?,
-            Kind::Function(name) => {
-                let command = Command { words: Vec::new(), at: word.at, shown: word.shown.clone() };
-                self.call(frame, name, &command, dot, None)?
-            }
-        })
+            Kind::Function(function) => self.call(frame, function, (Here::Word(word), &[]), dot, None)?,
+        }))
     }
 
-    fn fields(
+    fn fields<'b>(
         &mut self,
-        frame: &mut Frame,
-        mut value: Value,
-        path: &[Rc<str>],
-        (word, given): (&Word, &[Word]),
-        dot: &Value,
-        last: Option<Value>,
-    ) -> Result<Value> {
-        let Some((name, before)) = path.split_last() else { return Ok(value) };
-        for name in before {
-            value = field(frame, word, &value, name, None)?;
+        frame: &mut Frame<'b>,
+        mut held: Held,
+        names: &'b [Name],
+        (word, given): (&'b Word, &'b [Word]),
+        dot: &Held,
+        last: Last,
+    ) -> Result<Held> {
+        let Some((name, before)) = names.split_last() else { return Ok(held) };
+        if let Some(tracer) = &mut self.tracer {
+            tracer.read(&word.kind, names);
         }
-        let mut arguments = Vec::new();
+        for name in before {
+            held = self.field(frame, held, name, None)?;
+        }
+        if given.is_empty() && last.is_none() {
+            return self.field(frame, held, name, None);
+        }
+        // Arguments are for methods; a map is asked nothing before it says that it has none.
+        if !matches!(held.value, Value::Object(_) | Value::Values(_)) {
+            return self.field(frame, held, name, Some(&[]));
+        }
+        let mut arguments = Vec::with_capacity(given.len() + 1);
         for word in given {
-            arguments.push(self.word(frame, word, dot)?);
+            arguments.push(self.word(frame, word, dot)?.value);
         }
         arguments.extend(last);
-        field(frame, word, &value, name, (!arguments.is_empty()).then_some(&arguments))
+        // Errors of a method are those of its field.
+        frame.here = Here::Word(word);
+        self.field(frame, held, name, Some(&arguments))
     }
 
-    fn call(
+    fn field(&mut self, frame: &Frame<'_>, held: Held, name: &str, arguments: Option<&[Value]>) -> Result<Held> {
+        let type_name = if held.boxed { "interface {}" } else { held.value.type_name() };
+        match &held.value {
+            Value::Missing => Ok(held),
+            Value::Nil => Err(frame.fail(format!("nil pointer evaluating {type_name}.{name}"))),
+            Value::Values(fields) if name == "AsMap" => {
+                Ok(Held::bare(Value::Map(fields.clone())))
+            }
+            Value::Map(fields) | Value::TextMap(fields) | Value::Values(fields) => {
+                if arguments.is_some() {
+                    return Err(frame.fail(format!("{name} is not a method but has arguments")));
+                }
+                let texts = matches!(&held.value, Value::TextMap(_));
+                let found = fields.borrow().get(name).cloned();
+                let value = found.unwrap_or_else(|| if texts { Value::text("") } else { Value::Nil });
+                Ok(Held { value, boxed: !texts })
+            }
+            Value::Object(object) => match object.get(name, arguments.unwrap_or_default()) {
+                Some(Ok(Value::Nil)) => Ok(Held { value: Value::Nil, boxed: true }),
+                Some(Ok(found)) => Ok(Held::bare(found)),
+                Some(Err(why)) => Err(frame.fail(format!("error calling {name}: {why}"))),
+                None => {
+                    let type_name = if held.boxed { "interface {}" } else { object.type_name() };
+                    Err(frame.fail(format!("can't evaluate field {name} in type {type_name}")))
+                }
+            },
+            _ => Err(frame.fail(format!("can't evaluate field {name} in type {type_name}"))),
+        }
+    }
+
+    fn call<'b>(
         &mut self,
-        frame: &mut Frame,
-        name: &str,
-        command: &Command,
-        dot: &Value,
-        last: Option<Value>,
+        frame: &mut Frame<'b>,
+        function: &'static Function,
+        (node, given): (Here<'b>, &'b [Word]),
+        dot: &Held,
+        last: Last,
     ) -> Result<Value> {
-        let words = command.words.get(1..).unwrap_or_default();
-        let shown = command.words.first().map_or(&command.shown, |word| &word.shown);
+        let name = function.name;
+        let count = given.len() + usize::from(last.is_some());
+        if let Some(why) = function.wrong_count(count, given.len()) {
+            return Err(frame.fail(why));
+        }
         // These two stop at the first argument that decides.
-        if matches!(name, "and" | "or") {
+        if matches!(function.does, Does::And | Does::Or) {
             let mut value = Value::Missing;
-            for word in words {
-                value = self.word(frame, word, dot)?;
-                if value.truth() == (name == "or") {
+            for word in given {
+                value = self.argument(frame, word, Parameter::Reflected, dot)?;
+                if value.truth() == matches!(function.does, Does::Or) {
                     return Ok(value);
                 }
             }
-            if words.is_empty() && last.is_none() {
-                let why = format!("wrong number of args for {name}: want at least 1 got 0");
-                return Err(fail(frame, command.at, shown, &why));
-            }
             return Ok(last.unwrap_or(value));
         }
-        let parameters = functions::parameters(name);
-        let count = words.len() + usize::from(last.is_some());
-        if let Some(why) = parameters.wrong_count(name, count) {
-            return Err(fail(frame, command.at, shown, &why));
-        }
-        let mut arguments = Vec::with_capacity(count);
-        for (number, word) in words.iter().enumerate() {
-            let wanted = parameters.at(number);
-            let value = match (&word.kind, wanted) {
-                (Kind::Float(value), Parameter::Int) if value.fract() == 0.0 =>
-                {
-                    #[expect(clippy::cast_possible_truncation, reason = "whole")]
-                    Value::Int(*value as i64)
-                }
-                #[expect(clippy::cast_precision_loss, reason = "a constant that is used as a float")]
-                (Kind::Int(value), Parameter::Float) => Value::Float(*value as f64),
-                (Kind::Nil, Parameter::Text | Parameter::Int | Parameter::Bool | Parameter::Float) => {
-                    let why = format!("cannot assign nil to {}", wanted.name());
-                    return Err(fail(frame, word.at, &word.shown, &why));
-                }
-                (Kind::Int(_) | Kind::Float(_) | Kind::Bool(_) | Kind::Text(_), wanted) => {
-                    let value = self.word(frame, word, dot)?;
-                    if !wanted.takes(&value) {
-                        let expected = match wanted {
-                            Parameter::Text => "expected string; found ",
-                            Parameter::Int => "expected integer; found ",
-                            Parameter::Float => "expected float; found ",
-                            Parameter::Bool => "expected bool; found ",
-                            _ => "can't handle assignment of ",
-                        };
-                        return Err(fail(frame, word.at, &word.shown, &format!("{expected}{}", word.shown)));
-                    }
-                    value
-                }
-                _ => self.word(frame, word, dot)?,
-            };
-            check(frame, (word.at, &word.shown), wanted, &value)?;
+        let mut arguments: Vec<Value> = Vec::with_capacity(count);
+        for (number, word) in given.iter().enumerate() {
+            let value = self.argument(frame, word, function.parameter(number), dot)?;
             arguments.push(value);
         }
         if let Some(last) = last {
-            check(frame, (command.at, shown), parameters.at(words.len()), &last)?;
-            arguments.push(last);
+            let wanted = function.parameter(given.len());
+            arguments.push(fit(frame, wanted, Held::bare(last))?);
         }
-        let done = match self.host.call(self, name, &arguments) {
-            Some(done) => done,
-            None => functions::call(name, &arguments).map_err(CallError::Words),
-        };
-        done.map_err(|error| match error {
-            CallError::Words(why) => {
-                fail(frame, command.at, &command.shown, &format!("error calling {name}: {why}"))
-            }
-            CallError::Said(said) => {
-                let mut failure =
-                    fail(frame, command.at, &command.shown, &format!("error calling {name}: {said}"));
-                failure.said = Some(said);
-                failure
-            }
-            CallError::Inner(inner) => {
-                let mut failure =
-                    fail(frame, command.at, shown, &format!("error calling {name}: {}", inner.text));
-                failure.said = inner.said;
-                failure
+        let done = function.refuse_bytes(&arguments).map_err(CallError::Words).and_then(|()| match &function.does {
+            Does::Pure(call) => call(name, &arguments)
+                .unwrap_or_else(|| Err(format!("{name} is not built here")))
+                .map_err(CallError::Words),
+            Does::Host(call) => call(self, name, &arguments),
+            Does::And | Does::Or => Ok(Value::Missing),
+        });
+        let done = done.and_then(|value| {
+            self.count(&value)?;
+            Ok(value)
+        });
+        done.map_err(|error| {
+            frame.here = node;
+            match error {
+                CallError::Words(why) => frame.fail(format!("error calling {name}: {why}")),
+                CallError::Said(said) => {
+                    let mut failure = frame.fail(format!("error calling {name}: {said}"));
+                    failure.said = Some(said);
+                    failure
+                }
+                CallError::Inner(before, inner) => {
+                    let mut failure = frame.fail(format!("error calling {name}: {before}{}", inner.text));
+                    failure.said = inner.said;
+                    failure
+                }
             }
         })
     }
-}
 
-fn variable(frame: &Frame, name: &str) -> Value {
-    let found = frame.variables.iter().rev().find(|(known, _)| **known == *name);
-    found.map_or(Value::Missing, |(_, value)| value.clone())
-}
-
-fn no_arguments(frame: &Frame, word: &Word, has_arguments: bool, value: Value) -> Result<Value> {
-    if has_arguments {
-        let why = format!("can't give argument to non-function {}", word.shown);
-        return Err(fail(frame, word.at, &word.shown, &why));
-    }
-    Ok(value)
-}
-
-fn field(
-    frame: &Frame,
-    word: &Word,
-    value: &Value,
-    name: &str,
-    arguments: Option<&Vec<Value>>,
-) -> Result<Value> {
-    let bad = |why: String| Err(fail(frame, word.at, &word.shown, &why));
-    match value {
-        Value::Missing => Ok(Value::Missing),
-        Value::Nil => bad(format!("nil pointer evaluating interface {{}}.{name}")),
-        Value::Map(fields) | Value::TextMap(fields) => {
-            if arguments.is_some() {
-                return bad(format!("{name} is not a method but has arguments"));
+    /// An argument for a parameter: constants become what it wants, values must be it.
+    fn argument<'b>(
+        &mut self,
+        frame: &mut Frame<'b>,
+        word: &'b Word,
+        wanted: Parameter,
+        dot: &Held,
+    ) -> Result<Value> {
+        frame.here = Here::Word(word);
+        let other = |what: &str| Err(frame.fail(format!("expected {what}; found {word}")));
+        match (&word.kind, wanted) {
+            (Kind::Nil, Parameter::Any | Parameter::Reflected | Parameter::Map | Parameter::Items) => Ok(Value::Missing),
+            (Kind::Nil, _) => Err(frame.fail(format!("cannot assign nil to {}", wanted.name()))),
+            (Kind::Bool(_) | Kind::Text(..) | Kind::Number(_), Parameter::Any | Parameter::Reflected) => {
+                self.word(frame, word, dot).map(|held| held.value)
             }
-            let missing = if matches!(value, Value::Map(_)) { Value::Nil } else { Value::text("") };
-            Ok(fields.borrow().get(name).cloned().unwrap_or(missing))
+            (Kind::Bool(value), Parameter::Bool) => Ok(Value::Bool(*value)),
+            (Kind::Text(text, _), Parameter::Text) => Ok(Value::Text(text.clone())),
+            (Kind::Number(number), Parameter::Int) => match number.int {
+                Some(int) => Ok(Value::Int(int)),
+                None => other("integer"),
+            },
+            (Kind::Number(number), Parameter::Float) => match number.float {
+                Some(float) => Ok(Value::Float(float)),
+                None => other("float"),
+            },
+            (Kind::Number(number), Parameter::Count) => match number.int {
+                Some(int) if number.unsigned => Ok(Value::Int(int)),
+                _ => other("unsigned integer"),
+            },
+            (Kind::Bool(_) | Kind::Text(..), Parameter::Count) => other("unsigned integer"),
+            (
+                Kind::Bool(_) | Kind::Text(..) | Kind::Number(_),
+                Parameter::Map | Parameter::Time | Parameter::Certificate | Parameter::Items,
+            ) => {
+                Err(frame.fail(format!("can't handle {word} for arg of type {}", wanted.name())))
+            }
+            (Kind::Text(..) | Kind::Number(_), Parameter::Bool) => other("bool"),
+            (Kind::Bool(_) | Kind::Number(_), Parameter::Text) => other("string"),
+            (Kind::Bool(_) | Kind::Text(..), Parameter::Int) => other("integer"),
+            (Kind::Bool(_) | Kind::Text(..), Parameter::Float) => other("float"),
+            _ => {
+                let held = self.word(frame, word, dot)?;
+                fit(frame, wanted, held)
+            }
         }
-        Value::Object(object) => match object.get(name, arguments.map_or(&[], Vec::as_slice)) {
-            Some(Ok(found)) => Ok(found),
-            Some(Err(why)) => bad(format!("error calling {name}: {why}")),
-            None => bad(format!("can't evaluate field {name} in type {}", object.type_name())),
-        },
-        other => bad(format!("can't evaluate field {name} in type {}", interface(other))),
     }
 }
 
-/// Values of YAML are held as `interface {}`, which is what Go names.
-fn interface(value: &Value) -> &'static str {
-    match value {
-        Value::Texts(_) | Value::Ints(_) | Value::Long(_) => value.type_name(),
-        _ => "interface {}",
+/// A value for a parameter, if it is one.
+fn fit(frame: &Frame<'_>, wanted: Parameter, held: Held) -> Result<Value> {
+    if wanted.takes(&held.value) {
+        return Ok(held.value);
+    }
+    Err(match &held.value {
+        Value::Missing => frame.fail(format!("invalid value; expected {}", wanted.name())),
+        Value::Nil => {
+            frame.fail(format!("wrong type for value; expected {}; got interface {{}}", wanted.name()))
+        }
+        value => frame
+            .fail(format!("wrong type for value; expected {}; got {}", wanted.name(), value.type_name())),
+    })
+}
+
+/// A number where nothing says which kind is wanted.
+fn constant(frame: &Frame<'_>, number: &Number) -> Result<Value> {
+    let written = &number.written;
+    let hex = written.len() > 2 && written[..2].eq_ignore_ascii_case("0x") && !written.contains(['p', 'P']);
+    if number.complex {
+        return Err(frame.fail("complex numbers are not supported"));
+    }
+    if let Some(float) = number.float
+        && !hex
+        && !written.starts_with('\'')
+        && written.contains(['.', 'e', 'E', 'p', 'P'])
+    {
+        return Ok(Value::Float(float));
+    }
+    match number.int {
+        Some(int) => Ok(Value::Int(int)),
+        None => Err(frame.fail(format!("{written} overflows int"))),
     }
 }
 
-fn check(frame: &Frame, (at, shown): (usize, &str), wanted: Parameter, value: &Value) -> Result<()> {
-    if wanted.takes(value) {
+fn no_arguments(frame: &Frame<'_>, word: &Word, given: &[Word], last: Option<&Value>) -> Result<()> {
+    if given.is_empty() && last.is_none() {
         return Ok(());
     }
-    let why = match value {
-        Value::Missing => format!("invalid value; expected {}", wanted.name()),
-        Value::Nil => format!("wrong type for value; expected {}; got interface {{}}", wanted.name()),
-        value => format!("wrong type for value; expected {}; got {}", wanted.name(), value.type_name()),
-    };
-    Err(fail(frame, at, shown, &why))
+    Err(frame.fail(format!("can't give argument to non-function {word}")))
 }
 
-fn fail(frame: &Frame, at: usize, shown: &str, why: &str) -> Failure {
-    let text = &frame.body.text;
-    let before = text.get(..at).unwrap_or_default();
-    let line = 1 + before.matches('\n').count();
-    let column = before.rfind('\n').map_or(at, |newline| at - newline - 1);
-    let context = if shown.is_empty() { String::new() } else { format!(" at <{shown}>") };
-    let text =
-        format!("template: {}:{line}:{column}: executing {:?}{context}: {why}", frame.body.file, frame.name);
-    Failure { file: frame.body.file.to_string(), line, text, said: None }
+fn print(frame: &Frame<'_>, value: &Value, out: &mut String) -> Result<()> {
+    match value {
+        Value::Missing | Value::Nil => out.push_str("<no value>"),
+        Value::Text(text) => out.push_str(text),
+        Value::Bytes(_) => return Err(frame.fail(NOT_TEXT)),
+        value => value.print_into(out).map_err(|why| frame.fail(why))?,
+    }
+    Ok(())
 }

@@ -1,26 +1,33 @@
 //! Go's `text/template` with the functions of Sprig and Helm.
 //!
 //! Written by us: a chart's result depends on every corner of Go (what nil prints, which number is which type, where
-//! a blank is trimmed, the words of an error), and no crate holds them. Text -> `parse` -> `exec` over `value`s, with
-//! `functions`. Time and output are bounded.
+//! a blank is trimmed, the words of an error), and no crate holds them. Text -> tokens (`lex`) -> `tree` (`parse`)
+//! -> text (`exec`, over `value`s, with `functions` and what the `host` knows). Time, memory, depth and output are
+//! bounded. docs/template.md says what differs from Helm.
 
 mod exec;
 mod functions;
+mod host;
+mod lex;
 mod parse;
+mod random;
+mod trace;
+mod tree;
 pub mod value;
 
-use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use self::exec::{CallError, Host, Run};
-use self::parse::Body;
+use self::exec::{Bodies, Run};
+use self::host::Host;
+use self::trace::Tracer;
+use self::tree::{Body, Name};
 use self::value::Value;
 
 pub use self::exec::Failure;
 pub use self::functions::{is_range, satisfies, time, to_yaml};
+pub use self::trace::Mark;
 
 /// Reads live objects for `lookup`: apiVersion, kind, namespace, name (empty: all of them, as a list). `None` where
 /// there is nothing.
@@ -44,48 +51,36 @@ pub struct Output<'a> {
     pub files: Vec<(&'a str, String)>,
     /// Whether anything depends on the seed or the time.
     pub volatile: bool,
+    /// For each file, where its lines came from; empty unless [`Set::explain`] ran.
+    pub origins: Vec<Vec<Mark>>,
 }
 
-impl Host for Surroundings {
-    fn call(&self, run: &mut Run<'_>, name: &str, arguments: &[Value]) -> Option<Result<Value, CallError>> {
-        let text = |at: usize| match arguments.get(at) {
-            Some(Value::Text(text)) => text.clone(),
-            _ => "".into(),
-        };
-        let inner = |failure: Failure| CallError::Inner(Box::new(failure));
-        Some(match name {
-            "include" => run.execute(&text(0), &arguments[1]).map(Value::text).map_err(inner),
-            "tpl" => {
-                let (file, source) = ("gotpl".to_owned(), text(0));
-                parse_failure(parse::parse(&file, &source, &functions::exists), &file, &source)
-                    .map_err(|failure| {
-                        CallError::Words(format!("cannot parse template {:?}: {}", &*source, failure.text))
-                    })
-                    .and_then(|(body, defined)| {
-                        let mut bodies = (**run.bodies()).clone();
-                        bodies.extend(defined.into_iter().map(|(name, body)| (name, Rc::new(body))));
-                        bodies.insert(file.clone(), Rc::new(body));
-                        let done = run.with(Rc::new(bodies), &file, &arguments[1]);
-                        done.map(|text| Value::text(text.replace("<no value>", ""))).map_err(inner)
-                    })
+/// A file that was parsed: it can be added to many sets, from many threads.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    body: Arc<Body>,
+    defined: Arc<[(Name, Arc<Body>)]>,
+}
+
+impl Parsed {
+    fn add_to(&self, bodies: &mut Bodies) {
+        let mut add = |name: &Name, body: &Arc<Body>| {
+            // A blank one takes no other's place.
+            if !body.is_blank() || !bodies.contains_key(name) {
+                bodies.insert(name.clone(), body.clone());
             }
-            "required" => match &arguments[1] {
-                Value::Missing | Value::Nil => Err(CallError::Said(text(0).to_string())),
-                Value::Text(given) if given.is_empty() => Err(CallError::Said(text(0).to_string())),
-                given => Ok(given.clone()),
-            },
-            "fail" => Err(CallError::Said(text(0).to_string())),
-            "lookup" => Ok(Value::map(std::collections::BTreeMap::new())),
-            "now" => Ok(time(self.now)),
-            _ => return None,
-        })
+        };
+        for (name, body) in self.defined.iter() {
+            add(name, body);
+        }
+        add(&self.body.file, &self.body);
     }
 }
 
 /// Templates that know each other.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Set {
-    bodies: HashMap<String, Rc<Body>>,
+    bodies: Bodies,
 }
 
 impl Set {
@@ -94,10 +89,13 @@ impl Set {
     /// # Errors
     /// Where the text is no template, with its line.
     pub fn add(&mut self, file: &str, text: &str) -> Result<(), Failure> {
-        let (body, defined) = parse_failure(parse::parse(file, text, &functions::exists), file, text)?;
-        self.bodies.extend(defined.into_iter().map(|(name, body)| (name, Rc::new(body))));
-        self.bodies.insert(file.to_owned(), Rc::new(body));
+        self.add_parsed(&Parsed::new(file, text)?);
         Ok(())
+    }
+
+    /// Adds a file that was parsed before.
+    pub fn add_parsed(&mut self, parsed: &Parsed) {
+        parsed.add_to(&mut self.bodies);
     }
 
     /// Runs files in order, each with its data.
@@ -109,20 +107,61 @@ impl Set {
         files: impl IntoIterator<Item = (&'a str, Value)>,
         surroundings: &Surroundings,
     ) -> Result<Output<'a>, Failure> {
-        let mut run = Run::new(Rc::new(self.bodies), surroundings);
-        let files = files
-            .into_iter()
-            .map(|(file, data)| run.execute(file, &data).map(|text| (file, text.replace("<no value>", ""))))
-            .collect::<Result<_, _>>()?;
-        Ok(Output { files, volatile: false })
+        self.execute(files, surroundings, None)
+    }
+
+    /// Runs files as [`Set::run`] does and says where each line of their outputs came from.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn explain<'a>(
+        self,
+        files: impl IntoIterator<Item = (&'a str, Value)>,
+        surroundings: &Surroundings,
+    ) -> Result<Output<'a>, Failure> {
+        self.execute(files, surroundings, Some(Tracer::default()))
+    }
+
+    fn execute<'a>(
+        self,
+        files: impl IntoIterator<Item = (&'a str, Value)>,
+        surroundings: &Surroundings,
+        tracer: Option<Tracer>,
+    ) -> Result<Output<'a>, Failure> {
+        let mut host = Host::new(surroundings);
+        let mut run = Run::new(Arc::new(self.bodies), &mut host);
+        run.tracer = tracer;
+        let mut output = Output::default();
+        for (file, data) in files {
+            let mut text = run.execute(file, &data)?;
+            if let Some(tracer) = &mut run.tracer {
+                let mut marks = tracer.output();
+                shift(&mut marks, &text);
+                output.origins.push(marks);
+            }
+            text = without_no_value(text);
+            output.files.push((file, text));
+        }
+        output.volatile = host.volatile;
+        Ok(output)
     }
 }
 
-fn parse_failure<T>(parsed: Result<T, parse::Failure>, file: &str, _text: &str) -> Result<T, Failure> {
-    parsed.map_err(|failure| Failure {
-        file: file.to_owned(),
-        line: failure.line,
-        text: format!("template: {file}:{}: {}", failure.line, failure.why),
-        said: None,
-    })
+/// What Go prints for no value, which Helm takes out of each output.
+const NO_VALUE: &str = "<no value>";
+
+fn without_no_value(text: String) -> String {
+    if text.contains(NO_VALUE) { text.replace(NO_VALUE, "") } else { text }
+}
+
+/// Moves marks to where their text is without every `<no value>`.
+fn shift(marks: &mut [Mark], text: &str) {
+    let mut gone = text.match_indices(NO_VALUE).map(|(at, _)| at).peekable();
+    let mut taken = 0;
+    for mark in marks {
+        while gone.next_if(|at| *at < mark.offset).is_some() {
+            taken += NO_VALUE.len();
+        }
+        mark.offset = mark.offset.saturating_sub(taken);
+    }
 }

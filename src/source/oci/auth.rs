@@ -232,6 +232,17 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_challenge_is_read_to_its_end(text in "[ -~]{0,200}", words in "((Bearer|Basic|realm|=|\"|,| |x){0,9}){0,9}") {
+            for text in [text, words] {
+                let mut headers = HeaderMap::new();
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_str(&text).unwrap());
+                challenges(&headers);
+            }
+        }
+    }
+
     #[test]
     fn credentials_go_where_they_are_safe() {
         let check = |registry: &str, to: &str, with: bool| {

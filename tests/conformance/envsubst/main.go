@@ -1,5 +1,7 @@
 // Says what fluxcd/pkg/envsubst makes of each case of a JSON file, strict as Flux can be: an array of
-// {"vars": {...}, "text": "..."} becomes the same with "result" or "refused".
+// {"vars": {...}, "text": "..."} becomes the same with "result" or "refused". To record anew:
+//
+//	go run . < ../../data/envsubst.json > new.json && mv new.json ../../data/envsubst.json
 package main
 
 import (

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Records what the real sops makes of files: tests/data/sops/encrypted and, for each, what `sops -d` gives in
 # tests/data/sops/clear. Needs sops and age-keygen (go install github.com/getsops/sops/v3/cmd/sops@v3.13.3,
-# filippo.io/age/cmd/age-keygen) in PATH. The identities are made here, are committed, and protect nothing.
+# filippo.io/age/cmd/age-keygen) in PATH, and in SOPS_OLD the path of sops v3.8.1. The identities are made here, are committed, and protect nothing.
 set -eu
+: "${SOPS_OLD:?the path of sops 3.8.1}"
 data=$(cd "$(dirname "$0")/../../data/sops" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -274,10 +275,32 @@ data:
 END
     record "map-$version" "map-$version.yaml" --age "$one" --encrypted-regex '^(password|url)$'
 done
+# A manifest that is encrypted as a whole, and a password that looks like an expression.
+cat > manifest.txt <<'END'
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: whole}
+data: {password: part-of-a-file}
+END
+record manifest-binary manifest.txt --age "$one"
+cat > dollar.yaml <<'END'
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: dollar}
+data: {password: "pre${hunter2-{"}
+END
+record dollar-default dollar.yaml --age "$one" --encrypted-regex '^data$'
 # Formats that the name does not tell.
 cp values.env settings; cp values.ini config; cp types.yaml manifest
 for format in dotenv:settings ini:config yaml:manifest; do
     file=${format#*:}
     record "untold-${file}" "$file" --age "$one" --input-type "${format%:*}" --output-type "${format%:*}"
+done
+# As an older sops wrote it; it knew no points in time.
+for file in types.yaml lists.yaml comments.yaml documents.yaml marked.yaml types.json values.env values.ini plain.txt; do
+    target="$data/encrypted/old-$file"
+    grep -vE '^(date|time|zoned):' "$file" > "$target"
+    "$SOPS_OLD" --encrypt --in-place --age "$one" "$target"
+    "$SOPS_OLD" --decrypt "$target" > "$data/clear/old-$file"
 done
 ls "$data/encrypted" | wc -l

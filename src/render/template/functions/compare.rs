@@ -7,8 +7,9 @@ use crate::render::template::value::Value;
 
 pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
     let order = |accept: fn(Ordering) -> bool| -> Result<Value, String> {
-        let found = any(arguments, 0).order(any(arguments, 1)).map_err(str::to_owned)?;
-        Ok(Value::Bool(accept(found)))
+        let found = any(arguments, 0).order(any(arguments, 1))?;
+        // What is no number is in no order.
+        Ok(Value::Bool(found.is_some_and(accept)))
     };
     Some(match name {
         "eq" => equal(arguments),
@@ -36,10 +37,12 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
             Ok(Value::Bool(found == wanted || found.strip_prefix('*') == Some(wanted)))
         }
         "kindIs" => Ok(Value::Bool(any(arguments, 1).kind() == text(arguments, 0))),
-        "deepEqual" => Ok(Value::Bool(any(arguments, 0).deep_equal(any(arguments, 1)))),
+        "deepEqual" => any(arguments, 0).deep_equal(any(arguments, 1)).map(Value::Bool),
         "len" => length(any(arguments, 0)),
-        "index" => arguments[1..].iter().try_fold(any(arguments, 0).clone(), |value, at| index(&value, at)),
-        "slice" => slice(arguments),
+        "index" => indexed(arguments),
+        "slice" | "mustSlice" => slice(arguments),
+        "call" if any(arguments, 0).is_nil() => Err("call of nil".to_owned()),
+        "call" => Err(format!("non-function of type {}", any(arguments, 0).type_name())),
         _ => return None,
     })
 }
@@ -54,21 +57,36 @@ pub(super) fn is_empty(value: &Value) -> bool {
 
 fn equal(arguments: &[Value]) -> Result<Value, String> {
     let first = any(arguments, 0);
+    if arguments.len() < 2 {
+        return Err("missing argument for comparison".to_owned());
+    }
     for other in &arguments[1..] {
         let same = match (first, other) {
-            (a, b) if a.is_nil() || b.is_nil() => a.is_nil() && b.is_nil(),
             (Value::Int(a) | Value::Long(a), Value::Int(b) | Value::Long(b)) => a == b,
+            (a, b) if a.is_nil() || b.is_nil() => {
+                // Of a nil list, Go says that it is nil.
+                let nil = |value: &Value| value.is_nil() || matches!(value, Value::NilList);
+                nil(a) == nil(b)
+            }
             (a, b) if a.is_basic() && b.is_basic() => {
-                let numbers = |value: &Value| matches!(value, Value::Int(_) | Value::Long(_));
-                if a.type_name() != b.type_name() && !(numbers(a) && numbers(b)) {
-                    return Err("incompatible types for comparison".to_owned());
+                if a.type_name() != b.type_name() {
+                    return Err(a.incompatible(b));
                 }
-                a.deep_equal(b)
+                a.deep_equal(b)?
             }
-            (a, b) if a.is_basic() != b.is_basic() => {
-                return Err("incompatible types for comparison".to_owned());
+            (a, b) if a.is_basic() != b.is_basic() => return Err(a.incompatible(b)),
+            (a, b) if a.kind() != b.kind() => {
+                let (one, other) = (a.print(), b.print());
+                return Err(format!(
+                    "non-comparable types {one}: {}, {}: {other}",
+                    a.type_name(),
+                    b.type_name()
+                ));
             }
-            (a, _) => return Err(format!("non-comparable type {}: {}", a.print(), a.type_name())),
+            (Value::Object(a), Value::Object(b)) if a.kind() == "struct" => a.json() == b.json(),
+            (Value::NilList, Value::NilList) => true,
+            (Value::NilList, _) | (_, Value::NilList) => false,
+            (_, b) => return Err(format!("non-comparable type {}: {}", b.print(), b.type_name())),
         };
         if same {
             return Ok(Value::Bool(true));
@@ -80,7 +98,9 @@ fn equal(arguments: &[Value]) -> Result<Value, String> {
 fn length(value: &Value) -> Result<Value, String> {
     let count = match value {
         Value::Text(text) => text.len(),
-        Value::Missing | Value::Nil => return Err("len of nil pointer".to_owned()),
+        Value::Bytes(bytes) => bytes.len(),
+        Value::Missing => return Err("reflect: call of reflect.Value.Type on zero Value".to_owned()),
+        Value::Nil => return Err("len of nil pointer".to_owned()),
         value => match (value.items(), value.fields()) {
             (Some(items), _) => items.len(),
             (_, Some(fields)) => fields.borrow().len(),
@@ -98,13 +118,13 @@ fn length(value: &Value) -> Result<Value, String> {
 fn index(value: &Value, at: &Value) -> Result<Value, String> {
     if let Some(fields) = value.fields() {
         let Value::Text(name) = at else {
+            if at.is_nil() {
+                return Err("value is nil; should be of type string".to_owned());
+            }
             return Err(format!("value has type {}; should be string", at.type_name()));
         };
-        let missing = if matches!(value, Value::Map(_)) { Value::Nil } else { Value::text("") };
+        let missing = if matches!(value, Value::TextMap(_)) { Value::text("") } else { Value::Nil };
         return Ok(fields.borrow().get(&**name).cloned().unwrap_or(missing));
-    }
-    if value.is_nil() {
-        return Err("index of untyped nil".to_owned());
     }
     let place = |length: usize| -> Result<usize, String> {
         let number = match at {
@@ -112,53 +132,69 @@ fn index(value: &Value, at: &Value) -> Result<Value, String> {
             Value::Missing | Value::Nil => return Err("cannot index slice/array with nil".to_owned()),
             other => return Err(format!("cannot index slice/array with type {}", other.type_name())),
         };
-        let place = usize::try_from(number).ok().filter(|place| *place < length);
-        place.ok_or_else(|| format!("index out of range: {number}"))
+        match usize::try_from(number) {
+            Ok(place) if place < length => Ok(place),
+            // Go lets the length itself pass, and stumbles then.
+            Ok(place) if place == length => Err("reflect: slice index out of range".to_owned()),
+            _ => Err(format!("index out of range: {number}")),
+        }
     };
     match value {
-        value if value.items().is_some() => {
-            let items = value.items().cloned().unwrap_or_default();
-            Ok(items[place(items.len())?].clone())
+        Value::Missing => Err("index of untyped nil".to_owned()),
+        Value::Nil => Err("index of nil pointer".to_owned()),
+        Value::Text(text) => {
+            let place = place(text.len()).map_err(|why| why.replace("slice index", "string index"))?;
+            Ok(Value::Int(i64::from(text.as_bytes()[place])))
         }
-        Value::Text(text) => Ok(Value::Int(i64::from(text.as_bytes()[place(text.len())?]))),
         Value::Object(object) => match at {
-            Value::Text(name) => {
-                let entries = object.entries().unwrap_or_default();
-                let found = entries.into_iter().find(|(key, _)| key.deep_equal(&Value::Text(name.clone())));
+            Value::Text(_) if object.kind() == "map" => {
+                let mut found = object.entries().unwrap_or_default().into_iter();
+                let found = found.find(|(key, _)| matches!((key, at), (Value::Text(a), Value::Text(b)) if a == b));
                 Ok(found.map_or(Value::Missing, |(_, value)| value))
             }
             _ => Err(format!("can't index item of type {}", object.type_name())),
         },
-        other => Err(format!("can't index item of type {}", other.type_name())),
+        value => match value.items() {
+            Some(items) => Ok(items[place(items.len())?].clone()),
+            None => Err(format!("can't index item of type {}", value.type_name())),
+        },
     }
+}
+
+/// The first item may be nil in a map: to Go, that is nothing to index.
+fn indexed(arguments: &[Value]) -> Result<Value, String> {
+    let first = any(arguments, 0);
+    if first.is_nil() {
+        return Err("index of untyped nil".to_owned());
+    }
+    arguments[1..].iter().try_fold(first.clone(), |value, at| index(&value, at))
 }
 
 /// Sprig's `slice` (its arguments are cast) takes the place of Go's.
 fn slice(arguments: &[Value]) -> Result<Value, String> {
     let list = any(arguments, 0);
+    if list.is_nil() {
+        return Err("runtime error: invalid memory address or nil pointer dereference".to_owned());
+    }
     let Some(items) = list.items() else {
         return Err(format!("list should be type of slice or array but {}", list.kind()));
     };
     if items.is_empty() {
         return Ok(Value::Nil);
     }
-    let bound = |at: usize, default: usize| -> Result<usize, String> {
-        match arguments.get(at) {
-            None => Ok(default),
-            Some(value) => usize::try_from(value.to_int())
-                .ok()
-                .filter(|bound| *bound <= items.len())
-                .ok_or_else(|| "reflect.Value.Slice: slice index out of bounds".to_owned()),
-        }
+    let bound = |at: usize, default: usize| match arguments.get(at) {
+        None => Some(default),
+        Some(value) => usize::try_from(value.to_int()).ok().filter(|bound| *bound <= items.len()),
     };
-    let (begin, end) = (bound(1, 0)?, bound(2, items.len())?);
-    if begin > end {
+    let bounds = bound(1, 0).zip(bound(2, items.len())).filter(|(begin, end)| begin <= end);
+    let Some((begin, end)) = bounds else {
         return Err("reflect.Value.Slice: slice index out of bounds".to_owned());
-    }
-    let cut = std::rc::Rc::new(items[begin..end].to_vec());
+    };
+    let cut = std::rc::Rc::new(items[begin..end].to_vec().into());
     Ok(match list {
         Value::Texts(_) => Value::Texts(cut),
         Value::Ints(_) => Value::Ints(cut),
+        Value::Lists(_) => Value::Lists(cut),
         _ => Value::List(cut),
     })
 }

@@ -6,7 +6,7 @@ use data_encoding::BASE32;
 use serde_json::Value as Json;
 use sha2::Digest as _;
 
-use super::{Called, any, text};
+use super::{Called, any, bytes, text};
 use crate::model::yaml;
 use crate::render::template::value::Value;
 
@@ -63,11 +63,11 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "mustFromJson" => serde_json::from_str::<Json>(given)
             .map(|json| Value::from_json(&json))
             .map_err(|error| go_json_error(given, &error)),
-        "b64enc" => Ok(Value::text(STANDARD.encode(given))),
+        "b64enc" => Ok(Value::text(STANDARD.encode(bytes(arguments, 0)))),
         "b64dec" => {
             let compact: String = given.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
             Ok(match STANDARD.decode(&compact) {
-                Ok(bytes) => Value::text(String::from_utf8_lossy(&bytes)),
+                Ok(bytes) => Value::bytes(bytes),
                 Err(error) => {
                     let at = match error {
                         base64::DecodeError::InvalidByte(at, _)
@@ -78,17 +78,17 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
                 }
             })
         }
-        "b32enc" => Ok(Value::text(BASE32.encode(given.as_bytes()))),
+        "b32enc" => Ok(Value::text(BASE32.encode(bytes(arguments, 0)))),
         "b32dec" => Ok(match BASE32.decode(given.replace(['\n', '\r'], "").as_bytes()) {
-            Ok(bytes) => Value::text(String::from_utf8_lossy(&bytes)),
+            Ok(bytes) => Value::bytes(bytes),
             Err(error) => Value::text(format!("illegal base32 data at input byte {}", error.position)),
         }),
-        "sha256sum" => hex(&sha2::Sha256::digest(given)),
-        "sha512sum" => hex(&sha2::Sha512::digest(given)),
-        "sha1sum" => hex(&sha1::Sha1::digest(given)),
+        "sha256sum" => hex(&sha2::Sha256::digest(bytes(arguments, 0))),
+        "sha512sum" => hex(&sha2::Sha512::digest(bytes(arguments, 0))),
+        "sha1sum" => hex(&sha1::Sha1::digest(bytes(arguments, 0))),
         "adler32sum" => {
-            let (a, b) = given.bytes().fold((1_u32, 0_u32), |(a, b), byte| {
-                let a = (a + u32::from(byte)) % 65_521;
+            let (a, b) = bytes(arguments, 0).iter().fold((1_u32, 0_u32), |(a, b), byte| {
+                let a = (a + u32::from(*byte)) % 65_521;
                 (a, (b + a) % 65_521)
             });
             Ok(Value::text(((b << 16) | a).to_string()))

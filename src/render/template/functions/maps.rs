@@ -14,20 +14,15 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
             let mut fields = BTreeMap::new();
             for pair in arguments.chunks(2) {
                 let value = pair.get(1).cloned().unwrap_or_else(|| Value::text(""));
-                fields.insert(pair[0].print(), if value.is_nil() { Value::Nil } else { value });
+                let name = match pair[0].show() {
+                    Ok(name) => name,
+                    Err(why) => return Some(Err(why)),
+                };
+                fields.insert(name, if value.is_nil() { Value::Nil } else { value });
             }
             Ok(Value::map(fields))
         }
         "get" => Ok(map(0).borrow().get(text(arguments, 1)).cloned().unwrap_or_else(|| Value::text(""))),
-        "set" => {
-            if any(arguments, 0).fields().is_none() {
-                return Some(Err("assignment to entry in nil map".to_owned()));
-            }
-            let value = any(arguments, 2).clone();
-            let value = if value.is_nil() { Value::Nil } else { value };
-            map(0).borrow_mut().insert(text(arguments, 1).to_owned(), value);
-            Ok(arguments[0].clone())
-        }
         "unset" => {
             map(0).borrow_mut().remove(text(arguments, 1));
             Ok(arguments[0].clone())
@@ -67,26 +62,34 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "merge" | "mergeOverwrite" | "Merge" | "MergeOverwrite" => {
             let overwrite = plain.ends_with("Overwrite");
             let target = map(0);
-            (1..arguments.len()).for_each(|at| merge(&target, &map(at), overwrite));
-            Ok(Value::Map(target))
+            let mut done = Ok(arguments[0].clone());
+            for at in 1..arguments.len() {
+                if let Err(why) = merge(&target, &map(at), overwrite, 0) {
+                    done = Err(why);
+                }
+            }
+            done
         }
         "dig" => dig(arguments),
-        "deepCopy" | "DeepCopy" => Ok(any(arguments, 0).deep_copy()),
+        "deepCopy" | "DeepCopy" => any(arguments, 0).deep_copy(),
         _ => return None,
     })
 }
 
 /// As the library mergo does it: what is empty in the target is filled, or what is not empty in the source wins.
-fn merge(target: &Fields, source: &Fields, overwrite: bool) {
+fn merge(target: &Fields, source: &Fields, overwrite: bool, depth: usize) -> Result<(), String> {
     if std::rc::Rc::ptr_eq(target, source) {
-        return;
+        return Ok(());
+    }
+    if depth > 200 {
+        return Err("maps nested deeper than 200 levels".to_owned());
     }
     let entries: Vec<(String, Value)> =
         source.borrow().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     for (name, value) in entries {
         let old = target.borrow().get(&name).cloned();
         if let (Some(Value::Map(below)), Value::Map(above)) = (&old, &value) {
-            merge(below, above, overwrite);
+            merge(below, above, overwrite, depth + 1)?;
             continue;
         }
         let keep = match &old {
@@ -98,31 +101,37 @@ fn merge(target: &Fields, source: &Fields, overwrite: bool) {
             target.borrow_mut().insert(name, value);
         }
     }
+    Ok(())
 }
 
 fn dig(arguments: &[Value]) -> Result<Value, String> {
     let [path @ .., default, last] = arguments else {
         return Err("dig needs at least three arguments".to_owned());
     };
-    if path.is_empty() {
+    let Some((name, before)) = path.split_last() else {
         return Err("dig needs at least three arguments".to_owned());
+    };
+    let map = |value: &Value| match value {
+        Value::Map(fields) => Ok(fields.clone()),
+        value => Err(conversion(value, "map[string]interface {}")),
+    };
+    let name_of = |value: &Value| match value {
+        Value::Text(name) => Ok(name.to_string()),
+        value => Err(conversion(value, "string")),
+    };
+    let mut here = map(last)?;
+    let names = path.iter().map(name_of).collect::<Result<Vec<_>, _>>()?;
+    for name in &names[..before.len()] {
+        let found = here.borrow().get(name).cloned();
+        let Some(found) = found else { return Ok(default.clone()) };
+        here = map(&found)?;
     }
-    let mut here = last.clone();
-    for (number, part) in path.iter().enumerate() {
-        let Some(fields) = here.fields().cloned() else {
-            return Err(format!(
-                "interface conversion: interface {{}} is {}, not map[string]interface {{}}",
-                here.type_name()
-            ));
-        };
-        let Some(found) = fields.borrow().get(&part.print()).cloned() else { return Ok(default.clone()) };
-        if number + 1 < path.len() && found.fields().is_none() {
-            return Err(format!(
-                "interface conversion: interface {{}} is {}, not map[string]interface {{}}",
-                found.type_name()
-            ));
-        }
-        here = found;
-    }
-    Ok(here)
+    let found = here.borrow().get(&name_of(name)?).cloned();
+    Ok(found.unwrap_or_else(|| default.clone()))
+}
+
+/// What Go says where a value is not of the one type that is taken.
+fn conversion(value: &Value, wanted: &str) -> String {
+    let found = if value.is_nil() { "nil" } else { value.type_name() };
+    format!("interface conversion: interface {{}} is {found}, not {wanted}")
 }

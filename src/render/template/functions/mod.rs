@@ -1,113 +1,197 @@
-//! The functions of templates: Go's own, Sprig's and Helm's, as far as they need nothing but their arguments.
+//! The functions of templates: Go's own, Sprig's and Helm's.
 
+mod certificates;
+mod ciphers;
 mod compare;
 mod date;
 mod encode;
+mod json;
 mod lists;
 mod maps;
 mod numbers;
 mod paths;
 mod print;
 mod regexes;
+mod secrets;
 mod semver;
 mod texts;
+mod toml;
 
-use super::value::Value;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::OnceLock;
+
+use super::exec::Run;
+use super::host::{self, CallError, Host};
+use super::value::{NOT_TEXT, Value};
 
 pub use self::date::time;
 pub use self::encode::to_yaml;
 pub use self::semver::{is_range, satisfies};
 
+pub(super) use self::print::quoted;
+
 /// What a function takes at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Parameter {
     Any,
+    /// `reflect.Value`: a value as it is, nil or not.
+    Reflected,
     Text,
     Int,
     Float,
     Bool,
     Map,
     Time,
+    /// `uint32`.
+    Count,
+    /// What `genCA` gives.
+    Certificate,
+    /// `[]interface {}`.
+    Items,
 }
 
 impl Parameter {
     pub(super) fn takes(self, value: &Value) -> bool {
         match self {
-            Self::Any => true,
-            Self::Text => matches!(value, Value::Text(_)),
+            Self::Any | Self::Reflected => true,
+            Self::Text => matches!(value, Value::Text(_) | Value::Bytes(_)),
             Self::Int => matches!(value, Value::Int(_)),
             Self::Float => matches!(value, Value::Float(_)),
             Self::Bool => matches!(value, Value::Bool(_)),
             // A nil map is an empty one.
-            Self::Map => matches!(value, Value::Map(_) | Value::Missing),
+            Self::Map => matches!(value, Value::Map(_) | Value::Values(_) | Value::Missing),
             Self::Time => matches!(value, Value::Object(object) if object.type_name() == "time.Time"),
+            Self::Items => matches!(value, Value::List(_) | Value::NilList | Value::Missing),
+            // Only a constant can be one.
+            Self::Count => false,
+            Self::Certificate => matches!(value, Value::Object(object) if object.type_name() == CERTIFICATE),
         }
     }
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Any => "interface {}",
+            Self::Reflected => "reflect.Value",
             Self::Text => "string",
             Self::Int => "int",
             Self::Float => "float64",
             Self::Bool => "bool",
             Self::Map => "map[string]interface {}",
             Self::Time => "time.Time",
+            Self::Count => "uint32",
+            Self::Certificate => CERTIFICATE,
+            Self::Items => "[]interface {}",
         }
     }
 }
 
-/// The places of a function; the last may repeat.
+type Called = Option<Result<Value, String>>;
+
+/// What a function does.
 #[derive(Clone, Copy)]
-pub(super) struct Parameters {
-    places: &'static [Parameter],
-    repeats: bool,
+pub(super) enum Does {
+    And,
+    Or,
+    /// Something that needs nothing but its arguments.
+    Pure(fn(&str, &[Value]) -> Called),
+    /// Something that needs the run.
+    Host(fn(&mut Run<'_>, &str, &[Value]) -> Result<Value, CallError>),
 }
 
-impl Parameters {
-    pub(super) fn at(&self, number: usize) -> Parameter {
+/// A function: its places, of which the last may repeat.
+pub(super) struct Function {
+    pub(super) name: &'static str,
+    places: &'static [Parameter],
+    repeats: bool,
+    pub(super) does: Does,
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Functions of texts that take any bytes.
+const OF_BYTES: &[&str] =
+    &["b64enc", "b32enc", "sha1sum", "sha256sum", "sha512sum", "adler32sum", "encryptAES"];
+
+impl Function {
+    pub(super) fn parameter(&self, number: usize) -> Parameter {
         let last = self.places.last().copied().unwrap_or(Parameter::Any);
         self.places.get(number).copied().unwrap_or(last)
     }
 
-    pub(super) fn wrong_count(&self, name: &str, count: usize) -> Option<String> {
+    /// What Go says of a wrong number of arguments; of those, `written` stand in the command itself.
+    pub(super) fn wrong_count(&self, count: usize, written: usize) -> Option<String> {
+        let name = self.name;
         if self.repeats {
             let least = self.places.len() - 1;
             return (count < least)
-                .then(|| format!("wrong number of args for {name}: want at least {least} got {count}"));
+                .then(|| format!("wrong number of args for {name}: want at least {least} got {written}"));
         }
         let wanted = self.places.len();
         (count != wanted).then(|| format!("wrong number of args for {name}: want {wanted} got {count}"))
     }
+
+    /// Texts that are not UTF-8 are for few functions.
+    pub(super) fn refuse_bytes(&self, arguments: &[Value]) -> Result<(), String> {
+        let refused = arguments.iter().enumerate().any(|(number, value)| {
+            matches!(value, Value::Bytes(_)) && self.parameter(number) == Parameter::Text
+        });
+        if refused && !OF_BYTES.contains(&self.name) { Err(NOT_TEXT.to_owned()) } else { Ok(()) }
+    }
 }
 
+/// The Go type of what `genCA` gives.
+const CERTIFICATE: &str = "sprig.certificate";
+
 const A: Parameter = Parameter::Any;
+const R: Parameter = Parameter::Reflected;
 const T: Parameter = Parameter::Text;
 const I: Parameter = Parameter::Int;
 const F: Parameter = Parameter::Float;
 const B: Parameter = Parameter::Bool;
 const M: Parameter = Parameter::Map;
+const L: Parameter = Parameter::Items;
 
-/// Every function by its name: places, and whether the last repeats. A name twice would be a mistake; a test says so.
-const TABLE: &[(&[&str], &[Parameter], bool)] = &[
+const HOST: Does = Does::Host(host::call);
+const COMPARE: Does = Does::Pure(compare::call);
+const TEXTS: Does = Does::Pure(texts::call);
+const LISTS: Does = Does::Pure(lists::call);
+const MAPS: Does = Does::Pure(maps::call);
+const NUMBERS: Does = Does::Pure(numbers::call);
+const ENCODE: Does = Does::Pure(encode::call);
+const PRINT: Does = Does::Pure(print::call);
+const REGEXES: Does = Does::Pure(regexes::call);
+const PATHS: Does = Does::Pure(paths::call);
+const SEMVER: Does = Does::Pure(semver::call);
+const DATE: Does = Does::Pure(date::call);
+const CIPHERS: Does = Does::Pure(ciphers::call);
+
+/// Every function: who does it, its names, its places, and whether the last repeats. A name twice would be a mistake;
+/// a test says so.
+const TABLE: &[(Does, &[&str], &[Parameter], bool)] = &[
     // Go's own.
-    (&["and", "or", "print", "println", "html", "js", "urlquery"], &[A], true),
-    (&["not", "len"], &[A], false),
-    (&["index", "slice", "call"], &[A, A], true),
-    (&["eq"], &[A, A], true),
-    (&["ne", "lt", "le", "gt", "ge"], &[A, A], false),
-    (&["printf"], &[T, A], true),
+    (Does::And, &["and"], &[R, R], true),
+    (Does::Or, &["or"], &[R, R], true),
+    (PRINT, &["print", "println", "html", "js", "urlquery"], &[A], true),
+    (PRINT, &["printf"], &[T, A], true),
+    (COMPARE, &["not", "len"], &[R], false),
+    (COMPARE, &["index", "call", "eq"], &[R, R], true),
+    (COMPARE, &["ne", "lt", "le", "gt", "ge"], &[R, R], false),
+    (COMPARE, &["slice", "mustSlice"], &[A, A], true),
     // Helm's.
-    (&["include"], &[T, A], false),
-    (&["tpl"], &[T, A], false),
-    (&["required"], &[T, A], false),
-    (&["fail"], &[T], false),
-    (&["lookup"], &[T, T, T, T], false),
-    (&["toYaml", "toYamlPretty", "toJson", "toToml"], &[A], false),
-    (&["fromYaml", "fromYamlArray", "fromJson", "fromJsonArray", "fromToml"], &[T], false),
+    (HOST, &["include", "tpl", "required"], &[T, A], false),
+    (HOST, &["fail"], &[T], false),
+    (HOST, &["lookup"], &[T, T, T, T], false),
+    (ENCODE, &["toYaml", "toYamlPretty", "toJson", "toToml"], &[A], false),
+    (ENCODE, &["fromYaml", "fromYamlArray", "fromJson", "fromJsonArray", "fromToml"], &[T], false),
     // Sprig's texts.
-    (&["hello"], &[], false),
+    (TEXTS, &["hello"], &[], false),
     (
+        TEXTS,
         &[
             "trim",
             "upper",
@@ -117,11 +201,18 @@ const TABLE: &[(&[&str], &[Parameter], bool)] = &[
             "nospace",
             "initials",
             "swapcase",
-            "shuffle",
             "snakecase",
             "camelcase",
             "kebabcase",
             "atoi",
+            "getHostByName",
+        ],
+        &[T],
+        false,
+    ),
+    (
+        ENCODE,
+        &[
             "b64enc",
             "b64dec",
             "b32enc",
@@ -130,30 +221,26 @@ const TABLE: &[(&[&str], &[Parameter], bool)] = &[
             "sha256sum",
             "sha512sum",
             "adler32sum",
-            "regexQuoteMeta",
-            "base",
-            "dir",
-            "clean",
-            "ext",
-            "isAbs",
-            "osBase",
-            "osDir",
-            "osClean",
-            "osExt",
-            "osIsAbs",
-            "urlParse",
-            "semver",
-            "getHostByName",
             "mustFromJson",
-            "genPrivateKey",
         ],
         &[T],
         false,
     ),
-    (&["abbrev", "trunc", "repeat", "indent", "nindent", "wrap", "randBytesOf"], &[I, T], false),
-    (&["abbrevboth", "substr"], &[I, I, T], false),
-    (&["wrapWith"], &[I, T, T], false),
+    (REGEXES, &["regexQuoteMeta"], &[T], false),
     (
+        PATHS,
+        &[
+            "base", "dir", "clean", "ext", "isAbs", "osBase", "osDir", "osClean", "osExt", "osIsAbs",
+            "urlParse",
+        ],
+        &[T],
+        false,
+    ),
+    (TEXTS, &["abbrev", "trunc", "repeat", "indent", "nindent", "wrap"], &[I, T], false),
+    (TEXTS, &["abbrevboth", "substr"], &[I, I, T], false),
+    (TEXTS, &["wrapWith"], &[I, T, T], false),
+    (
+        TEXTS,
         &[
             "trimall",
             "trimAll",
@@ -164,18 +251,15 @@ const TABLE: &[(&[&str], &[Parameter], bool)] = &[
             "hasSuffix",
             "split",
             "splitList",
-            "regexMatch",
-            "mustRegexMatch",
-            "regexFind",
-            "mustRegexFind",
-            "semverCompare",
         ],
         &[T, T],
         false,
     ),
+    (REGEXES, &["regexMatch", "mustRegexMatch", "regexFind", "mustRegexFind"], &[T, T], false),
+    (TEXTS, &["replace"], &[T, T, T], false),
     (
+        REGEXES,
         &[
-            "replace",
             "regexReplaceAll",
             "mustRegexReplaceAll",
             "regexReplaceAllLiteral",
@@ -184,47 +268,45 @@ const TABLE: &[(&[&str], &[Parameter], bool)] = &[
         &[T, T, T],
         false,
     ),
-    (&["regexFindAll", "mustRegexFindAll", "regexSplit", "mustRegexSplit"], &[T, T, I], false),
-    (&["splitn"], &[T, I, T], false),
-    (&["plural"], &[T, T, I], false),
-    (&["quote", "squote", "cat"], &[A], true),
-    (&["join"], &[T, A], false),
-    (&["toString", "toStrings", "sortAlpha", "typeOf", "kindOf", "toDecimal"], &[A], false),
-    (&["randAlphaNum", "randAlpha", "randAscii", "randNumeric", "randBytes"], &[I], false),
-    (&["randInt"], &[I, I], false),
-    (&["uuidv4"], &[], false),
+    (REGEXES, &["regexFindAll", "mustRegexFindAll", "regexSplit", "mustRegexSplit"], &[T, T, I], false),
+    (TEXTS, &["splitn"], &[T, I, T], false),
+    (TEXTS, &["plural"], &[T, T, I], false),
+    (TEXTS, &["quote", "squote", "cat"], &[A], true),
+    (TEXTS, &["join"], &[T, A], false),
+    (TEXTS, &["toString", "toStrings", "sortAlpha"], &[A], false),
+    (SEMVER, &["semver"], &[T], false),
+    (SEMVER, &["semverCompare"], &[T, T], false),
+    // Randomness.
+    (HOST, &["shuffle"], &[T], false),
+    (HOST, &["randAlphaNum", "randAlpha", "randAscii", "randNumeric", "randBytes"], &[I], false),
+    (HOST, &["randInt"], &[I, I], false),
+    (HOST, &["uuidv4"], &[], false),
     // Numbers.
-    (&["int", "int64", "float64", "add1", "add1f", "floor", "ceil"], &[A], false),
-    (&["add", "addf"], &[A], true),
-    (&["sub", "div", "mod"], &[A, A], false),
-    (&["mul", "subf", "divf", "mulf", "biggest", "max", "min", "maxf", "minf"], &[A, A], true),
-    (&["round"], &[A, I, F], true),
-    (&["seq"], &[I], true),
-    (&["until"], &[I], false),
-    (&["untilStep"], &[I, I, I], false),
-    // Defaults.
-    (&["default"], &[A, A], true),
+    (NUMBERS, &["int", "int64", "float64", "add1", "add1f", "floor", "ceil", "toDecimal"], &[A], false),
+    (NUMBERS, &["add", "addf"], &[A], true),
+    (NUMBERS, &["sub", "div", "mod"], &[A, A], false),
+    (NUMBERS, &["mul", "subf", "divf", "mulf", "biggest", "max", "min", "maxf", "minf"], &[A, A], true),
+    (NUMBERS, &["round"], &[A, I, F], true),
+    (LISTS, &["seq"], &[I], true),
+    (LISTS, &["until"], &[I], false),
+    (LISTS, &["untilStep"], &[I, I, I], false),
+    // Defaults and types.
+    (COMPARE, &["default"], &[A, A], true),
+    (COMPARE, &["empty", "typeOf", "kindOf"], &[A], false),
+    (COMPARE, &["coalesce", "all", "any"], &[A], true),
+    (COMPARE, &["ternary"], &[A, A, B], false),
+    (COMPARE, &["typeIs", "typeIsLike", "kindIs"], &[T, A], false),
+    (COMPARE, &["deepEqual"], &[A, A], false),
     (
-        &[
-            "empty",
-            "toPrettyJson",
-            "toRawJson",
-            "mustToJson",
-            "mustToPrettyJson",
-            "mustToRawJson",
-            "deepCopy",
-            "mustDeepCopy",
-        ],
+        ENCODE,
+        &["toPrettyJson", "toRawJson", "mustToJson", "mustToPrettyJson", "mustToRawJson"],
         &[A],
         false,
     ),
-    (&["coalesce", "all", "any"], &[A], true),
-    (&["ternary"], &[A, A, B], false),
-    (&["typeIs", "typeIsLike", "kindIs"], &[T, A], false),
-    (&["deepEqual"], &[A, A], false),
     // Lists.
-    (&["list", "tuple", "concat"], &[A], true),
+    (LISTS, &["list", "tuple", "concat"], &[A], true),
     (
+        LISTS,
         &[
             "first",
             "mustFirst",
@@ -245,112 +327,70 @@ const TABLE: &[(&[&str], &[Parameter], bool)] = &[
         false,
     ),
     (
+        LISTS,
         &["append", "push", "mustAppend", "mustPush", "prepend", "mustPrepend", "has", "mustHas"],
         &[A, A],
         false,
     ),
-    (&["without", "mustWithout", "mustSlice"], &[A, A], true),
-    (&["chunk", "mustChunk"], &[I, A], false),
+    (LISTS, &["without", "mustWithout"], &[A, A], true),
+    (LISTS, &["chunk", "mustChunk"], &[I, A], false),
     // Maps.
-    (&["dict"], &[A], true),
-    (&["get", "unset", "hasKey"], &[M, T], false),
-    (&["set"], &[M, T, A], false),
-    (&["pluck"], &[T, M], true),
-    (&["keys"], &[M], true),
-    (&["pick", "omit"], &[M, T], true),
-    (&["merge", "mergeOverwrite", "mustMerge", "mustMergeOverwrite"], &[M, M], true),
-    (&["values"], &[M], false),
-    (&["dig"], &[A], true),
+    (MAPS, &["dict"], &[A], true),
+    (MAPS, &["get", "unset", "hasKey"], &[M, T], false),
+    (HOST, &["set"], &[M, T, A], false),
+    (MAPS, &["pluck"], &[T, M], true),
+    (MAPS, &["keys"], &[M], true),
+    (MAPS, &["pick", "omit"], &[M, T], true),
+    (MAPS, &["merge", "mergeOverwrite", "mustMerge", "mustMergeOverwrite"], &[M, M], true),
+    (MAPS, &["values"], &[M], false),
+    (MAPS, &["dig"], &[A], true),
+    (MAPS, &["deepCopy", "mustDeepCopy"], &[A], false),
     // URLs and dates.
-    (&["urlJoin"], &[M], false),
-    (&["now"], &[], false),
-    (&["date", "date_in_zoneless"], &[T, A], false),
-    (&["date_in_zone", "dateInZone"], &[T, A, T], false),
-    (&["htmlDate", "ago", "duration", "durationRound"], &[A], false),
-    (&["htmlDateInZone"], &[A, T], false),
-    (&["unixEpoch"], &[Parameter::Time], false),
-    (&["dateModify", "date_modify", "mustDateModify", "must_date_modify"], &[T, Parameter::Time], false),
-    (&["toDate", "mustToDate"], &[T, T], false),
-    // Of these no result could be the same twice; see `call`.
-    (&["bcrypt"], &[T], false),
-    (&["htpasswd", "encryptAES", "decryptAES"], &[T, T], false),
-    (&["derivePassword"], &[A, T, T, T, T], false),
-    (
-        &[
-            "genCA",
-            "genCAWithKey",
-            "genSelfSignedCert",
-            "genSelfSignedCertWithKey",
-            "genSignedCert",
-            "genSignedCertWithKey",
-            "buildCustomCert",
-        ],
-        &[A],
-        true,
-    ),
+    (PATHS, &["urlJoin"], &[M], false),
+    (HOST, &["now"], &[], false),
+    (HOST, &["date"], &[T, A], false),
+    (HOST, &["date_in_zone", "dateInZone"], &[T, A, T], false),
+    (HOST, &["htmlDate", "ago", "durationRound"], &[A], false),
+    (HOST, &["htmlDateInZone"], &[A, T], false),
+    (DATE, &["duration"], &[A], false),
+    (DATE, &["unixEpoch"], &[Parameter::Time], false),
+    (DATE, &["dateModify", "date_modify", "mustDateModify", "must_date_modify"], &[T, Parameter::Time], false),
+    (DATE, &["toDate", "mustToDate"], &[T, T], false),
+    // Secrets.
+    (HOST, &["bcrypt"], &[T], false),
+    (HOST, &["htpasswd", "encryptAES"], &[T, T], false),
+    (CIPHERS, &["decryptAES"], &[T, T], false),
+    (CIPHERS, &["derivePassword"], &[Parameter::Count, T, T, T, T], false),
+    (HOST, &["genPrivateKey"], &[T], false),
+    (HOST, &["genCA"], &[T, I], false),
+    (HOST, &["genCAWithKey"], &[T, I, T], false),
+    (HOST, &["genSelfSignedCert"], &[T, L, L, I], false),
+    (HOST, &["genSelfSignedCertWithKey"], &[T, L, L, I, T], false),
+    (HOST, &["genSignedCert"], &[T, L, L, I, Parameter::Certificate], false),
+    (HOST, &["genSignedCertWithKey"], &[T, L, L, I, Parameter::Certificate, T], false),
+    (HOST, &["buildCustomCert"], &[T, T], false),
 ];
 
-/// Functions that cannot be had here.
-const REFUSED: &[&str] = &[
-    "genCA",
-    "genCAWithKey",
-    "genSelfSignedCert",
-    "genSelfSignedCertWithKey",
-    "genSignedCert",
-    "genSignedCertWithKey",
-    "genPrivateKey",
-    "buildCustomCert",
-    "bcrypt",
-    "htpasswd",
-    "encryptAES",
-    "decryptAES",
-    "derivePassword",
-    "shuffle",
-    "randAlphaNum",
-    "randAlpha",
-    "randAscii",
-    "randNumeric",
-    "randBytes",
-    "randInt",
-    "uuidv4",
-    "toToml",
-    "fromToml",
-    "toYamlPretty",
-];
-
-/// Whether templates may name it.
-pub(super) fn exists(name: &str) -> bool {
-    TABLE.iter().any(|(names, _, _)| names.contains(&name))
+/// The function of a name.
+pub(super) fn find(name: &str) -> Option<&'static Function> {
+    static ALL: OnceLock<HashMap<&'static str, Function>> = OnceLock::new();
+    let all = ALL.get_or_init(|| {
+        let mut all = HashMap::new();
+        for (does, names, places, repeats) in TABLE {
+            for name in *names {
+                all.insert(*name, Function { name, places, repeats: *repeats, does: *does });
+            }
+        }
+        all
+    });
+    all.get(name)
 }
 
-pub(super) fn parameters(name: &str) -> Parameters {
-    let found = TABLE.iter().find(|(names, _, _)| names.contains(&name));
-    found.map_or(Parameters { places: &[A], repeats: true }, |(_, places, repeats)| Parameters {
-        places,
-        repeats: *repeats,
-    })
-}
-
-type Called = Option<Result<Value, String>>;
-
-/// Calls a function; its arguments are of the types that its places take.
-pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
-    if REFUSED.contains(&name) {
-        return Err(format!(
-            "{name} is not available here: its result is never the same twice, or it is not built yet"
-        ));
-    }
-    None.or_else(|| compare::call(name, arguments))
-        .or_else(|| texts::call(name, arguments))
-        .or_else(|| lists::call(name, arguments))
-        .or_else(|| maps::call(name, arguments))
-        .or_else(|| numbers::call(name, arguments))
-        .or_else(|| encode::call(name, arguments))
-        .or_else(|| print::call(name, arguments))
-        .or_else(|| regexes::call(name, arguments))
-        .or_else(|| paths::call(name, arguments))
-        .or_else(|| semver::call(name, arguments))
-        .or_else(|| date::call(name, arguments))
+/// Calls a function that asks for the time or for randomness.
+pub(super) fn ask(host: &mut Host, name: &str, arguments: &[Value]) -> Result<Value, String> {
+    None.or_else(|| date::ask(host, name, arguments))
+        .or_else(|| secrets::call(host, name, arguments))
+        .or_else(|| certificates::call(host, name, arguments))
         .unwrap_or_else(|| Err(format!("{name} is not built here")))
 }
 
@@ -370,6 +410,15 @@ fn int(arguments: &[Value], at: usize) -> i64 {
     }
 }
 
+/// The bytes of a text.
+fn bytes(arguments: &[Value], at: usize) -> &[u8] {
+    match arguments.get(at) {
+        Some(Value::Text(text)) => text.as_bytes(),
+        Some(Value::Bytes(bytes)) => bytes,
+        _ => &[],
+    }
+}
+
 /// An argument, or no value.
 fn any(arguments: &[Value], at: usize) -> &Value {
     arguments.get(at).unwrap_or(&Value::Missing)
@@ -381,11 +430,10 @@ mod tests {
 
     #[test]
     fn every_name_stands_once() {
-        let mut names: Vec<&str> = TABLE.iter().flat_map(|(names, _, _)| names.iter().copied()).collect();
+        let mut names: Vec<&str> = TABLE.iter().flat_map(|(_, names, _, _)| names.iter().copied()).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert!(REFUSED.iter().all(|name| exists(name)));
     }
 }

@@ -1,38 +1,62 @@
 //! `printf` and its like, and quoting.
 
-use super::{Called, any, text};
-use crate::render::template::value::{Value, go_float};
+use super::{Called, text};
+use crate::render::template::value::{MAX_TEXT, Value, go_float};
 
 pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
-    Some(Ok(Value::text(match name {
-        "printf" => format(text(arguments, 0), &arguments[1..]),
-        // A blank stands between two operands of which none is a text.
-        "print" => {
-            let mut out = String::new();
-            for (at, value) in arguments.iter().enumerate() {
-                let apart = at > 0
-                    && !matches!(value, Value::Text(_))
-                    && !matches!(arguments[at - 1], Value::Text(_));
-                if apart {
-                    out.push(' ');
-                }
-                out.push_str(&value.print());
-            }
-            out
-        }
-        "println" => arguments.iter().map(Value::print).collect::<Vec<_>>().join(" ") + "\n",
-        "html" => all(arguments).chars().map(html).collect(),
-        "js" => all(arguments).chars().map(js).collect(),
-        "urlquery" => super::paths::query(&all(arguments)),
-        _ => return None,
-    })))
+    Some(made(name, arguments)?.map(Value::text))
 }
 
-fn all(arguments: &[Value]) -> String {
-    match arguments {
-        [Value::Text(text)] => text.to_string(),
-        several => several.iter().map(Value::print).collect::<Vec<_>>().join(" "),
+fn made(name: &str, arguments: &[Value]) -> Option<Result<String, String>> {
+    Some(match name {
+        "printf" => format(text(arguments, 0), &arguments[1..]),
+        "print" => printed(arguments),
+        "println" => spaced(arguments).map(|text| text + "\n"),
+        "html" => all(arguments).map(|text| text.chars().map(html).collect()),
+        "js" => all(arguments).map(|text| text.chars().map(js).collect()),
+        "urlquery" => all(arguments).map(|text| super::paths::query(&text)),
+        _ => return None,
+    })
+}
+
+/// A blank stands between two operands of which none is a text.
+fn printed(arguments: &[Value]) -> Result<String, String> {
+    let mut out = String::new();
+    for (at, value) in arguments.iter().enumerate() {
+        let text = |value: &Value| matches!(value, Value::Text(_));
+        if at > 0 && !text(value) && !text(&arguments[at - 1]) {
+            out.push(' ');
+        }
+        value.print_into(&mut out)?;
+        within(&out)?;
     }
+    Ok(out)
+}
+
+fn within(out: &str) -> Result<(), String> {
+    if out.len() > MAX_TEXT { Err("the text would be longer than 16 MiB".to_owned()) } else { Ok(()) }
+}
+
+fn spaced(arguments: &[Value]) -> Result<String, String> {
+    let mut out = String::new();
+    for (at, value) in arguments.iter().enumerate() {
+        if at > 0 {
+            out.push(' ');
+        }
+        value.print_into(&mut out)?;
+        within(&out)?;
+    }
+    Ok(out)
+}
+
+/// What `html` and its like make one text of: as `print` does it.
+fn all(arguments: &[Value]) -> Result<String, String> {
+    if let [value] = arguments
+        && value.is_nil()
+    {
+        return Ok("<no value>".to_owned());
+    }
+    printed(arguments)
 }
 
 fn html(c: char) -> String {
@@ -58,8 +82,19 @@ fn js(c: char) -> String {
     }
 }
 
+/// Whether Go prints a character as it is: letters, marks, numbers, symbols and the blank.
+fn is_printed(c: char) -> bool {
+    // Rust leaves the same ones bare in its own quotes, but for marks that combine and the three it escapes.
+    let mut escaped = c.escape_debug();
+    let bare = escaped.next() == Some(c) && escaped.next().is_none();
+    let marks = matches!(u32::from(c), 0x300..=0x36f | 0x483..=0x489 | 0x591..=0x5bd | 0x610..=0x61a | 0x64b..=0x65f
+        | 0x900..=0x903 | 0x93a..=0x94f | 0x1ab0..=0x1aff | 0x1dc0..=0x1dff | 0x20d0..=0x20f0 | 0x3099..=0x309a
+        | 0xfe00..=0xfe0f | 0xfe20..=0xfe2f | 0xe0100..=0xe01ef);
+    bare || marks || matches!(c, '"' | '\'' | '\\')
+}
+
 /// `%q`: a Go string.
-pub(super) fn quoted(text: &str) -> String {
+pub(in crate::render::template) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {
@@ -72,12 +107,9 @@ pub(super) fn quoted(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             '\u{b}' => out.push_str("\\v"),
-            c if c.is_control() && u32::from(c) < 0x80 => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c if c.is_control()
-                || matches!(c, '\u{a0}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{e000}'..='\u{f8ff}') =>
-            {
-                out.push_str(&format!("\\u{:04x}", u32::from(c)));
-            }
+            c if u32::from(c) < 0x20 || c == '\u{7f}' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if !is_printed(c) && u32::from(c) < 0x1_0000 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if !is_printed(c) => out.push_str(&format!("\\U{:08x}", u32::from(c))),
             c => out.push(c),
         }
     }
@@ -97,136 +129,221 @@ struct Spec {
     precision: Option<usize>,
 }
 
-/// Widest field that a verb may ask for.
-const MAX_WIDTH: usize = 100_000;
+/// Widest field and longest precision; Go says the same of more.
+const MAX_WIDTH: usize = 1_000_000;
 
 /// `fmt.Sprintf`.
-fn format(pattern: &str, arguments: &[Value]) -> String {
+fn format(pattern: &str, arguments: &[Value]) -> Result<String, String> {
     let mut out = String::new();
-    let mut chars = pattern.chars().peekable();
-    let mut next = 0;
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
+    let mut rest = pattern;
+    let (mut next, mut reordered) = (0, false);
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
         let mut spec = Spec::default();
-        while let Some(flag) = chars.peek() {
-            match flag {
-                '-' => (spec.minus, spec.zero) = (true, false),
-                '+' => spec.plus = true,
-                '#' => spec.sharp = true,
-                ' ' => spec.space = true,
-                '0' => spec.zero = !spec.minus,
-                _ => break,
+        rest = flags(rest, &mut spec);
+        let mut good = true;
+        rest = indexed(rest, arguments.len(), &mut next, &mut reordered, &mut good);
+        if let Some(after) = rest.strip_prefix('*') {
+            rest = after;
+            match width(arguments.get(next)) {
+                Some(width) => {
+                    spec.width = usize::try_from(width.unsigned_abs()).ok();
+                    if width < 0 {
+                        (spec.minus, spec.zero) = (true, false);
+                    }
+                }
+                None => out.push_str("%!(BADWIDTH)"),
             }
-            chars.next();
+            next += 1;
+        } else {
+            (spec.width, rest) = digits(rest);
         }
-        let number =
-            |chars: &mut std::iter::Peekable<std::str::Chars<'_>>, next: &mut usize| -> Option<usize> {
-                if chars.peek() == Some(&'*') {
-                    chars.next();
-                    let value = any(arguments, *next).to_int();
-                    *next += 1;
-                    return usize::try_from(value).ok().map(|width| width.min(MAX_WIDTH));
+        if let Some(after) = rest.strip_prefix('.') {
+            rest = indexed(after, arguments.len(), &mut next, &mut reordered, &mut good);
+            if let Some(after) = rest.strip_prefix('*') {
+                rest = after;
+                spec.precision = width(arguments.get(next)).and_then(|width| usize::try_from(width).ok());
+                if width(arguments.get(next)).is_none() {
+                    out.push_str("%!(BADPREC)");
                 }
-                let mut found = None;
-                while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
-                    found = Some((found.unwrap_or(0) * 10 + digit as usize).min(MAX_WIDTH));
-                    chars.next();
-                }
-                found
-            };
-        spec.width = number(&mut chars, &mut next);
-        if chars.peek() == Some(&'.') {
-            chars.next();
-            spec.precision = Some(number(&mut chars, &mut next).unwrap_or(0));
+                next += 1;
+            } else {
+                (spec.precision, rest) = digits(rest);
+                spec.precision = Some(spec.precision.unwrap_or(0));
+            }
         }
-        let Some(verb) = chars.next() else {
+        rest = indexed(rest, arguments.len(), &mut next, &mut reordered, &mut good);
+        let Some(verb) = rest.chars().next() else {
             out.push_str("%!(NOVERB)");
             break;
         };
-        if verb == '%' {
-            out.push('%');
-            continue;
-        }
-        let Some(value) = arguments.get(next) else {
-            out.push_str(&format!("%!{verb}(MISSING)"));
-            continue;
-        };
-        next += 1;
-        out.push_str(&one(&spec, verb, value));
-    }
-    if next < arguments.len() {
-        let extra: Vec<String> = arguments[next..]
-            .iter()
-            .map(|value| {
-                if value.is_nil() {
-                    "<nil>".to_owned()
-                } else {
-                    format!("{}={}", value.type_name(), value.print())
+        rest = &rest[verb.len_utf8()..];
+        match verb {
+            '%' => out.push('%'),
+            _ if !good => out.push_str(&format!("%!{verb}(BADINDEX)")),
+            verb => match arguments.get(next) {
+                Some(value) => {
+                    next += 1;
+                    one(&mut out, &spec, verb, value, 0)?;
                 }
-            })
-            .collect();
-        out.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
+                None => out.push_str(&format!("%!{verb}(MISSING)")),
+            },
+        }
+        within(&out)?;
     }
-    out
+    out.push_str(rest);
+    if !reordered && next < arguments.len() {
+        out.push_str("%!(EXTRA ");
+        for (number, value) in arguments[next..].iter().enumerate() {
+            if number > 0 {
+                out.push_str(", ");
+            }
+            if value.is_nil() {
+                out.push_str("<nil>");
+            } else {
+                out.push_str(&format!("{}=", value.type_name()));
+                value.print_into(&mut out)?;
+            }
+        }
+        out.push(')');
+    }
+    within(&out)?;
+    Ok(out)
 }
 
-fn one(spec: &Spec, verb: char, value: &Value) -> String {
+fn flags<'a>(rest: &'a str, spec: &mut Spec) -> &'a str {
+    for (at, flag) in rest.char_indices() {
+        match flag {
+            '-' => (spec.minus, spec.zero) = (true, false),
+            '+' => spec.plus = true,
+            '#' => spec.sharp = true,
+            ' ' => spec.space = true,
+            '0' => spec.zero = !spec.minus,
+            _ => return &rest[at..],
+        }
+    }
+    ""
+}
+
+/// `[2]`: the argument that is next.
+fn indexed<'a>(rest: &'a str, count: usize, next: &mut usize, reordered: &mut bool, good: &mut bool) -> &'a str {
+    let Some(inner) = rest.strip_prefix('[') else { return rest };
+    *reordered = true;
+    let Some((number, after)) = inner.split_once(']') else {
+        *good = false;
+        return inner;
+    };
+    match number.parse::<usize>() {
+        Ok(number) if number > 0 && number <= count => *next = number - 1,
+        _ => *good = false,
+    }
+    after
+}
+
+fn width(value: Option<&Value>) -> Option<i64> {
+    match value {
+        Some(Value::Int(width) | Value::Long(width)) if width.unsigned_abs() <= MAX_WIDTH as u64 => Some(*width),
+        _ => None,
+    }
+}
+
+fn digits(rest: &str) -> (Option<usize>, &str) {
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let number = rest[..end].parse().ok().filter(|number| *number <= MAX_WIDTH);
+    (number, &rest[end..])
+}
+
+fn one(out: &mut String, spec: &Spec, verb: char, value: &Value, depth: usize) -> Result<(), String> {
+    within(out)?;
+    if depth > 200 {
+        return Err("the value is nested deeper than 200 levels, or holds itself".to_owned());
+    }
     if value.is_nil() {
-        return match verb {
-            'v' => pad(spec, "<nil>", false),
-            'T' => pad(spec, "<nil>", false),
-            verb => format!("%!{verb}(<nil>)"),
-        };
+        match verb {
+            'v' | 'T' => out.push_str(&pad(spec, "<nil>", false)),
+            verb => out.push_str(&format!("%!{verb}(<nil>)")),
+        }
+        return Ok(());
     }
     if verb == 'T' {
-        return pad(spec, value.type_name(), false);
+        out.push_str(&pad(spec, value.type_name(), false));
+        return Ok(());
     }
+    let go = spec.sharp && verb == 'v';
     if let Some(items) = value.items()
-        && !matches!(verb, 'v' | 'p')
+        && verb != 'p'
     {
-        let all: Vec<String> = items.iter().map(|item| one(spec, verb, item)).collect();
-        return format!("[{}]", all.join(" "));
+        out.push_str(&if go { format!("{}{{", value.type_name()) } else { "[".to_owned() });
+        for (number, item) in items.iter().enumerate() {
+            if number > 0 {
+                out.push_str(if go { ", " } else { " " });
+            }
+            one(out, spec, verb, item, depth + 1)?;
+        }
+        out.push(if go { '}' } else { ']' });
+        return Ok(());
     }
-    if let Some(fields) = value.fields()
-        && verb != 'v'
-    {
-        let all: Vec<String> = fields
-            .borrow()
-            .iter()
-            .map(|(name, value)| {
-                format!("{}:{}", one(spec, verb, &Value::text(name)), one(spec, verb, value))
-            })
-            .collect();
-        return format!("map[{}]", all.join(" "));
+    if let Some(fields) = value.fields() {
+        out.push_str(&if go { format!("{}{{", value.type_name()) } else { "map[".to_owned() });
+        for (number, (name, value)) in fields.borrow().iter().enumerate() {
+            if number > 0 {
+                out.push_str(if go { ", " } else { " " });
+            }
+            one(out, spec, verb, &Value::text(name), depth + 1)?;
+            out.push(':');
+            one(out, spec, verb, value, depth + 1)?;
+        }
+        out.push(if go { '}' } else { ']' });
+        return Ok(());
     }
     let bad = || format!("%!{verb}({}={})", value.type_name(), value.print());
-    match value {
+    let shown = match value {
         Value::Bool(_) if matches!(verb, 'v' | 't') => pad(spec, &value.print(), false),
         Value::Int(number) | Value::Long(number) => integer(spec, verb, *number).unwrap_or_else(bad),
         Value::Float(number) => float(spec, verb, *number).unwrap_or_else(bad),
+        Value::Bytes(_) => return Err(crate::render::template::value::NOT_TEXT.to_owned()),
         Value::Text(text) => match verb {
             'v' if spec.sharp => pad(spec, &quoted(text), false),
             'v' | 's' => {
                 let cut: String = text.chars().take(spec.precision.unwrap_or(usize::MAX)).collect();
                 pad(spec, &cut, false)
             }
-            'q' if spec.sharp
-                && !text.contains('`')
-                && !text.chars().any(|c| c.is_control() && c != '\t') =>
-            {
-                pad(spec, &format!("`{text}`"), false)
+            'q' => {
+                let cut: String = text.chars().take(spec.precision.unwrap_or(usize::MAX)).collect();
+                let raw = spec.sharp
+                    && !cut.contains('`')
+                    && !cut.chars().any(|c| (c.is_control() && c != '\t') || c == '\u{feff}');
+                pad(spec, &if raw { format!("`{cut}`") } else { quoted(&cut) }, false)
             }
-            'q' => pad(spec, &quoted(text), false),
-            'x' => pad(spec, &text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>(), false),
-            'X' => pad(spec, &text.bytes().map(|byte| format!("{byte:02X}")).collect::<String>(), false),
+            'x' | 'X' => pad(spec, &hexadecimal(spec, verb, text.as_bytes()), false),
             _ => bad(),
         },
-        other if matches!(verb, 'v' | 's') => pad(spec, &other.print(), false),
+        Value::Object(object) => match verb {
+            'v' | 's' => pad(spec, &object.print(), false),
+            'd' if object.kind() == "int" => object.json().to_string(),
+            _ => bad(),
+        },
         _ => bad(),
+    };
+    out.push_str(&shown);
+    Ok(())
+}
+
+/// Bytes in base 16; a blank flag sets them apart, a sharp one marks them.
+fn hexadecimal(spec: &Spec, verb: char, bytes: &[u8]) -> String {
+    let bytes = &bytes[..bytes.len().min(spec.precision.unwrap_or(usize::MAX))];
+    let mut out = String::new();
+    for (number, byte) in bytes.iter().enumerate() {
+        if spec.space && number > 0 {
+            out.push(' ');
+        }
+        if spec.sharp && (number == 0 || spec.space) {
+            out.push_str(if verb == 'x' { "0x" } else { "0X" });
+        }
+        out.push_str(&if verb == 'x' { format!("{byte:02x}") } else { format!("{byte:02X}") });
     }
+    out
 }
 
 fn integer(spec: &Spec, verb: char, number: i64) -> Option<String> {
@@ -237,9 +354,19 @@ fn integer(spec: &Spec, verb: char, number: i64) -> Option<String> {
         'o' | 'O' => format!("{size:o}"),
         'x' => format!("{size:x}"),
         'X' => format!("{size:X}"),
-        'c' => return char::from_u32(u32::try_from(number).ok()?).map(|c| pad(spec, &c.to_string(), false)),
+        'c' => {
+            let c = u32::try_from(number).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
+            return Some(pad(spec, &c.to_string(), false));
+        }
         'q' => {
-            return char::from_u32(u32::try_from(number).ok()?).map(|c| pad(spec, &format!("'{c}'"), false));
+            let c = u32::try_from(number).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
+            let inner = quoted(&c.to_string());
+            let inner = match c {
+                '\'' => "\\'",
+                '"' => "\"",
+                _ => &inner[1..inner.len() - 1],
+            };
+            return Some(pad(spec, &format!("'{inner}'"), false));
         }
         'U' => return Some(pad(spec, &format!("U+{size:04X}"), false)),
         _ => return None,

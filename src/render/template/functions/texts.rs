@@ -28,11 +28,11 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "camelcase" => give(camel(one)),
         "abbrev" => give(abbreviate(count(0).unwrap_or(0), one_at(arguments, 1))),
         "abbrevboth" => give(abbreviate_both(int(arguments, 0), int(arguments, 1), text(arguments, 2))),
-        "trunc" => give(truncate(int(arguments, 0), other)),
+        "trunc" => Ok(truncated(int(arguments, 0), other)),
         "substr" => substring(int(arguments, 0), int(arguments, 1), text(arguments, 2)),
         "repeat" => match count(0) {
             Ok(times) if times.saturating_mul(other.len()) <= MAX_TEXT => give(other.repeat(times)),
-            Ok(_) => Err("the text would be longer than 16 MiB".to_owned()),
+            Ok(_) => Err(TOO_LONG.to_owned()),
             Err(_) => Err("strings: negative Repeat count".to_owned()),
         },
         "trimall" | "trimAll" => give(other.trim_matches(|c| one.contains(c)).to_owned()),
@@ -41,43 +41,25 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "contains" => Ok(Value::Bool(other.contains(one))),
         "hasPrefix" => Ok(Value::Bool(other.starts_with(one))),
         "hasSuffix" => Ok(Value::Bool(other.ends_with(one))),
-        "replace" => {
-            let source = text(arguments, 2);
-            if one.is_empty() {
-                give(source.chars().fold(other.to_owned(), |out, c| format!("{out}{c}{other}")))
-            } else {
-                give(source.replace(one, other))
-            }
-        }
-        "indent" | "nindent" => {
-            let Ok(spaces) = count(0) else { return Some(Err("strings: negative Repeat count".to_owned())) };
-            if spaces.saturating_mul(1 + other.matches('\n').count()) > MAX_TEXT {
-                return Some(Err("the text would be longer than 16 MiB".to_owned()));
-            }
-            let pad = " ".repeat(spaces);
-            let indented = format!("{pad}{}", other.replace('\n', &format!("\n{pad}")));
-            give(if name == "nindent" { format!("\n{indented}") } else { indented })
-        }
+        "replace" => replaced(text(arguments, 2), one, other).map(Value::text),
+        "indent" | "nindent" => indented(name, int(arguments, 0), other).map(Value::text),
         "plural" => give(if int(arguments, 2) == 1 { one } else { other }.to_owned()),
-        "quote" => give(
-            shown(arguments).map(|value| super::print::quoted(&value.print())).collect::<Vec<_>>().join(" "),
-        ),
-        "squote" => {
-            give(shown(arguments).map(|value| format!("'{}'", value.print())).collect::<Vec<_>>().join(" "))
-        }
-        "cat" => give(shown(arguments).map(Value::print).collect::<Vec<_>>().join(" ")),
-        "toString" => give(any(arguments, 0).print()),
-        "toStrings" => Ok(Value::texts(strings(any(arguments, 0)))),
-        "join" => give(strings(any(arguments, 1)).join(one)),
-        "sortAlpha" => {
-            let mut all = if any(arguments, 0).items().is_some() {
-                strings(any(arguments, 0))
-            } else {
-                vec![any(arguments, 0).print()]
-            };
-            all.sort();
-            Ok(Value::texts(all))
-        }
+        "quote" => listed(arguments, |text| super::quoted(text)),
+        "squote" => listed(arguments, |text| format!("'{text}'")),
+        "cat" => listed(arguments, str::to_owned),
+        "toString" => match any(arguments, 0) {
+            bytes @ Value::Bytes(_) => Ok(bytes.clone()),
+            value => value.show().map(Value::text),
+        },
+        "toStrings" => strings(any(arguments, 0)).map(Value::texts),
+        "join" => strings(any(arguments, 1)).and_then(|all| bounded(&all, one)).map(Value::text),
+        "sortAlpha" => match any(arguments, 0) {
+            list if list.items().is_some() => strings(list).map(|mut all| {
+                all.sort();
+                Value::texts(all)
+            }),
+            value => value.show().map(|text| Value::texts([text])),
+        },
         "splitList" => Ok(Value::texts(split(other, one))),
         "split" => Ok(numbered(split(other, one))),
         "splitn" => {
@@ -101,18 +83,63 @@ fn one_at(arguments: &[Value], at: usize) -> &str {
     text(arguments, at)
 }
 
-/// Arguments that are not nil.
-fn shown(arguments: &[Value]) -> impl Iterator<Item = &Value> {
-    arguments.iter().filter(|value| !value.is_nil())
+/// Arguments that are not nil, each as a text, with blanks between.
+fn listed(arguments: &[Value], show: fn(&str) -> String) -> Result<Value, String> {
+    let shown = arguments.iter().filter(|value| !value.is_nil());
+    let all = shown.map(|value| Ok(show(&value.show()?))).collect::<Result<Vec<_>, String>>()?;
+    bounded(&all, " ").map(Value::text)
+}
+
+/// Texts with something between, if that is not too long.
+fn bounded(all: &[String], between: &str) -> Result<String, String> {
+    let length: usize = all.iter().map(|text| text.len() + between.len()).sum();
+    if length > MAX_TEXT { Err(TOO_LONG.to_owned()) } else { Ok(all.join(between)) }
+}
+
+const TOO_LONG: &str = "the text would be longer than 16 MiB";
+
+fn replaced(source: &str, old: &str, new: &str) -> Result<String, String> {
+    let found = if old.is_empty() { source.chars().count() + 1 } else { source.matches(old).count() };
+    if source.len().saturating_add(found.saturating_mul(new.len())) > MAX_TEXT {
+        return Err(TOO_LONG.to_owned());
+    }
+    Ok(source.replace(old, new))
+}
+
+fn indented(name: &str, spaces: i64, source: &str) -> Result<String, String> {
+    let Ok(spaces) = usize::try_from(spaces) else { return Err("strings: negative Repeat count".to_owned()) };
+    let lines = 1 + source.matches('\n').count();
+    if spaces.saturating_mul(lines).saturating_add(source.len()) > MAX_TEXT {
+        return Err(TOO_LONG.to_owned());
+    }
+    let pad = " ".repeat(spaces);
+    let mut out = String::with_capacity(1 + source.len() + spaces * lines);
+    if name == "nindent" {
+        out.push('\n');
+    }
+    for (number, line) in source.split('\n').enumerate() {
+        if number > 0 {
+            out.push('\n');
+        }
+        out.push_str(&pad);
+        out.push_str(line);
+    }
+    Ok(out)
 }
 
 /// Sprig's `strslice`: each item as text, nil left out.
-fn strings(value: &Value) -> Vec<String> {
-    match value.items() {
-        Some(items) => items.iter().filter(|item| !item.is_nil()).map(Value::print).collect(),
-        None if value.is_nil() => Vec::new(),
-        None => vec![value.print()],
+fn strings(value: &Value) -> Result<Vec<String>, String> {
+    let (mut all, mut length) = (Vec::new(), 0);
+    let one = std::slice::from_ref(value);
+    for item in value.items().unwrap_or(one).iter().filter(|item| !item.is_nil()) {
+        let text = item.show()?;
+        length += text.len();
+        if length > MAX_TEXT {
+            return Err(TOO_LONG.to_owned());
+        }
+        all.push(text);
     }
+    Ok(all)
 }
 
 fn split(text: &str, separator: &str) -> Vec<String> {
@@ -126,11 +153,15 @@ fn split(text: &str, separator: &str) -> Vec<String> {
 fn numbered(parts: Vec<String>) -> Value {
     let fields: BTreeMap<String, Value> =
         parts.into_iter().enumerate().map(|(at, part)| (format!("_{at}"), Value::text(part))).collect();
-    Value::TextMap(std::rc::Rc::new(std::cell::RefCell::new(fields)))
+    Value::text_map(fields)
 }
 
-/// Cut at bytes, as Go cuts; half a character is left out.
 fn truncate(count: i64, text: &str) -> String {
+    truncated(count, text).print()
+}
+
+/// Cut at bytes, as Go cuts: half a character may be left.
+fn truncated(count: i64, text: &str) -> Value {
     let length = i64::try_from(text.len()).unwrap_or(i64::MAX);
     let cut = if count < 0 && length + count > 0 {
         &text.as_bytes()[usize::try_from(length + count).unwrap_or(0)..]
@@ -139,7 +170,7 @@ fn truncate(count: i64, text: &str) -> String {
     } else {
         text.as_bytes()
     };
-    String::from_utf8_lossy(cut).into_owned()
+    Value::bytes(cut.to_vec())
 }
 
 fn substring(start: i64, end: i64, text: &str) -> Result<Value, String> {
@@ -158,7 +189,7 @@ fn substring(start: i64, end: i64, text: &str) -> Result<Value, String> {
     let Some((from, to)) = range else {
         return Err(format!("runtime error: slice bounds out of range [{from}:{to}] with length {length}"));
     };
-    Ok(Value::text(String::from_utf8_lossy(&text.as_bytes()[from..to])))
+    Ok(Value::bytes(text.as_bytes()[from..to].to_vec()))
 }
 
 /// The first letter of each word in upper case; a word begins behind what is no letter, digit, `_` or `'`.
