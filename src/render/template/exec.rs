@@ -141,10 +141,10 @@ impl<'b> Frame<'b> {
         found.map_or(Held::bare(Value::Missing), |(_, held)| held.clone())
     }
 
-    fn set(&mut self, name: &str, held: Held) {
-        if let Some(slot) = self.variables.iter_mut().rev().find(|(known, _)| **known == *name) {
-            slot.1 = held;
-        }
+    /// Whether there is such a variable to be set.
+    fn set(&mut self, name: &str, held: Held) -> bool {
+        let slot = self.variables.iter_mut().rev().find(|(known, _)| **known == *name);
+        slot.map(|slot| slot.1 = held).is_some()
     }
 
     fn fail(&self, why: impl Display) -> Failure {
@@ -332,7 +332,7 @@ impl<'a> Run<'a> {
         let mut turn = |run: &mut Self, frame: &mut Frame<'b>, key: Option<Value>, item: Held| -> Result<Flow> {
             ran = true;
             let set = |frame: &mut Frame<'b>, place: usize, held: Held| match place {
-                place if pipe.sets => frame.set(&names[place], held),
+                place if pipe.sets => drop(frame.set(&names[place], held)),
                 place => {
                     if let Some(slot) = frame.variables.get_mut(inner - names.len() + place) {
                         slot.1 = held;
@@ -425,7 +425,9 @@ impl<'a> Run<'a> {
         let value = last.unwrap_or(Value::Missing);
         for name in &pipe.names {
             if pipe.sets {
-                frame.set(name, Held::bare(value.clone()));
+                if !frame.set(name, Held::bare(value.clone())) {
+                    return Err(frame.fail(format!("undefined variable: {name}")));
+                }
             } else {
                 frame.variables.push((name.clone(), Held::bare(value.clone())));
             }
@@ -562,6 +564,9 @@ impl<'a> Run<'a> {
                 let found = fields.borrow().get(name).cloned();
                 let value = found.unwrap_or_else(|| if texts { Value::text("") } else { Value::Nil });
                 Ok(Held { value, boxed: !texts })
+            }
+            Value::Object(object) if arguments.is_some() && !object.has_method(name) => {
+                Err(frame.fail(format!("{name} has arguments but cannot be invoked as function")))
             }
             Value::Object(object) => match object.get(name, arguments.unwrap_or_default()) {
                 Some(Ok(Value::Nil)) => Ok(Held { value: Value::Nil, boxed: true }),
@@ -705,7 +710,9 @@ fn fit(frame: &Frame<'_>, wanted: Parameter, held: Held) -> Result<Value> {
 /// A number where nothing says which kind is wanted.
 fn constant(frame: &Frame<'_>, number: &Number) -> Result<Value> {
     let written = &number.written;
-    let hex = written.len() > 2 && written[..2].eq_ignore_ascii_case("0x") && !written.contains(['p', 'P']);
+    let hex = written.len() > 2
+        && written.get(..2).is_some_and(|begin| begin.eq_ignore_ascii_case("0x"))
+        && !written.contains(['p', 'P']);
     if number.complex {
         return Err(frame.fail("complex numbers are not supported"));
     }
