@@ -141,10 +141,10 @@ impl<'b> Frame<'b> {
         found.map_or(Held::bare(Value::Missing), |(_, held)| held.clone())
     }
 
-    fn set(&mut self, name: &str, held: Held) {
-        if let Some(slot) = self.variables.iter_mut().rev().find(|(known, _)| **known == *name) {
-            slot.1 = held;
-        }
+    /// Whether there is such a variable to be set.
+    fn set(&mut self, name: &str, held: Held) -> bool {
+        let slot = self.variables.iter_mut().rev().find(|(known, _)| **known == *name);
+        slot.map(|slot| slot.1 = held).is_some()
     }
 
     fn fail(&self, why: impl Display) -> Failure {
@@ -329,30 +329,29 @@ impl<'a> Run<'a> {
         let names = &pipe.names;
         let mut ran = false;
         // One turn; false ends the range.
-        let mut turn =
-            |run: &mut Self, frame: &mut Frame<'b>, key: Option<Value>, item: Held| -> Result<Flow> {
-                ran = true;
-                let set = |frame: &mut Frame<'b>, place: usize, held: Held| match place {
-                    place if pipe.sets => frame.set(&names[place], held),
-                    place => {
-                        if let Some(slot) = frame.variables.get_mut(inner - names.len() + place) {
-                            slot.1 = held;
-                        }
-                    }
-                };
-                match (names.len(), key) {
-                    (0, _) => {}
-                    (1, _) => set(frame, 0, item.clone()),
-                    (_, key) => {
-                        set(frame, 0, Held::bare(key.unwrap_or(Value::Missing)));
-                        set(frame, 1, item.clone());
+        let mut turn = |run: &mut Self, frame: &mut Frame<'b>, key: Option<Value>, item: Held| -> Result<Flow> {
+            ran = true;
+            let set = |frame: &mut Frame<'b>, place: usize, held: Held| match place {
+                place if pipe.sets => drop(frame.set(&names[place], held)),
+                place => {
+                    if let Some(slot) = frame.variables.get_mut(inner - names.len() + place) {
+                        slot.1 = held;
                     }
                 }
-                run.steps += 1;
-                let flow = run.list(frame, each, &item, out)?;
-                frame.variables.truncate(inner);
-                Ok(flow)
             };
+            match (names.len(), key) {
+                (0, _) => {}
+                (1, _) => set(frame, 0, item.clone()),
+                (_, key) => {
+                    set(frame, 0, Held::bare(key.unwrap_or(Value::Missing)));
+                    set(frame, 1, item.clone());
+                }
+            }
+            run.steps += 1;
+            let flow = run.list(frame, each, &item, out)?;
+            frame.variables.truncate(inner);
+            Ok(flow)
+        };
         match &value {
             value if value.items().is_some() => {
                 // Items of a `[]string` or `[]int` are no interfaces.
@@ -379,9 +378,7 @@ impl<'a> Run<'a> {
             }
             Value::Int(count) | Value::Long(count) => {
                 if names.len() > 1 {
-                    return Err(
-                        frame.fail(format!("can't use {count} to iterate over more than one variable"))
-                    );
+                    return Err(frame.fail(format!("can't use {count} to iterate over more than one variable")));
                 }
                 let long = matches!(value, Value::Long(_));
                 for number in 0..*count {
@@ -428,7 +425,9 @@ impl<'a> Run<'a> {
         let value = last.unwrap_or(Value::Missing);
         for name in &pipe.names {
             if pipe.sets {
-                frame.set(name, Held::bare(value.clone()));
+                if !frame.set(name, Held::bare(value.clone())) {
+                    return Err(frame.fail(format!("undefined variable: {name}")));
+                }
             } else {
                 frame.variables.push((name.clone(), Held::bare(value.clone())));
             }
@@ -549,18 +548,14 @@ impl<'a> Run<'a> {
         self.field(frame, held, name, Some(&arguments))
     }
 
-    fn field(
-        &mut self,
-        frame: &Frame<'_>,
-        held: Held,
-        name: &str,
-        arguments: Option<&[Value]>,
-    ) -> Result<Held> {
+    fn field(&mut self, frame: &Frame<'_>, held: Held, name: &str, arguments: Option<&[Value]>) -> Result<Held> {
         let type_name = if held.boxed { "interface {}" } else { held.value.type_name() };
         match &held.value {
             Value::Missing => Ok(held),
             Value::Nil => Err(frame.fail(format!("nil pointer evaluating {type_name}.{name}"))),
-            Value::Values(fields) if name == "AsMap" => Ok(Held::bare(Value::Map(fields.clone()))),
+            Value::Values(fields) if name == "AsMap" => {
+                Ok(Held::bare(Value::Map(fields.clone())))
+            }
             Value::Map(fields) | Value::TextMap(fields) | Value::Values(fields) => {
                 if arguments.is_some() {
                     return Err(frame.fail(format!("{name} is not a method but has arguments")));
@@ -569,6 +564,9 @@ impl<'a> Run<'a> {
                 let found = fields.borrow().get(name).cloned();
                 let value = found.unwrap_or_else(|| if texts { Value::text("") } else { Value::Nil });
                 Ok(Held { value, boxed: !texts })
+            }
+            Value::Object(object) if arguments.is_some() && !object.has_method(name) => {
+                Err(frame.fail(format!("{name} has arguments but cannot be invoked as function")))
             }
             Value::Object(object) => match object.get(name, arguments.unwrap_or_default()) {
                 Some(Ok(Value::Nil)) => Ok(Held { value: Value::Nil, boxed: true }),
@@ -616,14 +614,13 @@ impl<'a> Run<'a> {
             let wanted = function.parameter(given.len());
             arguments.push(fit(frame, wanted, Held::bare(last))?);
         }
-        let done =
-            function.refuse_bytes(&arguments).map_err(CallError::Words).and_then(|()| match &function.does {
-                Does::Pure(call) => call(name, &arguments)
-                    .unwrap_or_else(|| Err(format!("{name} is not built here")))
-                    .map_err(CallError::Words),
-                Does::Host(call) => call(self, name, &arguments),
-                Does::And | Does::Or => Ok(Value::Missing),
-            });
+        let done = function.refuse_bytes(&arguments).map_err(CallError::Words).and_then(|()| match &function.does {
+            Does::Pure(call) => call(name, &arguments)
+                .unwrap_or_else(|| Err(format!("{name} is not built here")))
+                .map_err(CallError::Words),
+            Does::Host(call) => call(self, name, &arguments),
+            Does::And | Does::Or => Ok(Value::Missing),
+        });
         let done = done.and_then(|value| {
             self.count(&value)?;
             Ok(value)
@@ -657,9 +654,7 @@ impl<'a> Run<'a> {
         frame.here = Here::Word(word);
         let other = |what: &str| Err(frame.fail(format!("expected {what}; found {word}")));
         match (&word.kind, wanted) {
-            (Kind::Nil, Parameter::Any | Parameter::Reflected | Parameter::Map | Parameter::Items) => {
-                Ok(Value::Missing)
-            }
+            (Kind::Nil, Parameter::Any | Parameter::Reflected | Parameter::Map | Parameter::Items) => Ok(Value::Missing),
             (Kind::Nil, _) => Err(frame.fail(format!("cannot assign nil to {}", wanted.name()))),
             (Kind::Bool(_) | Kind::Text(..) | Kind::Number(_), Parameter::Any | Parameter::Reflected) => {
                 self.word(frame, word, dot).map(|held| held.value)
@@ -682,7 +677,9 @@ impl<'a> Run<'a> {
             (
                 Kind::Bool(_) | Kind::Text(..) | Kind::Number(_),
                 Parameter::Map | Parameter::Time | Parameter::Certificate | Parameter::Items,
-            ) => Err(frame.fail(format!("can't handle {word} for arg of type {}", wanted.name()))),
+            ) => {
+                Err(frame.fail(format!("can't handle {word} for arg of type {}", wanted.name())))
+            }
             (Kind::Text(..) | Kind::Number(_), Parameter::Bool) => other("bool"),
             (Kind::Bool(_) | Kind::Number(_), Parameter::Text) => other("string"),
             (Kind::Bool(_) | Kind::Text(..), Parameter::Int) => other("integer"),
@@ -705,16 +702,17 @@ fn fit(frame: &Frame<'_>, wanted: Parameter, held: Held) -> Result<Value> {
         Value::Nil => {
             frame.fail(format!("wrong type for value; expected {}; got interface {{}}", wanted.name()))
         }
-        value => {
-            frame.fail(format!("wrong type for value; expected {}; got {}", wanted.name(), value.type_name()))
-        }
+        value => frame
+            .fail(format!("wrong type for value; expected {}; got {}", wanted.name(), value.type_name())),
     })
 }
 
 /// A number where nothing says which kind is wanted.
 fn constant(frame: &Frame<'_>, number: &Number) -> Result<Value> {
     let written = &number.written;
-    let hex = written.len() > 2 && written[..2].eq_ignore_ascii_case("0x") && !written.contains(['p', 'P']);
+    let hex = written.len() > 2
+        && written.get(..2).is_some_and(|begin| begin.eq_ignore_ascii_case("0x"))
+        && !written.contains(['p', 'P']);
     if number.complex {
         return Err(frame.fail("complex numbers are not supported"));
     }

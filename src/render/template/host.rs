@@ -28,6 +28,8 @@ type Called = Result<Value, CallError>;
 
 /// Most texts of `tpl` that are kept parsed.
 const MAX_PARSED: usize = 1_024;
+/// How many costly things one render makes: some 50 RSA keys.
+const MAX_WORK: u32 = 100;
 /// Longest text that `tpl` takes.
 const MAX_TEXT: usize = 4 << 20;
 
@@ -35,7 +37,9 @@ const MAX_TEXT: usize = 4 << 20;
 pub(super) struct Host {
     now: i64,
     lookup: Option<super::Lookup>,
-    pub(super) random: Source,
+    random: Source,
+    /// Costly things that may still be made.
+    left: u32,
     /// Whether the time or the seed was asked for.
     pub(super) volatile: bool,
     parsed: HashMap<Arc<str>, Parsed>,
@@ -49,6 +53,7 @@ impl Host {
             now: surroundings.now,
             lookup: surroundings.lookup.clone(),
             random: Source::new(surroundings.seed),
+            left: MAX_WORK,
             volatile: false,
             parsed: HashMap::new(),
             tied: Vec::new(),
@@ -58,6 +63,15 @@ impl Host {
     pub(super) fn now(&mut self) -> i64 {
         self.volatile = true;
         self.now
+    }
+
+    /// Takes so much of what may be done: a hash of a password is 1, an RSA key 2 or 8 (some 0.1 s each).
+    ///
+    /// # Errors
+    /// Where nothing is left.
+    pub(super) fn work(&mut self, units: u32) -> Result<(), String> {
+        self.left = self.left.checked_sub(units).ok_or("one render makes too many keys and hashes of passwords")?;
+        Ok(())
     }
 
     pub(super) fn random(&mut self) -> &mut Source {

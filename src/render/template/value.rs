@@ -69,6 +69,10 @@ pub trait Object {
     }
     /// A field, or a method called with these arguments; `None` where it has no such thing.
     fn get(&self, name: &str, arguments: &[Value]) -> Option<Result<Value, String>>;
+    /// Whether this name is a method, which takes arguments, rather than a field.
+    fn has_method(&self, _name: &str) -> bool {
+        true
+    }
     /// Keys and values for `range`; `None` where it cannot be ranged over.
     fn entries(&self) -> Option<Vec<(Value, Value)>> {
         None

@@ -24,12 +24,12 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "min" => Ok(Value::Long(ints().min().unwrap_or_default())),
         "maxf" => fold(f64::max),
         "minf" => fold(f64::min),
-        "addf" => Ok(Value::Float(tidy(floats().sum::<f64>()))),
+        "addf" => Ok(Value::Float(tidy(floats().fold(0.0, |a, b| a + b)))),
         "add1f" => Ok(Value::Float(tidy(any(arguments, 0).to_float() + 1.0))),
         "subf" => fold(|a, b| tidy(a - b)),
         "mulf" => fold(|a, b| tidy(a * b)),
         "divf" if floats().skip(1).any(|value| value == 0.0) => Err("decimal division by 0".to_owned()),
-        "divf" => fold(|a, b| a / b),
+        "divf" => Ok(Value::Float(floats().reduce(|a, b| sixteen(a / b)).unwrap_or_default())),
         "floor" => Ok(Value::Float(any(arguments, 0).to_float().floor())),
         "ceil" => Ok(Value::Float(any(arguments, 0).to_float().ceil())),
         "round" => {
@@ -45,6 +45,11 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "toDecimal" => Ok(Value::Long(i64::from_str_radix(&any(arguments, 0).print(), 8).unwrap_or(0))),
         _ => return None,
     })
+}
+
+/// A quotient has 16 places behind the point, as in the library that Sprig divides with.
+fn sixteen(value: f64) -> f64 {
+    format!("{value:.16}").parse().unwrap_or(value)
 }
 
 /// Sprig counts in decimals: 0.1 and 0.2 are 0.3.
