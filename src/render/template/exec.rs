@@ -50,8 +50,12 @@ const MAX_STEPS: u64 = 20_000_000;
 const MAX_MADE: u64 = 2 << 30;
 /// Deepest chain of templates. Helm ends at 1,000 of one name; a chart that is meant to end uses some ten.
 const MAX_CALLS: usize = 200;
-/// Deepest chain of blocks and parentheses over all templates of a chain, so that the stack is enough.
-const MAX_DEPTH: usize = 600;
+/// Deepest chain of blocks and parentheses over all templates of a chain. The parser allows 200 in one template.
+const MAX_DEPTH: usize = 2_000;
+
+/// Stack that one more template must find, with what it nests, and what is taken where it does not.
+const STACK_LEFT: usize = 1 << 20;
+const STACK_MORE: usize = 4 << 20;
 
 enum Flow {
     Next,
@@ -193,13 +197,14 @@ impl<'a> Run<'a> {
     fn nested(&mut self, body: &Body, name: &str, data: Held, out: &mut String) -> Result<()> {
         let mut frame = Frame::new(body, name, data.clone());
         self.calls += 1;
-        if self.calls > MAX_CALLS {
-            let why = format!("the chain of templates is longer than {MAX_CALLS}");
-            return Err(frame.fail(why));
-        }
-        let done = self.list(&mut frame, &body.nodes, &data, out);
+        let done = stacker::maybe_grow(STACK_LEFT, STACK_MORE, || self.list(&mut frame, &body.nodes, &data, out));
         self.calls -= 1;
         done.map(drop)
+    }
+
+    /// Whether no further template may be called.
+    pub(super) fn is_deepest(&self) -> bool {
+        self.calls >= MAX_CALLS
     }
 
     /// Counts bytes that a function made.
@@ -303,6 +308,9 @@ impl<'a> Run<'a> {
                     let name = super::functions::quoted(&call.name);
                     return Err(frame.fail(format!("template {name} not defined")));
                 };
+                if self.is_deepest() {
+                    return Err(frame.fail(format!("exceeded maximum template depth ({MAX_CALLS})")));
+                }
                 let data = match &call.pipe {
                     Some(pipe) => self.pipe(frame, pipe, dot)?,
                     None => Value::Missing,
@@ -571,6 +579,7 @@ impl<'a> Run<'a> {
             Value::Object(object) => match object.get(name, arguments.unwrap_or_default()) {
                 Some(Ok(Value::Nil)) => Ok(Held { value: Value::Nil, boxed: true }),
                 Some(Ok(found)) => Ok(Held::bare(found)),
+                Some(Err(why)) if why.starts_with("wrong number of args for ") => Err(frame.fail(why)),
                 Some(Err(why)) => Err(frame.fail(format!("error calling {name}: {why}"))),
                 None => {
                     let type_name = if held.boxed { "interface {}" } else { object.type_name() };

@@ -131,7 +131,17 @@ pub(super) fn call(run: &mut Run<'_>, name: &str, arguments: &[Value]) -> Called
     }
 }
 
+/// In Helm's words, which counts to 1,000 for each name.
+fn too_deep(name: &str) -> CallError {
+    CallError::Words(format!(
+        "rendering template has a nested reference name: {name}: unable to execute template"
+    ))
+}
+
 fn include(run: &mut Run<'_>, name: &str, data: &Value) -> Called {
+    if run.is_deepest() {
+        return Err(too_deep(name));
+    }
     let outer = run.tracer.as_mut().map(super::trace::Tracer::output);
     let done = run.execute(name, data);
     traced(run, outer, done.as_deref().unwrap_or_default());
@@ -149,6 +159,9 @@ fn traced(run: &mut Run<'_>, outer: Option<Vec<super::Mark>>, text: &str) {
 const TPL: &str = "gotpl";
 
 fn tpl(run: &mut Run<'_>, source: Arc<str>, data: &Value) -> Called {
+    if run.is_deepest() {
+        return Err(too_deep(TPL));
+    }
     if source.len() > MAX_TEXT {
         return Err(CallError::Words("the text for tpl is longer than 4 MiB".to_owned()));
     }

@@ -327,6 +327,9 @@ fn one(out: &mut String, spec: &Spec, verb: char, value: &Value, depth: usize) -
             _ => bad(),
         },
         Value::Object(object) => match verb {
+            's' | 'q' | 'x' if object.bytes().is_some() => {
+                return one(out, spec, verb, &value.as_text()?, depth + 1);
+            }
             'v' | 's' => pad(spec, &object.print(), false),
             'd' if object.kind() == "int" => object.json().to_string(),
             _ => bad(),
