@@ -70,7 +70,8 @@ impl Host {
     /// # Errors
     /// Where nothing is left.
     pub(super) fn work(&mut self, units: u32) -> Result<(), String> {
-        self.left = self.left.checked_sub(units).ok_or("one render makes too many keys and hashes of passwords")?;
+        self.left =
+            self.left.checked_sub(units).ok_or("one render makes too many keys and hashes of passwords")?;
         Ok(())
     }
 
@@ -145,7 +146,8 @@ fn include(run: &mut Run<'_>, name: &str, data: &Value) -> Called {
     let outer = run.tracer.as_mut().map(super::trace::Tracer::output);
     let done = run.execute(name, data);
     traced(run, outer, done.as_deref().unwrap_or_default());
-    done.map(|text| Value::Text(text.into())).map_err(|failure| CallError::Inner(String::new(), Box::new(failure)))
+    done.map(|text| Value::Text(text.into()))
+        .map_err(|failure| CallError::Inner(String::new(), Box::new(failure)))
 }
 
 fn traced(run: &mut Run<'_>, outer: Option<Vec<super::Mark>>, text: &str) {

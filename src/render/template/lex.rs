@@ -226,7 +226,9 @@ impl<'a> Lexer<'a> {
                 None => self.fail("unterminated character constant"),
             },
             '$' => self.name(Sort::Variable),
-            '.' if !rest[1..].starts_with(|c: char| c.is_ascii_digit()) && rest.len() > 1 => self.name(Sort::Field),
+            '.' if !rest[1..].starts_with(|c: char| c.is_ascii_digit()) && rest.len() > 1 => {
+                self.name(Sort::Field)
+            }
             '.' | '+' | '-' | '0'..='9' => self.number(),
             c if word(c) => {
                 let length = rest.find(|c| !word(c)).unwrap_or(rest.len());

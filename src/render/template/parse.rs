@@ -334,8 +334,7 @@ impl<'a> Parser<'a> {
     }
 
     fn pipe(&mut self, context: &str, end: Sort) -> Result<Pipe> {
-        let mut pipe =
-            Pipe { names: Vec::new(), sets: false, commands: Vec::new(), at: self.peek_dark().at };
+        let mut pipe = Pipe { names: Vec::new(), sets: false, commands: Vec::new(), at: self.peek_dark().at };
         self.declarations(context, &mut pipe)?;
         loop {
             let token = self.next_dark();
@@ -367,15 +366,10 @@ impl<'a> Parser<'a> {
         }
         let stuck = pipe.commands.iter().skip(1).position(|command| {
             let first = command.words.first().map(|word| &word.kind);
-            matches!(
-                first,
-                Some(Kind::Bool(_) | Kind::Dot | Kind::Nil | Kind::Number(_) | Kind::Text(..))
-            )
+            matches!(first, Some(Kind::Bool(_) | Kind::Dot | Kind::Nil | Kind::Number(_) | Kind::Text(..)))
         });
         match stuck {
-            Some(stage) => {
-                Err(self.fail(format!("non executable command in pipeline stage {}", stage + 2)))
-            }
+            Some(stage) => Err(self.fail(format!("non executable command in pipeline stage {}", stage + 2))),
             None => Ok(pipe),
         }
     }

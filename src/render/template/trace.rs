@@ -67,7 +67,8 @@ impl Tracer {
                 at += 1;
             }
             let said = line.trim();
-            let Some(mark) = marks.get(at).filter(|_| !said.is_empty() && self.lines.len() < MAX_LINES) else {
+            let Some(mark) = marks.get(at).filter(|_| !said.is_empty() && self.lines.len() < MAX_LINES)
+            else {
                 continue;
             };
             // What any part of the line read, the line read.
@@ -108,6 +109,8 @@ impl Tracer {
             let known = if searches { self.lines.get(piece.trim()).cloned() } else { None };
             match known {
                 Some((file, line, values)) => self.mark(from, (&file, line), values),
+                // Blanks say nothing of any value.
+                None if piece.trim().is_empty() => self.mark(from, (&body.file, own), Vec::new()),
                 None => self.mark(from, (&body.file, own), paths.clone()),
             }
             from += piece.len();
@@ -141,7 +144,10 @@ impl Tracer {
             // Nothing was written since.
             if last.offset == offset {
                 self.marks.pop();
-            } else if last.line == line && last.file == *file && values.iter().all(|path| last.values.contains(path)) {
+            } else if last.line == line
+                && last.file == *file
+                && values.iter().all(|path| last.values.contains(path))
+            {
                 return;
             }
         }

@@ -14,9 +14,21 @@ pub(super) enum Node {
     /// A text and its place.
     Text(Arc<str>, usize),
     Action(Pipe),
-    If { pipe: Pipe, then: Vec<Node>, otherwise: Vec<Node> },
-    With { pipe: Pipe, then: Vec<Node>, otherwise: Vec<Node> },
-    Range { pipe: Pipe, each: Vec<Node>, otherwise: Vec<Node> },
+    If {
+        pipe: Pipe,
+        then: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    With {
+        pipe: Pipe,
+        then: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    Range {
+        pipe: Pipe,
+        each: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
     Template(Call),
     Break,
     Continue,
@@ -127,7 +139,8 @@ impl Display for Command {
 
 impl Display for Word {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let fields = |f: &mut Formatter<'_>, names: &[Name]| names.iter().try_for_each(|name| write!(f, ".{name}"));
+        let fields =
+            |f: &mut Formatter<'_>, names: &[Name]| names.iter().try_for_each(|name| write!(f, ".{name}"));
         match &self.kind {
             Kind::Dot => f.write_str("."),
             Kind::Nil => f.write_str("nil"),

@@ -319,7 +319,9 @@ impl Value {
             Self::Float(value) => *value != 0.0,
             Self::Text(text) => !text.is_empty(),
             Self::Bytes(bytes) => !bytes.is_empty(),
-            Self::List(items) | Self::Texts(items) | Self::Ints(items) | Self::Lists(items) => !items.is_empty(),
+            Self::List(items) | Self::Texts(items) | Self::Ints(items) | Self::Lists(items) => {
+                !items.is_empty()
+            }
             Self::Map(fields) | Self::TextMap(fields) | Self::Values(fields) => !fields.borrow().is_empty(),
             Self::Object(object) => object.truth(),
         }
@@ -639,7 +641,10 @@ pub fn go_float(value: f64) -> String {
 
 /// A number as JSON shows it: whole ones without a fraction, with the shortest digits that mean them.
 pub fn whole_or_float(value: f64) -> Option<Json> {
-    if value.fract() == 0.0 && value.abs() < 18_446_744_073_709_551_616.0 && !(value == 0.0 && value.is_sign_negative()) {
+    if value.fract() == 0.0
+        && value.abs() < 18_446_744_073_709_551_616.0
+        && !(value == 0.0 && value.is_sign_negative())
+    {
         let digits = value.to_string();
         let whole = digits.parse::<i64>().map(Json::from).or_else(|_| digits.parse::<u64>().map(Json::from));
         if let Ok(whole) = whole {

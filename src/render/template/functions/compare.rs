@@ -45,7 +45,7 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "call" => {
             let function = any(arguments, 0);
             Err(format!("non-function {} of type {}", function.print(), function.type_name()))
-        },
+        }
         _ => return None,
     })
 }
@@ -155,7 +155,8 @@ fn index(value: &Value, at: &Value) -> Result<Value, String> {
         Value::Object(object) => match at {
             Value::Text(_) if object.kind() == "map" => {
                 let mut found = object.entries().unwrap_or_default().into_iter();
-                let found = found.find(|(key, _)| matches!((key, at), (Value::Text(a), Value::Text(b)) if a == b));
+                let found =
+                    found.find(|(key, _)| matches!((key, at), (Value::Text(a), Value::Text(b)) if a == b));
                 Ok(found.map_or(Value::Missing, |(_, value)| value))
             }
             _ => Err(format!("can't index item of type {}", object.type_name())),

@@ -179,14 +179,7 @@ fn shown(nanos: i64) -> String {
 fn rounded(nanos: i64) -> String {
     let size = nanos.unsigned_abs();
     let second: u64 = 1_000_000_000;
-    let units = [
-        ("y", 365 * 86_400),
-        ("mo", 30 * 86_400),
-        ("d", 86_400),
-        ("h", 3_600),
-        ("m", 60),
-        ("s", 1),
-    ];
+    let units = [("y", 365 * 86_400), ("mo", 30 * 86_400), ("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
     let found = units.iter().find(|(_, length)| size > length * second);
     found.map_or_else(|| "0s".to_owned(), |(unit, length)| format!("{}{unit}", size / (length * second)))
 }
@@ -463,9 +456,8 @@ fn parse(layout: &str, given: &str) -> Result<Time, String> {
             "05" | "5" => {
                 second = number(if part == "05" { 2 } else { 1 }, 2)?;
                 // A fraction may follow though the layout has none.
-                let follows = next_part(form).is_some_and(|(before, part, _)| {
-                    before.is_empty() && part.starts_with(['.', ','])
-                });
+                let follows = next_part(form)
+                    .is_some_and(|(before, part, _)| before.is_empty() && part.starts_with(['.', ',']));
                 let digits = text.strip_prefix(['.', ',']).unwrap_or_default();
                 let count = digits.bytes().take_while(u8::is_ascii_digit).count();
                 if !follows && count > 0 {
@@ -512,7 +504,13 @@ fn parse(layout: &str, given: &str) -> Result<Time, String> {
             part if part.starts_with('Z') && hold.starts_with('Z') => text = &text[1..],
             part if part.starts_with(['Z', '-']) => {
                 let colon = part.contains(':');
-                let wanted = if part.len() == 3 { 3 } else if colon { 6 } else { 5 };
+                let wanted = if part.len() == 3 {
+                    3
+                } else if colon {
+                    6
+                } else {
+                    5
+                };
                 let found = text.get(..wanted).filter(|found| found.starts_with(['+', '-']));
                 let Some(found) = found else { return Err(bad(hold, part, "")) };
                 let digits: String = found[1..].chars().filter(|c| *c != ':').collect();
@@ -586,7 +584,9 @@ impl Object for Time {
         Some(Ok(match name {
             "Unix" => Value::Long(self.seconds),
             "UnixNano" => Value::Long(self.seconds.wrapping_mul(SECOND).wrapping_add(self.nanos.into())),
-            "UnixMilli" => Value::Long(self.seconds.wrapping_mul(1_000).wrapping_add((self.nanos / 1_000_000).into())),
+            "UnixMilli" => {
+                Value::Long(self.seconds.wrapping_mul(1_000).wrapping_add((self.nanos / 1_000_000).into()))
+            }
             "Year" => Value::Int(year),
             "Month" => Value::Object(Rc::new(Named("time.Month", month, MONTHS[month - 1]))),
             "Weekday" => {
@@ -606,9 +606,10 @@ impl Object for Time {
             "UTC" => Value::Object(Rc::new(self.clone().within("UTC"))),
             "AddDate" => {
                 let [years, months, days] = [0, 1, 2].map(|at| super::int(arguments, at));
-                let months = year.saturating_add(years).saturating_mul(12).saturating_add(
-                    i64::try_from(month - 1).unwrap_or(0).saturating_add(months),
-                );
+                let months = year
+                    .saturating_add(years)
+                    .saturating_mul(12)
+                    .saturating_add(i64::try_from(month - 1).unwrap_or(0).saturating_add(months));
                 let (year, month) = (months.div_euclid(12), months.rem_euclid(12) + 1);
                 if !(-100_000..=100_000).contains(&year) || !(-10_000_000..=10_000_000).contains(&days) {
                     return Some(Err("the date is out of range".to_owned()));

@@ -114,9 +114,7 @@ fn fold(json: &mut Json) {
 
 fn unreadable(json: &Json) -> bool {
     let refused = |text: &str| {
-        text.chars().any(|c| {
-            matches!(c, '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}')
-        })
+        text.chars().any(|c| matches!(c, '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}'))
     };
     match json {
         Json::String(text) => refused(text),

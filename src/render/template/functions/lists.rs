@@ -35,8 +35,9 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "initial" => ends(arguments, "find initial on").map(|items| {
             items.split_last().map_or(Value::NilList, |(_, before)| Value::list(before.to_vec()))
         }),
-        "reverse" => ends(arguments, "find reverse on")
-            .map(|items| Value::list(items.iter().rev().cloned().collect())),
+        "reverse" => {
+            ends(arguments, "find reverse on").map(|items| Value::list(items.iter().rev().cloned().collect()))
+        }
         "uniq" => ends(arguments, "find uniq on").and_then(uniq),
         "compact" => ends(arguments, "compact on")
             .map(|items| Value::list(items.iter().filter(|item| !is_empty(item)).cloned().collect())),

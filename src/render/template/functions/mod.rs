@@ -263,12 +263,7 @@ const TABLE: &[(Does, &[&str], &[Parameter], bool)] = &[
     (TEXTS, &["replace"], &[T, T, T], false),
     (
         REGEXES,
-        &[
-            "regexReplaceAll",
-            "mustRegexReplaceAll",
-            "regexReplaceAllLiteral",
-            "mustRegexReplaceAllLiteral",
-        ],
+        &["regexReplaceAll", "mustRegexReplaceAll", "regexReplaceAllLiteral", "mustRegexReplaceAllLiteral"],
         &[T, T, T],
         false,
     ),
@@ -301,12 +296,7 @@ const TABLE: &[(Does, &[&str], &[Parameter], bool)] = &[
     (COMPARE, &["ternary"], &[A, A, B], false),
     (COMPARE, &["typeIs", "typeIsLike", "kindIs"], &[T, A], false),
     (COMPARE, &["deepEqual"], &[A, A], false),
-    (
-        ENCODE,
-        &["toPrettyJson", "toRawJson", "mustToJson", "mustToPrettyJson", "mustToRawJson"],
-        &[A],
-        false,
-    ),
+    (ENCODE, &["toPrettyJson", "toRawJson", "mustToJson", "mustToPrettyJson", "mustToRawJson"], &[A], false),
     // Lists.
     (LISTS, &["list", "tuple", "concat"], &[A], true),
     (
@@ -358,7 +348,12 @@ const TABLE: &[(Does, &[&str], &[Parameter], bool)] = &[
     (HOST, &["htmlDateInZone"], &[A, T], false),
     (DATE, &["duration"], &[A], false),
     (DATE, &["unixEpoch"], &[Parameter::Time], false),
-    (DATE, &["dateModify", "date_modify", "mustDateModify", "must_date_modify"], &[T, Parameter::Time], false),
+    (
+        DATE,
+        &["dateModify", "date_modify", "mustDateModify", "must_date_modify"],
+        &[T, Parameter::Time],
+        false,
+    ),
     (DATE, &["toDate", "mustToDate"], &[T, T], false),
     // Secrets.
     (HOST, &["bcrypt"], &[T], false),

@@ -108,7 +108,9 @@ pub(in crate::render::template) fn quoted(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\u{b}' => out.push_str("\\v"),
             c if u32::from(c) < 0x20 || c == '\u{7f}' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c if !is_printed(c) && u32::from(c) < 0x1_0000 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if !is_printed(c) && u32::from(c) < 0x1_0000 => {
+                out.push_str(&format!("\\u{:04x}", u32::from(c)))
+            }
             c if !is_printed(c) => out.push_str(&format!("\\U{:08x}", u32::from(c))),
             c => out.push(c),
         }
@@ -185,6 +187,10 @@ fn format(pattern: &str, arguments: &[Value]) -> Result<String, String> {
             verb => match arguments.get(next) {
                 Some(value) => {
                     next += 1;
+                    // What cannot be printed plain is refused before it is printed in parts.
+                    if value.items().is_some() || value.fields().is_some() {
+                        value.show()?;
+                    }
                     one(&mut out, &spec, verb, value, 0)?;
                 }
                 None => out.push_str(&format!("%!{verb}(MISSING)")),
@@ -227,7 +233,13 @@ fn flags<'a>(rest: &'a str, spec: &mut Spec) -> &'a str {
 }
 
 /// `[2]`: the argument that is next.
-fn indexed<'a>(rest: &'a str, count: usize, next: &mut usize, reordered: &mut bool, good: &mut bool) -> &'a str {
+fn indexed<'a>(
+    rest: &'a str,
+    count: usize,
+    next: &mut usize,
+    reordered: &mut bool,
+    good: &mut bool,
+) -> &'a str {
     let Some(inner) = rest.strip_prefix('[') else { return rest };
     *reordered = true;
     let Some((number, after)) = inner.split_once(']') else {
@@ -243,7 +255,9 @@ fn indexed<'a>(rest: &'a str, count: usize, next: &mut usize, reordered: &mut bo
 
 fn width(value: Option<&Value>) -> Option<i64> {
     match value {
-        Some(Value::Int(width) | Value::Long(width)) if width.unsigned_abs() <= MAX_WIDTH as u64 => Some(*width),
+        Some(Value::Int(width) | Value::Long(width)) if width.unsigned_abs() <= MAX_WIDTH as u64 => {
+            Some(*width)
+        }
         _ => None,
     }
 }
@@ -429,10 +443,12 @@ fn float(spec: &Spec, verb: char, number: f64) -> Option<String> {
         format!("{mantissa}e{sign}{digits:0>2}")
     };
     let text = match (verb, spec.precision) {
-        ('x' | 'X', _) => return hex_float(number).map(|text| {
-            let text = if verb == 'X' { text.to_uppercase() } else { text };
-            pad(spec, &text, true)
-        }),
+        ('x' | 'X', _) => {
+            return hex_float(number).map(|text| {
+                let text = if verb == 'X' { text.to_uppercase() } else { text };
+                pad(spec, &text, true)
+            });
+        }
         _ if !number.is_finite() => go_float(size),
         ('v' | 'g' | 'G', None) => go_float(size),
         ('v' | 'g' | 'G', Some(precision)) => general(size, precision.max(1)),

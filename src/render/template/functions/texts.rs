@@ -227,7 +227,8 @@ fn title(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         // Beyond ASCII, all but blanks is a letter to Go here.
-        let inside = before.is_alphanumeric() || before == '_' || (!before.is_ascii() && !before.is_whitespace());
+        let inside =
+            before.is_alphanumeric() || before == '_' || (!before.is_ascii() && !before.is_whitespace());
         if inside {
             out.push(c);
         } else {

@@ -83,7 +83,8 @@ fn read_host(host: &str) -> Result<String> {
     if !good {
         return Err(format!("invalid port {} after host", super::quoted(port)));
     }
-    let strange = |c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && !"-_.~!$&'()*+,;=:[]<>\"%".contains(c);
+    let strange =
+        |c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && !"-_.~!$&'()*+,;=:[]<>\"%".contains(c);
     if let Some(c) = host.chars().find(|c| strange(*c)) {
         return Err(format!("invalid character {} in host name", super::quoted(&c.to_string())));
     }
