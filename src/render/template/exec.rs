@@ -190,15 +190,15 @@ impl<'a> Run<'a> {
     pub(super) fn body(&mut self, body: &Body, name: &str, data: &Value) -> Result<String> {
         let mut out = String::new();
         let data = if data.is_nil() { Value::Missing } else { data.clone() };
-        self.nested(body, name, Held::bare(data), &mut out)?;
+        self.nested(body, name, &Held::bare(data), &mut out)?;
         Ok(out)
     }
 
-    fn nested(&mut self, body: &Body, name: &str, data: Held, out: &mut String) -> Result<()> {
+    fn nested(&mut self, body: &Body, name: &str, data: &Held, out: &mut String) -> Result<()> {
         let mut frame = Frame::new(body, name, data.clone());
         self.calls += 1;
         let done =
-            stacker::maybe_grow(STACK_LEFT, STACK_MORE, || self.list(&mut frame, &body.nodes, &data, out));
+            stacker::maybe_grow(STACK_LEFT, STACK_MORE, || self.list(&mut frame, &body.nodes, data, out));
         self.calls -= 1;
         done.map(drop)
     }
@@ -316,7 +316,7 @@ impl<'a> Run<'a> {
                     Some(pipe) => self.pipe(frame, pipe, dot)?,
                     None => Value::Missing,
                 };
-                self.nested(&body, &call.name, Held::bare(data), out)?;
+                self.nested(&body, &call.name, &Held::bare(data), out)?;
             }
             Node::Break => return Ok(Flow::Break),
             Node::Continue => return Ok(Flow::Continue),
@@ -541,14 +541,14 @@ impl<'a> Run<'a> {
             tracer.read(&word.kind, names);
         }
         for name in before {
-            held = self.field(frame, held, name, None)?;
+            held = field(frame, held, name, None)?;
         }
         if given.is_empty() && last.is_none() {
-            return self.field(frame, held, name, None);
+            return field(frame, held, name, None);
         }
         // Arguments are for methods; a map is asked nothing before it says that it has none.
         if !matches!(held.value, Value::Object(_) | Value::Values(_)) {
-            return self.field(frame, held, name, Some(&[]));
+            return field(frame, held, name, Some(&[]));
         }
         let mut arguments = Vec::with_capacity(given.len() + 1);
         for word in given {
@@ -557,45 +557,7 @@ impl<'a> Run<'a> {
         arguments.extend(last);
         // Errors of a method are those of its field.
         frame.here = Here::Word(word);
-        self.field(frame, held, name, Some(&arguments))
-    }
-
-    fn field(
-        &mut self,
-        frame: &Frame<'_>,
-        held: Held,
-        name: &str,
-        arguments: Option<&[Value]>,
-    ) -> Result<Held> {
-        let type_name = if held.boxed { "interface {}" } else { held.value.type_name() };
-        match &held.value {
-            Value::Missing => Ok(held),
-            Value::Nil => Err(frame.fail(format!("nil pointer evaluating {type_name}.{name}"))),
-            Value::Values(fields) if name == "AsMap" => Ok(Held::bare(Value::Map(fields.clone()))),
-            Value::Map(fields) | Value::TextMap(fields) | Value::Values(fields) => {
-                if arguments.is_some() {
-                    return Err(frame.fail(format!("{name} is not a method but has arguments")));
-                }
-                let texts = matches!(&held.value, Value::TextMap(_));
-                let found = fields.borrow().get(name).cloned();
-                let value = found.unwrap_or_else(|| if texts { Value::text("") } else { Value::Nil });
-                Ok(Held { value, boxed: !texts })
-            }
-            Value::Object(object) if arguments.is_some() && !object.has_method(name) => {
-                Err(frame.fail(format!("{name} has arguments but cannot be invoked as function")))
-            }
-            Value::Object(object) => match object.get(name, arguments.unwrap_or_default()) {
-                Some(Ok(Value::Nil)) => Ok(Held { value: Value::Nil, boxed: true }),
-                Some(Ok(found)) => Ok(Held::bare(found)),
-                Some(Err(why)) if why.starts_with("wrong number of args for ") => Err(frame.fail(why)),
-                Some(Err(why)) => Err(frame.fail(format!("error calling {name}: {why}"))),
-                None => {
-                    let type_name = if held.boxed { "interface {}" } else { object.type_name() };
-                    Err(frame.fail(format!("can't evaluate field {name} in type {type_name}")))
-                }
-            },
-            _ => Err(frame.fail(format!("can't evaluate field {name} in type {type_name}"))),
-        }
+        field(frame, held, name, Some(&arguments))
     }
 
     fn call<'b>(
@@ -707,6 +669,38 @@ impl<'a> Run<'a> {
                 fit(frame, wanted, held)
             }
         }
+    }
+}
+
+fn field(frame: &Frame<'_>, held: Held, name: &str, arguments: Option<&[Value]>) -> Result<Held> {
+    let type_name = if held.boxed { "interface {}" } else { held.value.type_name() };
+    match &held.value {
+        Value::Missing => Ok(held),
+        Value::Nil => Err(frame.fail(format!("nil pointer evaluating {type_name}.{name}"))),
+        Value::Values(fields) if name == "AsMap" => Ok(Held::bare(Value::Map(fields.clone()))),
+        Value::Map(fields) | Value::TextMap(fields) | Value::Values(fields) => {
+            if arguments.is_some() {
+                return Err(frame.fail(format!("{name} is not a method but has arguments")));
+            }
+            let texts = matches!(&held.value, Value::TextMap(_));
+            let found = fields.borrow().get(name).cloned();
+            let value = found.unwrap_or_else(|| if texts { Value::text("") } else { Value::Nil });
+            Ok(Held { value, boxed: !texts })
+        }
+        Value::Object(object) if arguments.is_some() && !object.has_method(name) => {
+            Err(frame.fail(format!("{name} has arguments but cannot be invoked as function")))
+        }
+        Value::Object(object) => match object.get(name, arguments.unwrap_or_default()) {
+            Some(Ok(Value::Nil)) => Ok(Held { value: Value::Nil, boxed: true }),
+            Some(Ok(found)) => Ok(Held::bare(found)),
+            Some(Err(why)) if why.starts_with("wrong number of args for ") => Err(frame.fail(why)),
+            Some(Err(why)) => Err(frame.fail(format!("error calling {name}: {why}"))),
+            None => {
+                let type_name = if held.boxed { "interface {}" } else { object.type_name() };
+                Err(frame.fail(format!("can't evaluate field {name} in type {type_name}")))
+            }
+        },
+        _ => Err(frame.fail(format!("can't evaluate field {name} in type {type_name}"))),
     }
 }
 

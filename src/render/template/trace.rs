@@ -84,12 +84,10 @@ impl Tracer {
     }
 
     pub(super) fn text(&mut self, body: &Body, at: usize, offset: usize, text: &str) {
-        let mut line = line_of(body, at);
         let mut from = offset;
-        for piece in text.split_inclusive('\n') {
+        for (line, piece) in (line_of(body, at)..).zip(text.split_inclusive('\n')) {
             self.mark(from, (&body.file, line), Vec::new());
             from += piece.len();
-            line += 1;
         }
     }
 

@@ -156,15 +156,10 @@ thread_local! {
 
 fn let_go(values: Vec<Value>) {
     let waits = |values: Vec<Value>| {
-        WAITING.with_borrow_mut(|waiting| match waiting {
-            Some(others) => {
-                others.extend(values);
-                true
-            }
-            None => {
-                *waiting = Some(values);
-                false
-            }
+        WAITING.with_borrow_mut(|waiting| {
+            let busy = waiting.is_some();
+            waiting.get_or_insert_default().extend(values);
+            busy
         })
     };
     if waits(values) {

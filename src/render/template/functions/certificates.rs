@@ -23,10 +23,6 @@ const BITS: usize = 2048;
 const BITS_ALONE: usize = 4096;
 
 pub(super) fn call(host: &mut Host, name: &str, arguments: &[Value]) -> Called {
-    Some(made(host, name, arguments)?)
-}
-
-fn made(host: &mut Host, name: &str, arguments: &[Value]) -> Called {
     let of_text = |at: usize| text(arguments, at);
     let given_key =
         |at: usize| Key::read(text(arguments, at)).map_err(|why| format!("parsing private key: {why}"));

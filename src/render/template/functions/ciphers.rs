@@ -41,14 +41,12 @@ fn decrypt(password: &str, given: &str) -> Result<Value, String> {
     let Some(padding) = plain.last().copied() else {
         return Err("runtime error: index out of range [-1]".to_owned());
     };
-    match plain.len().checked_sub(padding.into()) {
-        Some(length) => plain.truncate(length),
+    let Some(length) = plain.len().checked_sub(padding.into()) else {
         // The wrong password, as a rule.
-        None => {
-            let over = usize::from(padding) - plain.len();
-            return Err(format!("runtime error: slice bounds out of range [:-{over}]"));
-        }
-    }
+        let over = usize::from(padding) - plain.len();
+        return Err(format!("runtime error: slice bounds out of range [:-{over}]"));
+    };
+    plain.truncate(length);
     Ok(Value::bytes(plain))
 }
 

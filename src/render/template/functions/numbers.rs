@@ -24,12 +24,12 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "min" => Ok(Value::Long(ints().min().unwrap_or_default())),
         "maxf" => fold(f64::max),
         "minf" => fold(f64::min),
-        "addf" => decimal(std::iter::once(0.0).chain(floats()), Decimal::add, |a, b| a + b),
-        "add1f" => decimal([any(arguments, 0).to_float(), 1.0].into_iter(), Decimal::add, |a, b| a + b),
-        "subf" => decimal(floats(), Decimal::sub, |a, b| a - b),
-        "mulf" => decimal(floats(), Decimal::mul, |a, b| a * b),
+        "addf" => Ok(decimal(std::iter::once(0.0).chain(floats()), Decimal::add, |a, b| a + b)),
+        "add1f" => Ok(decimal([any(arguments, 0).to_float(), 1.0].into_iter(), Decimal::add, |a, b| a + b)),
+        "subf" => Ok(decimal(floats(), Decimal::sub, |a, b| a - b)),
+        "mulf" => Ok(decimal(floats(), Decimal::mul, |a, b| a * b)),
         "divf" if floats().skip(1).any(|value| value == 0.0) => Err("decimal division by 0".to_owned()),
-        "divf" => decimal(floats(), Decimal::div, |a, b| a / b),
+        "divf" => Ok(decimal(floats(), Decimal::div, |a, b| a / b)),
         "floor" => Ok(Value::Float(any(arguments, 0).to_float().floor())),
         "ceil" => Ok(Value::Float(any(arguments, 0).to_float().ceil())),
         "round" => {
@@ -52,13 +52,13 @@ fn decimal(
     numbers: impl Iterator<Item = f64>,
     exact: fn(Decimal, Decimal) -> Option<Decimal>,
     rough: fn(f64, f64) -> f64,
-) -> Result<Value, String> {
+) -> Value {
     let numbers: Vec<f64> = numbers.collect();
     let mut all = numbers.iter().map(|number| Decimal::of(*number));
     let first = all.next().unwrap_or(None);
     let sum = first.and_then(|first| all.try_fold(first, |sum, next| exact(sum, next?)));
     let rough = || numbers.iter().copied().reduce(rough).unwrap_or_default();
-    Ok(Value::Float(sum.and_then(Decimal::float).unwrap_or_else(rough)))
+    Value::Float(sum.and_then(Decimal::float).unwrap_or_else(rough))
 }
 
 /// Digits and how many of them stand behind the point.

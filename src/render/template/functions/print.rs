@@ -109,7 +109,7 @@ pub(in crate::render::template) fn quoted(text: &str) -> String {
             '\u{b}' => out.push_str("\\v"),
             c if u32::from(c) < 0x20 || c == '\u{7f}' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
             c if !is_printed(c) && u32::from(c) < 0x1_0000 => {
-                out.push_str(&format!("\\u{:04x}", u32::from(c)))
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
             }
             c if !is_printed(c) => out.push_str(&format!("\\U{:08x}", u32::from(c))),
             c => out.push(c),

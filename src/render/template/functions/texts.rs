@@ -46,7 +46,7 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "plural" => give(if int(arguments, 2) == 1 { one } else { other }.to_owned()),
         "quote" => {
             let texts = arguments.iter().filter(|value| !value.is_nil()).map(Value::as_text);
-            texts.collect::<Result<Vec<_>, _>>().and_then(|texts| listed(&texts, |text| super::quoted(text)))
+            texts.collect::<Result<Vec<_>, _>>().and_then(|texts| listed(&texts, super::quoted))
         }
         "squote" => listed(arguments, |text| format!("'{text}'")),
         "cat" => listed(arguments, str::to_owned),

@@ -165,8 +165,8 @@ impl Writer {
                 let plain = Value::from_json(&object.json());
                 self.element(&plain)?;
             }
-            value => match value.items() {
-                Some(items) => {
+            value => {
+                if let Some(items) = value.items() {
                     self.out.push('[');
                     for (place, item) in items.iter().enumerate() {
                         if place > 0 {
@@ -175,8 +175,7 @@ impl Writer {
                         self.element(item)?;
                     }
                     self.out.push(']');
-                }
-                None => {
+                } else {
                     self.out.push('{');
                     for (place, (name, value)) in entries(value)?.into_iter().enumerate() {
                         if place > 0 {
@@ -186,7 +185,7 @@ impl Writer {
                     }
                     self.out.push('}');
                 }
-            },
+            }
         }
         self.depth -= 1;
         Ok(())

@@ -52,7 +52,8 @@ fn parts(text: &str) -> Result<[(&'static str, String); 8]> {
         }
         user.clone_into(&mut found[7].1);
         found[1].1 = read_host(host)?;
-        found[2].1 = hostname(&found[1].1).to_owned();
+        let name = hostname(&found[1].1).to_owned();
+        found[2].1 = name;
     }
     found[3].1 = unescape(path, false)?;
     Ok(found)
