@@ -216,7 +216,7 @@ fn endless_templates_end_with_words() {
         ("{{ range until 1000 }}{{ $x := bcrypt \"a\" }}{{ fail $x }}{{ end }}".to_owned(), "$2a$10$"),
         (r#"{{ mustRegexMatch "(((a{1,1000}){1,1000}){1,1000})" "a" }}"#.to_owned(), "size"),
         (
-            format!("{}1{}", "{{ (".repeat(1) + &"(".repeat(300), ")".repeat(301) + " }}"),
+            format!("{}1{}", "{{ (".to_owned() + &"(".repeat(300), ")".repeat(301) + " }}"),
             "max expression depth",
         ),
         (format!("{}{}", "{{ if true }}".repeat(300), "{{ end }}".repeat(300)), "max expression depth"),
