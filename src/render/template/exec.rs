@@ -45,13 +45,17 @@ type Result<T> = std::result::Result<T, Failure>;
 /// Most bytes that one template gives.
 const MAX_OUTPUT: usize = 64 << 20;
 /// Most nodes that are run for one chart.
-const MAX_STEPS: u64 = 20_000_000;
+const MAX_STEPS: u64 = 10_000_000;
 /// Most bytes that functions make for one chart.
 const MAX_MADE: u64 = 2 << 30;
 /// Deepest chain of templates. Helm ends at 1,000 of one name; a chart that is meant to end uses some ten.
 const MAX_CALLS: usize = 200;
-/// Deepest chain of blocks and parentheses over all templates of a chain, so that the stack is enough.
-const MAX_DEPTH: usize = 600;
+/// Deepest chain of blocks and parentheses over all templates of a chain. The parser allows 200 in one template.
+const MAX_DEPTH: usize = 2_000;
+
+/// Stack that one more template must find, with what it nests, and what is taken where it does not.
+const STACK_LEFT: usize = 1 << 20;
+const STACK_MORE: usize = 4 << 20;
 
 enum Flow {
     Next,
@@ -186,20 +190,22 @@ impl<'a> Run<'a> {
     pub(super) fn body(&mut self, body: &Body, name: &str, data: &Value) -> Result<String> {
         let mut out = String::new();
         let data = if data.is_nil() { Value::Missing } else { data.clone() };
-        self.nested(body, name, Held::bare(data), &mut out)?;
+        self.nested(body, name, &Held::bare(data), &mut out)?;
         Ok(out)
     }
 
-    fn nested(&mut self, body: &Body, name: &str, data: Held, out: &mut String) -> Result<()> {
+    fn nested(&mut self, body: &Body, name: &str, data: &Held, out: &mut String) -> Result<()> {
         let mut frame = Frame::new(body, name, data.clone());
         self.calls += 1;
-        if self.calls > MAX_CALLS {
-            let why = format!("the chain of templates is longer than {MAX_CALLS}");
-            return Err(frame.fail(why));
-        }
-        let done = self.list(&mut frame, &body.nodes, &data, out);
+        let done =
+            stacker::maybe_grow(STACK_LEFT, STACK_MORE, || self.list(&mut frame, &body.nodes, data, out));
         self.calls -= 1;
         done.map(drop)
+    }
+
+    /// Whether no further template may be called.
+    pub(super) fn is_deepest(&self) -> bool {
+        self.calls >= MAX_CALLS
     }
 
     /// Counts bytes that a function made.
@@ -238,7 +244,7 @@ impl<'a> Run<'a> {
         for node in nodes {
             self.steps += 1;
             if self.steps > MAX_STEPS || out.len() > MAX_OUTPUT {
-                return Err(frame.fail("the templates run beyond 20,000,000 steps or 64 MiB"));
+                return Err(frame.fail("the templates run beyond 10,000,000 steps or 64 MiB"));
             }
             let flow = self.node(frame, node, dot, out)?;
             if !matches!(flow, Flow::Next) {
@@ -303,11 +309,14 @@ impl<'a> Run<'a> {
                     let name = super::functions::quoted(&call.name);
                     return Err(frame.fail(format!("template {name} not defined")));
                 };
+                if self.is_deepest() {
+                    return Err(frame.fail(format!("exceeded maximum template depth ({MAX_CALLS})")));
+                }
                 let data = match &call.pipe {
                     Some(pipe) => self.pipe(frame, pipe, dot)?,
                     None => Value::Missing,
                 };
-                self.nested(&body, &call.name, Held::bare(data), out)?;
+                self.nested(&body, &call.name, &Held::bare(data), out)?;
             }
             Node::Break => return Ok(Flow::Break),
             Node::Continue => return Ok(Flow::Continue),
@@ -329,29 +338,30 @@ impl<'a> Run<'a> {
         let names = &pipe.names;
         let mut ran = false;
         // One turn; false ends the range.
-        let mut turn = |run: &mut Self, frame: &mut Frame<'b>, key: Option<Value>, item: Held| -> Result<Flow> {
-            ran = true;
-            let set = |frame: &mut Frame<'b>, place: usize, held: Held| match place {
-                place if pipe.sets => drop(frame.set(&names[place], held)),
-                place => {
-                    if let Some(slot) = frame.variables.get_mut(inner - names.len() + place) {
-                        slot.1 = held;
+        let mut turn =
+            |run: &mut Self, frame: &mut Frame<'b>, key: Option<Value>, item: Held| -> Result<Flow> {
+                ran = true;
+                let set = |frame: &mut Frame<'b>, place: usize, held: Held| match place {
+                    place if pipe.sets => drop(frame.set(&names[place], held)),
+                    place => {
+                        if let Some(slot) = frame.variables.get_mut(inner - names.len() + place) {
+                            slot.1 = held;
+                        }
+                    }
+                };
+                match (names.len(), key) {
+                    (0, _) => {}
+                    (1, _) => set(frame, 0, item.clone()),
+                    (_, key) => {
+                        set(frame, 0, Held::bare(key.unwrap_or(Value::Missing)));
+                        set(frame, 1, item.clone());
                     }
                 }
+                run.steps += 1;
+                let flow = run.list(frame, each, &item, out)?;
+                frame.variables.truncate(inner);
+                Ok(flow)
             };
-            match (names.len(), key) {
-                (0, _) => {}
-                (1, _) => set(frame, 0, item.clone()),
-                (_, key) => {
-                    set(frame, 0, Held::bare(key.unwrap_or(Value::Missing)));
-                    set(frame, 1, item.clone());
-                }
-            }
-            run.steps += 1;
-            let flow = run.list(frame, each, &item, out)?;
-            frame.variables.truncate(inner);
-            Ok(flow)
-        };
         match &value {
             value if value.items().is_some() => {
                 // Items of a `[]string` or `[]int` are no interfaces.
@@ -378,7 +388,9 @@ impl<'a> Run<'a> {
             }
             Value::Int(count) | Value::Long(count) => {
                 if names.len() > 1 {
-                    return Err(frame.fail(format!("can't use {count} to iterate over more than one variable")));
+                    return Err(
+                        frame.fail(format!("can't use {count} to iterate over more than one variable"))
+                    );
                 }
                 let long = matches!(value, Value::Long(_));
                 for number in 0..*count {
@@ -388,7 +400,7 @@ impl<'a> Run<'a> {
                     }
                     self.steps += 1;
                     if self.steps > MAX_STEPS {
-                        return Err(frame.fail("the templates run beyond 20,000,000 steps or 64 MiB"));
+                        return Err(frame.fail("the templates run beyond 10,000,000 steps or 64 MiB"));
                     }
                 }
             }
@@ -529,14 +541,14 @@ impl<'a> Run<'a> {
             tracer.read(&word.kind, names);
         }
         for name in before {
-            held = self.field(frame, held, name, None)?;
+            held = field(frame, held, name, None)?;
         }
         if given.is_empty() && last.is_none() {
-            return self.field(frame, held, name, None);
+            return field(frame, held, name, None);
         }
         // Arguments are for methods; a map is asked nothing before it says that it has none.
         if !matches!(held.value, Value::Object(_) | Value::Values(_)) {
-            return self.field(frame, held, name, Some(&[]));
+            return field(frame, held, name, Some(&[]));
         }
         let mut arguments = Vec::with_capacity(given.len() + 1);
         for word in given {
@@ -545,40 +557,7 @@ impl<'a> Run<'a> {
         arguments.extend(last);
         // Errors of a method are those of its field.
         frame.here = Here::Word(word);
-        self.field(frame, held, name, Some(&arguments))
-    }
-
-    fn field(&mut self, frame: &Frame<'_>, held: Held, name: &str, arguments: Option<&[Value]>) -> Result<Held> {
-        let type_name = if held.boxed { "interface {}" } else { held.value.type_name() };
-        match &held.value {
-            Value::Missing => Ok(held),
-            Value::Nil => Err(frame.fail(format!("nil pointer evaluating {type_name}.{name}"))),
-            Value::Values(fields) if name == "AsMap" => {
-                Ok(Held::bare(Value::Map(fields.clone())))
-            }
-            Value::Map(fields) | Value::TextMap(fields) | Value::Values(fields) => {
-                if arguments.is_some() {
-                    return Err(frame.fail(format!("{name} is not a method but has arguments")));
-                }
-                let texts = matches!(&held.value, Value::TextMap(_));
-                let found = fields.borrow().get(name).cloned();
-                let value = found.unwrap_or_else(|| if texts { Value::text("") } else { Value::Nil });
-                Ok(Held { value, boxed: !texts })
-            }
-            Value::Object(object) if arguments.is_some() && !object.has_method(name) => {
-                Err(frame.fail(format!("{name} has arguments but cannot be invoked as function")))
-            }
-            Value::Object(object) => match object.get(name, arguments.unwrap_or_default()) {
-                Some(Ok(Value::Nil)) => Ok(Held { value: Value::Nil, boxed: true }),
-                Some(Ok(found)) => Ok(Held::bare(found)),
-                Some(Err(why)) => Err(frame.fail(format!("error calling {name}: {why}"))),
-                None => {
-                    let type_name = if held.boxed { "interface {}" } else { object.type_name() };
-                    Err(frame.fail(format!("can't evaluate field {name} in type {type_name}")))
-                }
-            },
-            _ => Err(frame.fail(format!("can't evaluate field {name} in type {type_name}"))),
-        }
+        field(frame, held, name, Some(&arguments))
     }
 
     fn call<'b>(
@@ -614,13 +593,14 @@ impl<'a> Run<'a> {
             let wanted = function.parameter(given.len());
             arguments.push(fit(frame, wanted, Held::bare(last))?);
         }
-        let done = function.refuse_bytes(&arguments).map_err(CallError::Words).and_then(|()| match &function.does {
-            Does::Pure(call) => call(name, &arguments)
-                .unwrap_or_else(|| Err(format!("{name} is not built here")))
-                .map_err(CallError::Words),
-            Does::Host(call) => call(self, name, &arguments),
-            Does::And | Does::Or => Ok(Value::Missing),
-        });
+        let done =
+            function.refuse_bytes(&arguments).map_err(CallError::Words).and_then(|()| match &function.does {
+                Does::Pure(call) => call(name, &arguments)
+                    .unwrap_or_else(|| Err(format!("{name} is not built here")))
+                    .map_err(CallError::Words),
+                Does::Host(call) => call(self, name, &arguments),
+                Does::And | Does::Or => Ok(Value::Missing),
+            });
         let done = done.and_then(|value| {
             self.count(&value)?;
             Ok(value)
@@ -654,7 +634,9 @@ impl<'a> Run<'a> {
         frame.here = Here::Word(word);
         let other = |what: &str| Err(frame.fail(format!("expected {what}; found {word}")));
         match (&word.kind, wanted) {
-            (Kind::Nil, Parameter::Any | Parameter::Reflected | Parameter::Map | Parameter::Items) => Ok(Value::Missing),
+            (Kind::Nil, Parameter::Any | Parameter::Reflected | Parameter::Map | Parameter::Items) => {
+                Ok(Value::Missing)
+            }
             (Kind::Nil, _) => Err(frame.fail(format!("cannot assign nil to {}", wanted.name()))),
             (Kind::Bool(_) | Kind::Text(..) | Kind::Number(_), Parameter::Any | Parameter::Reflected) => {
                 self.word(frame, word, dot).map(|held| held.value)
@@ -677,9 +659,7 @@ impl<'a> Run<'a> {
             (
                 Kind::Bool(_) | Kind::Text(..) | Kind::Number(_),
                 Parameter::Map | Parameter::Time | Parameter::Certificate | Parameter::Items,
-            ) => {
-                Err(frame.fail(format!("can't handle {word} for arg of type {}", wanted.name())))
-            }
+            ) => Err(frame.fail(format!("can't handle {word} for arg of type {}", wanted.name()))),
             (Kind::Text(..) | Kind::Number(_), Parameter::Bool) => other("bool"),
             (Kind::Bool(_) | Kind::Number(_), Parameter::Text) => other("string"),
             (Kind::Bool(_) | Kind::Text(..), Parameter::Int) => other("integer"),
@@ -689,6 +669,38 @@ impl<'a> Run<'a> {
                 fit(frame, wanted, held)
             }
         }
+    }
+}
+
+fn field(frame: &Frame<'_>, held: Held, name: &str, arguments: Option<&[Value]>) -> Result<Held> {
+    let type_name = if held.boxed { "interface {}" } else { held.value.type_name() };
+    match &held.value {
+        Value::Missing => Ok(held),
+        Value::Nil => Err(frame.fail(format!("nil pointer evaluating {type_name}.{name}"))),
+        Value::Values(fields) if name == "AsMap" => Ok(Held::bare(Value::Map(fields.clone()))),
+        Value::Map(fields) | Value::TextMap(fields) | Value::Values(fields) => {
+            if arguments.is_some() {
+                return Err(frame.fail(format!("{name} is not a method but has arguments")));
+            }
+            let texts = matches!(&held.value, Value::TextMap(_));
+            let found = fields.borrow().get(name).cloned();
+            let value = found.unwrap_or_else(|| if texts { Value::text("") } else { Value::Nil });
+            Ok(Held { value, boxed: !texts })
+        }
+        Value::Object(object) if arguments.is_some() && !object.has_method(name) => {
+            Err(frame.fail(format!("{name} has arguments but cannot be invoked as function")))
+        }
+        Value::Object(object) => match object.get(name, arguments.unwrap_or_default()) {
+            Some(Ok(Value::Nil)) => Ok(Held { value: Value::Nil, boxed: true }),
+            Some(Ok(found)) => Ok(Held::bare(found)),
+            Some(Err(why)) if why.starts_with("wrong number of args for ") => Err(frame.fail(why)),
+            Some(Err(why)) => Err(frame.fail(format!("error calling {name}: {why}"))),
+            None => {
+                let type_name = if held.boxed { "interface {}" } else { object.type_name() };
+                Err(frame.fail(format!("can't evaluate field {name} in type {type_name}")))
+            }
+        },
+        _ => Err(frame.fail(format!("can't evaluate field {name} in type {type_name}"))),
     }
 }
 
@@ -702,8 +714,9 @@ fn fit(frame: &Frame<'_>, wanted: Parameter, held: Held) -> Result<Value> {
         Value::Nil => {
             frame.fail(format!("wrong type for value; expected {}; got interface {{}}", wanted.name()))
         }
-        value => frame
-            .fail(format!("wrong type for value; expected {}; got {}", wanted.name(), value.type_name())),
+        value => {
+            frame.fail(format!("wrong type for value; expected {}; got {}", wanted.name(), value.type_name()))
+        }
     })
 }
 

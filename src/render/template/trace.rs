@@ -67,7 +67,8 @@ impl Tracer {
                 at += 1;
             }
             let said = line.trim();
-            let Some(mark) = marks.get(at).filter(|_| !said.is_empty() && self.lines.len() < MAX_LINES) else {
+            let Some(mark) = marks.get(at).filter(|_| !said.is_empty() && self.lines.len() < MAX_LINES)
+            else {
                 continue;
             };
             // What any part of the line read, the line read.
@@ -83,12 +84,10 @@ impl Tracer {
     }
 
     pub(super) fn text(&mut self, body: &Body, at: usize, offset: usize, text: &str) {
-        let mut line = line_of(body, at);
         let mut from = offset;
-        for piece in text.split_inclusive('\n') {
+        for (line, piece) in (line_of(body, at)..).zip(text.split_inclusive('\n')) {
             self.mark(from, (&body.file, line), Vec::new());
             from += piece.len();
-            line += 1;
         }
     }
 
@@ -108,6 +107,8 @@ impl Tracer {
             let known = if searches { self.lines.get(piece.trim()).cloned() } else { None };
             match known {
                 Some((file, line, values)) => self.mark(from, (&file, line), values),
+                // Blanks say nothing of any value.
+                None if piece.trim().is_empty() => self.mark(from, (&body.file, own), Vec::new()),
                 None => self.mark(from, (&body.file, own), paths.clone()),
             }
             from += piece.len();

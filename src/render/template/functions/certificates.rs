@@ -5,8 +5,8 @@ use std::rc::Rc;
 use core::net::IpAddr;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, SanType,
-    SerialNumber,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose,
+    SanType, SerialNumber,
 };
 use serde_json::{Value as Json, json};
 use time::{Duration, OffsetDateTime};
@@ -23,10 +23,6 @@ const BITS: usize = 2048;
 const BITS_ALONE: usize = 4096;
 
 pub(super) fn call(host: &mut Host, name: &str, arguments: &[Value]) -> Called {
-    Some(made(host, name, arguments)?)
-}
-
-fn made(host: &mut Host, name: &str, arguments: &[Value]) -> Called {
     let of_text = |at: usize| text(arguments, at);
     let given_key =
         |at: usize| Key::read(text(arguments, at)).map_err(|why| format!("parsing private key: {why}"));
@@ -68,7 +64,8 @@ fn params(host: &mut Host, name: &str, days: i64, ips: &Value, names: &Value) ->
         let Value::Text(name) = name else {
             return Err(format!("error processing alternate dns name: {} is not a string", name.print()));
         };
-        let bad = |_| format!("error creating certificate: x509: {:?} cannot be encoded as an IA5String", &**name);
+        let bad =
+            |_| format!("error creating certificate: x509: {:?} cannot be encoded as an IA5String", &**name);
         hosts.push(SanType::DnsName(name.to_string().try_into().map_err(bad)?));
     }
     // Names stand before addresses.
@@ -83,7 +80,8 @@ fn params(host: &mut Host, name: &str, days: i64, ips: &Value, names: &Value) ->
     let end = days.checked_mul(86_400).map(Duration::seconds).and_then(|span| begin.checked_add(span));
     params.not_after = end.ok_or("error creating certificate: too many days")?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.is_ca = IsCa::ExplicitNoCa;
     Ok(params)
 }
@@ -102,8 +100,7 @@ fn authority(host: &mut Host, arguments: &[Value], key: &Key) -> Result<Value> {
 
 fn own(host: &mut Host, arguments: &[Value], key: Option<Key>) -> Result<Value> {
     // What is wrong with the names shows before a key is made for nothing.
-    let params =
-        params(host, text(arguments, 0), int(arguments, 3), any(arguments, 1), any(arguments, 2))?;
+    let params = params(host, text(arguments, 0), int(arguments, 3), any(arguments, 1), any(arguments, 2))?;
     let key = key.map_or_else(|| Key::rsa(host, BITS), Ok)?;
     let made = params.self_signed(&key).map_err(|error| failed(&error))?;
     pair(pem("CERTIFICATE", made.der()), &key)

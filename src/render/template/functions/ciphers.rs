@@ -41,14 +41,12 @@ fn decrypt(password: &str, given: &str) -> Result<Value, String> {
     let Some(padding) = plain.last().copied() else {
         return Err("runtime error: index out of range [-1]".to_owned());
     };
-    match plain.len().checked_sub(padding.into()) {
-        Some(length) => plain.truncate(length),
+    let Some(length) = plain.len().checked_sub(padding.into()) else {
         // The wrong password, as a rule.
-        None => {
-            let over = usize::from(padding) - plain.len();
-            return Err(format!("runtime error: slice bounds out of range [:-{over}]"));
-        }
-    }
+        let over = usize::from(padding) - plain.len();
+        return Err(format!("runtime error: slice bounds out of range [:-{over}]"));
+    };
+    plain.truncate(length);
     Ok(Value::bytes(plain))
 }
 
@@ -112,7 +110,8 @@ fn derive(counter: i64, sort: &str, password: &str, (user, site): (&str, &str)) 
     };
     let params = scrypt::Params::new(15, 8, 2).map_err(|error| error.to_string())?;
     let mut key = [0; 64];
-    scrypt::scrypt(password.as_bytes(), &begin(user), &params, &mut key).map_err(|error| error.to_string())?;
+    scrypt::scrypt(password.as_bytes(), &begin(user), &params, &mut key)
+        .map_err(|error| error.to_string())?;
     let mut message = begin(site);
     // Counters are 32 bits wide; others do not get here.
     message.extend_from_slice(&u32::try_from(counter).unwrap_or(u32::MAX).to_be_bytes());
@@ -122,7 +121,8 @@ fn derive(counter: i64, sort: &str, password: &str, (user, site): (&str, &str)) 
     let pattern = patterns[usize::from(seed[0]) % patterns.len()];
     let mut out = String::new();
     for (letter, byte) in pattern.bytes().zip(seed.iter().skip(1)) {
-        let choice = LETTERS.iter().find(|(known, _)| *known == letter).map_or(&b"x"[..], |(_, choice)| choice);
+        let choice =
+            LETTERS.iter().find(|(known, _)| *known == letter).map_or(&b"x"[..], |(_, choice)| choice);
         out.push(char::from(choice[usize::from(*byte) % choice.len()]));
     }
     Ok(out)

@@ -45,7 +45,7 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "call" => {
             let function = any(arguments, 0);
             Err(format!("non-function {} of type {}", function.print(), function.type_name()))
-        },
+        }
         _ => return None,
     })
 }

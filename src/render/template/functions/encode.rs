@@ -21,7 +21,7 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         |bytes: &[u8]| Ok(Value::text(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()));
     Some(match name {
         "toYaml" => Ok(Value::text(to_yaml(value))),
-        "toYamlPretty" => lenient(value.json().and_then(|json| super::yaml::pretty(&json))),
+        "toYamlPretty" => lenient(super::yaml::pretty(value)),
         "toJson" => lenient(one_line(true)),
         "mustToJson" => one_line(true).map(Value::text),
         "toRawJson" | "mustToRawJson" => one_line(false).map(Value::text),
@@ -89,11 +89,12 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
 
 /// YAML as Helm's `toYaml` gives it, without the last line break; what has no JSON form is nothing.
 pub fn to_yaml(value: &Value) -> String {
-    let Ok(json) = value.json() else { return String::new() };
+    let Ok(mut json) = value.json() else { return String::new() };
     // Helm goes by way of a JSON text, which its YAML reader refuses for these characters.
     if unreadable(&json) {
         return String::new();
     }
+    fold(&mut json);
     let mut text = yaml::emit(&json);
     if text.ends_with('\n') {
         text.pop();
@@ -101,11 +102,19 @@ pub fn to_yaml(value: &Value) -> String {
     text
 }
 
+/// The same reader takes U+0085 for a line break, which a quoted text folds to a blank.
+fn fold(json: &mut Json) {
+    match json {
+        Json::String(text) if text.contains('\u{85}') => *text = text.replace('\u{85}', " "),
+        Json::Array(items) => items.iter_mut().for_each(fold),
+        Json::Object(fields) => fields.values_mut().for_each(fold),
+        _ => {}
+    }
+}
+
 fn unreadable(json: &Json) -> bool {
     let refused = |text: &str| {
-        text.chars().any(|c| {
-            matches!(c, '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
-        })
+        text.chars().any(|c| matches!(c, '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}'))
     };
     match json {
         Json::String(text) => refused(text),

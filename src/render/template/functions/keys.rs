@@ -26,8 +26,7 @@ enum Private {
 
 /// An EC key of P-256 in DER: the secret and the public point stand between these.
 const EC_BEGIN: &[u8] = &[0x30, 0x77, 2, 1, 1, 4, 32];
-const EC_MIDDLE: &[u8] =
-    &[0xa0, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7, 0xa1, 0x44, 3, 0x42, 0];
+const EC_MIDDLE: &[u8] = &[0xa0, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7, 0xa1, 0x44, 3, 0x42, 0];
 /// An Ed25519 key in DER: the secret stands behind this.
 const ED_BEGIN: &[u8] = &[0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 32];
 
@@ -82,7 +81,9 @@ impl Key {
             "RSA PRIVATE KEY" => RsaPrivateKey::from_pkcs1_der(&der)
                 .map(|key| Private::Rsa(Box::new(key)))
                 .map_err(|error| format!("parsing RSA private key from PEM: {error}"))?,
-            "EC PRIVATE KEY" => ec(&der).ok_or("parsing EC private key from PEM: only keys of P-256 are read here")?,
+            "EC PRIVATE KEY" => {
+                ec(&der).ok_or("parsing EC private key from PEM: only keys of P-256 are read here")?
+            }
             "PRIVATE KEY" => {
                 let secret = der.strip_prefix(ED_BEGIN).and_then(|rest| <[u8; 32]>::try_from(rest).ok());
                 // An EC key of PKCS#8 holds the other form behind its head.
@@ -101,7 +102,9 @@ impl Key {
             kind if !kind.ends_with(" PRIVATE KEY") => {
                 return Err(format!("no private key data in PEM block of type {kind}"));
             }
-            "DSA PRIVATE KEY" => return Err("DSA keys are not supported here: they cannot sign certificates".to_owned()),
+            "DSA PRIVATE KEY" => {
+                return Err("DSA keys are not supported here: they cannot sign certificates".to_owned());
+            }
             kind => return Err(format!("invalid private key type {kind}")),
         };
         Self::new(private)
@@ -111,7 +114,8 @@ impl Key {
     pub(super) fn write(&self) -> Result<String, String> {
         Ok(match &self.private {
             Private::Rsa(key) => {
-                let der = key.to_pkcs1_der().map_err(|error| format!("the RSA key cannot be written: {error}"))?;
+                let der =
+                    key.to_pkcs1_der().map_err(|error| format!("the RSA key cannot be written: {error}"))?;
                 pem("RSA PRIVATE KEY", der.as_bytes())
             }
             Private::Ec(key) => {

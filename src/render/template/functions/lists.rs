@@ -138,10 +138,7 @@ fn uniq(items: &[Value]) -> Result<Value> {
 }
 
 fn chunk(arguments: &[Value]) -> Result<Value> {
-    let items = match ends(&arguments[1..], "chunk") {
-        Ok(items) => items,
-        Err(why) => return Err(why),
-    };
+    let items = ends(&arguments[1..], "chunk")?;
     let size = usize::try_from(int(arguments, 0)).ok().filter(|size| *size > 0);
     let size = size.ok_or_else(|| "runtime error: makeslice: len out of range".to_owned())?;
     let parts: Vec<Value> = items.chunks(size).map(|part| Value::list(part.to_vec())).collect();

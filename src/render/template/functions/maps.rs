@@ -62,7 +62,11 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "merge" | "mergeOverwrite" | "Merge" | "MergeOverwrite" => {
             let overwrite = plain.ends_with("Overwrite");
             let target = map(0);
-            let mut done = Ok(if any(arguments, 0).is_nil() { Value::Map(target.clone()) } else { arguments[0].clone() });
+            let mut done = Ok(if any(arguments, 0).is_nil() {
+                Value::Map(target.clone())
+            } else {
+                arguments[0].clone()
+            });
             for at in 1..arguments.len() {
                 if let Err(why) = merge(&target, &map(at), overwrite, 0) {
                     done = Err(why);
@@ -72,9 +76,7 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         }
         "dig" => dig(arguments),
         "deepCopy" | "DeepCopy" => match any(arguments, 0) {
-            value if value.is_nil() => {
-                Err("reflect: call of reflect.Value.Type on zero Value".to_owned())
-            }
+            value if value.is_nil() => Err("reflect: call of reflect.Value.Type on zero Value".to_owned()),
             value => value.deep_copy(),
         },
         _ => return None,

@@ -109,7 +109,7 @@ pub(in crate::render::template) fn quoted(text: &str) -> String {
             '\u{b}' => out.push_str("\\v"),
             c if u32::from(c) < 0x20 || c == '\u{7f}' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
             c if !is_printed(c) && u32::from(c) < 0x1_0000 => {
-                out.push_str(&format!("\\u{:04x}", u32::from(c)))
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
             }
             c if !is_printed(c) => out.push_str(&format!("\\U{:08x}", u32::from(c))),
             c => out.push(c),
@@ -187,6 +187,10 @@ fn format(pattern: &str, arguments: &[Value]) -> Result<String, String> {
             verb => match arguments.get(next) {
                 Some(value) => {
                     next += 1;
+                    // What cannot be printed plain is refused before it is printed in parts.
+                    if value.items().is_some() || value.fields().is_some() {
+                        value.show()?;
+                    }
                     one(&mut out, &spec, verb, value, 0)?;
                 }
                 None => out.push_str(&format!("%!{verb}(MISSING)")),
@@ -337,6 +341,9 @@ fn one(out: &mut String, spec: &Spec, verb: char, value: &Value, depth: usize) -
             _ => bad(),
         },
         Value::Object(object) => match verb {
+            's' | 'q' | 'x' if object.bytes().is_some() => {
+                return one(out, spec, verb, &value.as_text()?, depth + 1);
+            }
             'v' | 's' => pad(spec, &object.print(), false),
             'd' if object.kind() == "int" => object.json().to_string(),
             _ => bad(),
@@ -436,10 +443,12 @@ fn float(spec: &Spec, verb: char, number: f64) -> Option<String> {
         format!("{mantissa}e{sign}{digits:0>2}")
     };
     let text = match (verb, spec.precision) {
-        ('x' | 'X', _) => return hex_float(number).map(|text| {
-            let text = if verb == 'X' { text.to_uppercase() } else { text };
-            pad(spec, &text, true)
-        }),
+        ('x' | 'X', _) => {
+            return hex_float(number).map(|text| {
+                let text = if verb == 'X' { text.to_uppercase() } else { text };
+                pad(spec, &text, true)
+            });
+        }
         _ if !number.is_finite() => go_float(size),
         ('v' | 'g' | 'G', None) => go_float(size),
         ('v' | 'g' | 'G', Some(precision)) => general(size, precision.max(1)),

@@ -61,14 +61,14 @@ pub(super) fn call(host: &mut Host, name: &str, arguments: &[Value]) -> Called {
             Ok(Value::text(all.into_iter().collect::<String>()))
         }
         "uuidv4" => Ok(Value::text(uuid(host.random()))),
-        "bcrypt" => Ok(Value::text(bcrypt(host, text(arguments, 0)))),
+        "bcrypt" => bcrypt(host, text(arguments, 0)).map(Value::text),
         "htpasswd" => {
             let (user, password) = (text(arguments, 0), text(arguments, 1));
-            Ok(Value::text(if user.contains(':') {
-                format!("invalid username: {user}")
+            if user.contains(':') {
+                Ok(Value::text(format!("invalid username: {user}")))
             } else {
-                format!("{user}:{}", bcrypt(host, password))
-            }))
+                bcrypt(host, password).map(|hash| Value::text(format!("{user}:{hash}")))
+            }
         }
         "encryptAES" => Ok(Value::text(encrypt(host, text(arguments, 0), bytes(arguments, 1)))),
         _ => return None,
@@ -86,20 +86,19 @@ fn uuid(source: &mut Source) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-fn bcrypt(host: &mut Host, password: &str) -> String {
-    let failed = |why: &str| format!("failed to encrypt string with bcrypt: {why}");
+/// A hash, or in its place what Sprig says.
+fn bcrypt(host: &mut Host, password: &str) -> Result<String, String> {
+    let failed = "failed to encrypt string with bcrypt: ";
     if password.len() > 72 {
-        return failed("bcrypt: password length exceeds 72 bytes");
+        return Ok(format!("{failed}bcrypt: password length exceeds 72 bytes"));
     }
-    if let Err(why) = host.work(1) {
-        return failed(&why);
-    }
+    host.work(1)?;
     let mut salt = [0; 16];
     host.random().fill(&mut salt);
-    match bcrypt::hash_with_salt(password, BCRYPT_COST, salt) {
+    Ok(match bcrypt::hash_with_salt(password, BCRYPT_COST, salt) {
         Ok(hash) => hash.format_for_version(Version::TwoA),
-        Err(error) => failed(&error.to_string()),
-    }
+        Err(error) => format!("{failed}{error}"),
+    })
 }
 
 /// A key of 32 bytes: the password, cut or filled with zeros, as Sprig does it.

@@ -14,7 +14,8 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "semver" => version(text(arguments, 0)).map(|version| Value::Object(Rc::new(version))),
         "semverCompare" => version(text(arguments, 1)).and_then(|version| {
             let constraint = text(arguments, 0);
-            let parsed = parse(constraint).ok_or_else(|| format!("improper constraint: {}", super::quoted(constraint)))?;
+            let parsed = parse(constraint)
+                .ok_or_else(|| format!("improper constraint: {}", super::quoted(constraint)))?;
             Ok(Value::Bool(fits(&parsed, &version)))
         }),
         _ => return None,

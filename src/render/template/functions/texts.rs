@@ -44,13 +44,13 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "replace" => replaced(text(arguments, 2), one, other).map(Value::text),
         "indent" | "nindent" => indented(name, int(arguments, 0), other).map(Value::text),
         "plural" => give(if int(arguments, 2) == 1 { one } else { other }.to_owned()),
-        "quote" => listed(arguments, |text| super::quoted(text)),
+        "quote" => {
+            let texts = arguments.iter().filter(|value| !value.is_nil()).map(Value::as_text);
+            texts.collect::<Result<Vec<_>, _>>().and_then(|texts| listed(&texts, super::quoted))
+        }
         "squote" => listed(arguments, |text| format!("'{text}'")),
         "cat" => listed(arguments, str::to_owned),
-        "toString" => match any(arguments, 0) {
-            bytes @ Value::Bytes(_) => Ok(bytes.clone()),
-            value => value.show().map(Value::text),
-        },
+        "toString" => any(arguments, 0).as_text(),
         "toStrings" => strings(any(arguments, 0)).map(Value::texts),
         "join" => strings(any(arguments, 1)).and_then(|all| bounded(&all, one)).map(Value::text),
         "sortAlpha" => match any(arguments, 0) {
@@ -162,7 +162,7 @@ fn strings(value: &Value) -> Result<Vec<String>, String> {
     let (mut all, mut length) = (Vec::new(), 0);
     let one = std::slice::from_ref(value);
     for item in value.items().unwrap_or(one).iter().filter(|item| !item.is_nil()) {
-        let text = item.show()?;
+        let text = item.as_text()?.show()?;
         length += text.len();
         if length > MAX_TEXT {
             return Err(TOO_LONG.to_owned());
@@ -227,7 +227,8 @@ fn title(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         // Beyond ASCII, all but blanks is a letter to Go here.
-        let inside = before.is_alphanumeric() || before == '_' || (!before.is_ascii() && !before.is_whitespace());
+        let inside =
+            before.is_alphanumeric() || before == '_' || (!before.is_ascii() && !before.is_whitespace());
         if inside {
             out.push(c);
         } else {

@@ -165,8 +165,8 @@ impl Writer {
                 let plain = Value::from_json(&object.json());
                 self.element(&plain)?;
             }
-            value => match value.items() {
-                Some(items) => {
+            value => {
+                if let Some(items) = value.items() {
                     self.out.push('[');
                     for (place, item) in items.iter().enumerate() {
                         if place > 0 {
@@ -175,8 +175,7 @@ impl Writer {
                         self.element(item)?;
                     }
                     self.out.push(']');
-                }
-                None => {
+                } else {
                     self.out.push('{');
                     for (place, (name, value)) in entries(value)?.into_iter().enumerate() {
                         if place > 0 {
@@ -186,7 +185,7 @@ impl Writer {
                     }
                     self.out.push('}');
                 }
-            },
+            }
         }
         self.depth -= 1;
         Ok(())
@@ -210,7 +209,8 @@ fn entries(value: &Value) -> Result<Vec<(String, Value)>> {
 }
 
 fn key(name: &str) -> String {
-    let bare = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    let bare =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if bare { name.to_owned() } else { quoted(name) }
 }
 

@@ -52,7 +52,8 @@ fn parts(text: &str) -> Result<[(&'static str, String); 8]> {
         }
         user.clone_into(&mut found[7].1);
         found[1].1 = read_host(host)?;
-        found[2].1 = hostname(&found[1].1).to_owned();
+        let name = hostname(&found[1].1).to_owned();
+        found[2].1 = name;
     }
     found[3].1 = unescape(path, false)?;
     Ok(found)
@@ -83,7 +84,8 @@ fn read_host(host: &str) -> Result<String> {
     if !good {
         return Err(format!("invalid port {} after host", super::quoted(port)));
     }
-    let strange = |c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && !"-_.~!$&'()*+,;=:[]<>\"%".contains(c);
+    let strange =
+        |c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && !"-_.~!$&'()*+,;=:[]<>\"%".contains(c);
     if let Some(c) = host.chars().find(|c| strange(*c)) {
         return Err(format!("invalid character {} in host name", super::quoted(&c.to_string())));
     }

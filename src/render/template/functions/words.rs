@@ -33,9 +33,8 @@ fn other(c: char) -> bool {
 /// The next word: its sort and how many characters it has.
 fn next(chars: &[char]) -> Option<(Sort, usize)> {
     let first = *chars.first()?;
-    let run = |from: usize, fits: fn(char) -> bool| {
-        from + chars[from..].iter().take_while(|c| fits(**c)).count()
-    };
+    let run =
+        |from: usize, fits: fn(char) -> bool| from + chars[from..].iter().take_while(|c| fits(**c)).count();
     Some(match first {
         c if connects(c) => (Sort::Connector, run(1, connects)),
         c if marks(c) => (Sort::Mark, run(1, marks)),

@@ -3,11 +3,17 @@
 use serde_json::Value as Json;
 
 use crate::model::yaml;
+use crate::render::template::value::{Value, go_float};
 
 /// One document without a final line break.
-pub(super) fn pretty(json: &Json) -> Result<String, String> {
+pub(super) fn pretty(value: &Value) -> Result<String, String> {
+    // A float that is large has an exponent here, for it does not go by way of JSON.
+    if let Value::Float(number) = value {
+        return Ok(go_float(*number));
+    }
+    let json = value.json()?;
     let mut out = String::new();
-    write(&mut out, json, 0);
+    write(&mut out, &json, 0);
     while out.ends_with('\n') {
         out.pop();
     }
