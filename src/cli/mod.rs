@@ -5,6 +5,7 @@
 
 mod agent;
 mod apply;
+mod chart;
 mod drift;
 mod edit;
 mod explained;

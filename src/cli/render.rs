@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Global;
+use super::chart::{ChartArguments, MOUNT};
 use super::explained;
 use super::output::{Format, Output, list};
 use super::workspace::{self, Scratch};
@@ -13,12 +14,13 @@ use crate::error::{Code, Error, Result};
 use crate::model::Confidential;
 use crate::plan::place;
 use crate::render::explain::explain;
-use crate::render::{Options, Selection, render};
+use crate::render::tree::Mounted;
+use crate::render::{Options, Selection, Tree, render};
 use crate::source::FolderTree;
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// A folder or file of manifests, or a file with an Application
+    /// A folder or file of manifests, a chart, or a file with an Application
     path: PathBuf,
     /// Go into sub-folders
     #[arg(short = 'R', long)]
@@ -29,6 +31,8 @@ pub(super) struct Arguments {
     /// Print where each field comes from, and what it was before: text, or json with -o json
     #[arg(long)]
     explain: bool,
+    #[command(flatten)]
+    chart: ChartArguments,
     /// yaml, or one List as json
     #[arg(short, long, value_enum, default_value = "yaml")]
     output: Format,
@@ -59,8 +63,10 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
             (parent.map_or_else(|| ".".into(), PathBuf::from), name)
         };
         let selection = Selection { recurse: arguments.recursive, ..Selection::default() };
-        let tree = FolderTree::new(root);
-        let options = Options { selection, keys: workspace::keys()?, ..Options::default() };
+        let folder = FolderTree::new(root);
+        let (helm, files) = arguments.chart.options(&namespace)?;
+        let tree = Mounted::new(&folder, [(MOUNT, &files as &dyn Tree)]);
+        let options = Options { selection, helm, keys: workspace::keys()?, ..Options::default() };
         if arguments.explain {
             explained::show(explain(&tree, &inner, &options)?, arguments.output, output);
             return Ok(0);

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{Options, Tree, kustomize, plain};
 use crate::error::Result;
+use crate::model::Object;
 use crate::model::yaml::{Content, Syntax};
 
 /// What was read for a render, and where its objects come from.
@@ -109,9 +110,24 @@ pub fn explain(tree: &dyn Tree, path: &str, options: &Options) -> Result<Explain
     let inputs = rendered.reads.iter().map(noted).collect();
     let objects = match plain::kustomization(tree, path, &options.selection)? {
         Some(folder) => kustomize::explain(tree, &folder.path, &options.kustomize)?,
+        None if rendered.charts => rendered.objects.iter().map(templated).collect(),
         None => plain::explain(tree, &rendered)?,
     };
     Ok(Explained { inputs, objects })
+}
+
+/// An object of a template: its fields have no lines of their own, the document's is the nearest.
+fn templated(object: &Object) -> Explanation {
+    let origin = object.origin();
+    let mut found = Vec::new();
+    leaves(object.value(), "", &mut found);
+    let field = |(path, value)| {
+        let written =
+            Written { file: origin.file.to_string(), line: origin.line, by: "templates".to_owned() };
+        Field { path, value, written, ..Field::default() }
+    };
+    let fields = found.into_iter().map(field).collect();
+    Explanation { fields, ..Explanation::of(object.value()) }
 }
 
 impl Explanation {

@@ -45,13 +45,17 @@ type Result<T> = std::result::Result<T, Failure>;
 /// Most bytes that one template gives.
 const MAX_OUTPUT: usize = 64 << 20;
 /// Most nodes that are run for one chart.
-const MAX_STEPS: u64 = 20_000_000;
+const MAX_STEPS: u64 = 10_000_000;
 /// Most bytes that functions make for one chart.
 const MAX_MADE: u64 = 2 << 30;
 /// Deepest chain of templates. Helm ends at 1,000 of one name; a chart that is meant to end uses some ten.
 const MAX_CALLS: usize = 200;
-/// Deepest chain of blocks and parentheses over all templates of a chain, so that the stack is enough.
-const MAX_DEPTH: usize = 600;
+/// Deepest chain of blocks and parentheses over all templates of a chain. The parser allows 200 in one template.
+const MAX_DEPTH: usize = 2_000;
+
+/// Stack that one more template must find, with what it nests, and what is taken where it does not.
+const STACK_LEFT: usize = 1 << 20;
+const STACK_MORE: usize = 4 << 20;
 
 enum Flow {
     Next,
@@ -141,10 +145,10 @@ impl<'b> Frame<'b> {
         found.map_or(Held::bare(Value::Missing), |(_, held)| held.clone())
     }
 
-    fn set(&mut self, name: &str, held: Held) {
-        if let Some(slot) = self.variables.iter_mut().rev().find(|(known, _)| **known == *name) {
-            slot.1 = held;
-        }
+    /// Whether there is such a variable to be set.
+    fn set(&mut self, name: &str, held: Held) -> bool {
+        let slot = self.variables.iter_mut().rev().find(|(known, _)| **known == *name);
+        slot.map(|slot| slot.1 = held).is_some()
     }
 
     fn fail(&self, why: impl Display) -> Failure {
@@ -186,20 +190,22 @@ impl<'a> Run<'a> {
     pub(super) fn body(&mut self, body: &Body, name: &str, data: &Value) -> Result<String> {
         let mut out = String::new();
         let data = if data.is_nil() { Value::Missing } else { data.clone() };
-        self.nested(body, name, Held::bare(data), &mut out)?;
+        self.nested(body, name, &Held::bare(data), &mut out)?;
         Ok(out)
     }
 
-    fn nested(&mut self, body: &Body, name: &str, data: Held, out: &mut String) -> Result<()> {
+    fn nested(&mut self, body: &Body, name: &str, data: &Held, out: &mut String) -> Result<()> {
         let mut frame = Frame::new(body, name, data.clone());
         self.calls += 1;
-        if self.calls > MAX_CALLS {
-            let why = format!("the chain of templates is longer than {MAX_CALLS}");
-            return Err(frame.fail(why));
-        }
-        let done = self.list(&mut frame, &body.nodes, &data, out);
+        let done =
+            stacker::maybe_grow(STACK_LEFT, STACK_MORE, || self.list(&mut frame, &body.nodes, data, out));
         self.calls -= 1;
         done.map(drop)
+    }
+
+    /// Whether no further template may be called.
+    pub(super) fn is_deepest(&self) -> bool {
+        self.calls >= MAX_CALLS
     }
 
     /// Counts bytes that a function made.
@@ -238,7 +244,7 @@ impl<'a> Run<'a> {
         for node in nodes {
             self.steps += 1;
             if self.steps > MAX_STEPS || out.len() > MAX_OUTPUT {
-                return Err(frame.fail("the templates run beyond 20,000,000 steps or 64 MiB"));
+                return Err(frame.fail("the templates run beyond 10,000,000 steps or 64 MiB"));
             }
             let flow = self.node(frame, node, dot, out)?;
             if !matches!(flow, Flow::Next) {
@@ -303,11 +309,14 @@ impl<'a> Run<'a> {
                     let name = super::functions::quoted(&call.name);
                     return Err(frame.fail(format!("template {name} not defined")));
                 };
+                if self.is_deepest() {
+                    return Err(frame.fail(format!("exceeded maximum template depth ({MAX_CALLS})")));
+                }
                 let data = match &call.pipe {
                     Some(pipe) => self.pipe(frame, pipe, dot)?,
                     None => Value::Missing,
                 };
-                self.nested(&body, &call.name, Held::bare(data), out)?;
+                self.nested(&body, &call.name, &Held::bare(data), out)?;
             }
             Node::Break => return Ok(Flow::Break),
             Node::Continue => return Ok(Flow::Continue),
@@ -333,7 +342,7 @@ impl<'a> Run<'a> {
             |run: &mut Self, frame: &mut Frame<'b>, key: Option<Value>, item: Held| -> Result<Flow> {
                 ran = true;
                 let set = |frame: &mut Frame<'b>, place: usize, held: Held| match place {
-                    place if pipe.sets => frame.set(&names[place], held),
+                    place if pipe.sets => drop(frame.set(&names[place], held)),
                     place => {
                         if let Some(slot) = frame.variables.get_mut(inner - names.len() + place) {
                             slot.1 = held;
@@ -391,7 +400,7 @@ impl<'a> Run<'a> {
                     }
                     self.steps += 1;
                     if self.steps > MAX_STEPS {
-                        return Err(frame.fail("the templates run beyond 20,000,000 steps or 64 MiB"));
+                        return Err(frame.fail("the templates run beyond 10,000,000 steps or 64 MiB"));
                     }
                 }
             }
@@ -428,7 +437,9 @@ impl<'a> Run<'a> {
         let value = last.unwrap_or(Value::Missing);
         for name in &pipe.names {
             if pipe.sets {
-                frame.set(name, Held::bare(value.clone()));
+                if !frame.set(name, Held::bare(value.clone())) {
+                    return Err(frame.fail(format!("undefined variable: {name}")));
+                }
             } else {
                 frame.variables.push((name.clone(), Held::bare(value.clone())));
             }
@@ -530,14 +541,14 @@ impl<'a> Run<'a> {
             tracer.read(&word.kind, names);
         }
         for name in before {
-            held = self.field(frame, held, name, None)?;
+            held = field(frame, held, name, None)?;
         }
         if given.is_empty() && last.is_none() {
-            return self.field(frame, held, name, None);
+            return field(frame, held, name, None);
         }
         // Arguments are for methods; a map is asked nothing before it says that it has none.
         if !matches!(held.value, Value::Object(_) | Value::Values(_)) {
-            return self.field(frame, held, name, Some(&[]));
+            return field(frame, held, name, Some(&[]));
         }
         let mut arguments = Vec::with_capacity(given.len() + 1);
         for word in given {
@@ -546,41 +557,7 @@ impl<'a> Run<'a> {
         arguments.extend(last);
         // Errors of a method are those of its field.
         frame.here = Here::Word(word);
-        self.field(frame, held, name, Some(&arguments))
-    }
-
-    fn field(
-        &mut self,
-        frame: &Frame<'_>,
-        held: Held,
-        name: &str,
-        arguments: Option<&[Value]>,
-    ) -> Result<Held> {
-        let type_name = if held.boxed { "interface {}" } else { held.value.type_name() };
-        match &held.value {
-            Value::Missing => Ok(held),
-            Value::Nil => Err(frame.fail(format!("nil pointer evaluating {type_name}.{name}"))),
-            Value::Values(fields) if name == "AsMap" => Ok(Held::bare(Value::Map(fields.clone()))),
-            Value::Map(fields) | Value::TextMap(fields) | Value::Values(fields) => {
-                if arguments.is_some() {
-                    return Err(frame.fail(format!("{name} is not a method but has arguments")));
-                }
-                let texts = matches!(&held.value, Value::TextMap(_));
-                let found = fields.borrow().get(name).cloned();
-                let value = found.unwrap_or_else(|| if texts { Value::text("") } else { Value::Nil });
-                Ok(Held { value, boxed: !texts })
-            }
-            Value::Object(object) => match object.get(name, arguments.unwrap_or_default()) {
-                Some(Ok(Value::Nil)) => Ok(Held { value: Value::Nil, boxed: true }),
-                Some(Ok(found)) => Ok(Held::bare(found)),
-                Some(Err(why)) => Err(frame.fail(format!("error calling {name}: {why}"))),
-                None => {
-                    let type_name = if held.boxed { "interface {}" } else { object.type_name() };
-                    Err(frame.fail(format!("can't evaluate field {name} in type {type_name}")))
-                }
-            },
-            _ => Err(frame.fail(format!("can't evaluate field {name} in type {type_name}"))),
-        }
+        field(frame, held, name, Some(&arguments))
     }
 
     fn call<'b>(
@@ -695,6 +672,38 @@ impl<'a> Run<'a> {
     }
 }
 
+fn field(frame: &Frame<'_>, held: Held, name: &str, arguments: Option<&[Value]>) -> Result<Held> {
+    let type_name = if held.boxed { "interface {}" } else { held.value.type_name() };
+    match &held.value {
+        Value::Missing => Ok(held),
+        Value::Nil => Err(frame.fail(format!("nil pointer evaluating {type_name}.{name}"))),
+        Value::Values(fields) if name == "AsMap" => Ok(Held::bare(Value::Map(fields.clone()))),
+        Value::Map(fields) | Value::TextMap(fields) | Value::Values(fields) => {
+            if arguments.is_some() {
+                return Err(frame.fail(format!("{name} is not a method but has arguments")));
+            }
+            let texts = matches!(&held.value, Value::TextMap(_));
+            let found = fields.borrow().get(name).cloned();
+            let value = found.unwrap_or_else(|| if texts { Value::text("") } else { Value::Nil });
+            Ok(Held { value, boxed: !texts })
+        }
+        Value::Object(object) if arguments.is_some() && !object.has_method(name) => {
+            Err(frame.fail(format!("{name} has arguments but cannot be invoked as function")))
+        }
+        Value::Object(object) => match object.get(name, arguments.unwrap_or_default()) {
+            Some(Ok(Value::Nil)) => Ok(Held { value: Value::Nil, boxed: true }),
+            Some(Ok(found)) => Ok(Held::bare(found)),
+            Some(Err(why)) if why.starts_with("wrong number of args for ") => Err(frame.fail(why)),
+            Some(Err(why)) => Err(frame.fail(format!("error calling {name}: {why}"))),
+            None => {
+                let type_name = if held.boxed { "interface {}" } else { object.type_name() };
+                Err(frame.fail(format!("can't evaluate field {name} in type {type_name}")))
+            }
+        },
+        _ => Err(frame.fail(format!("can't evaluate field {name} in type {type_name}"))),
+    }
+}
+
 /// A value for a parameter, if it is one.
 fn fit(frame: &Frame<'_>, wanted: Parameter, held: Held) -> Result<Value> {
     if wanted.takes(&held.value) {
@@ -714,7 +723,9 @@ fn fit(frame: &Frame<'_>, wanted: Parameter, held: Held) -> Result<Value> {
 /// A number where nothing says which kind is wanted.
 fn constant(frame: &Frame<'_>, number: &Number) -> Result<Value> {
     let written = &number.written;
-    let hex = written.len() > 2 && written[..2].eq_ignore_ascii_case("0x") && !written.contains(['p', 'P']);
+    let hex = written.len() > 2
+        && written.get(..2).is_some_and(|begin| begin.eq_ignore_ascii_case("0x"))
+        && !written.contains(['p', 'P']);
     if number.complex {
         return Err(frame.fail("complex numbers are not supported"));
     }

@@ -1,6 +1,6 @@
 //! The functions that need more than their arguments: other templates, the time, randomness, a cluster.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -28,6 +28,8 @@ type Called = Result<Value, CallError>;
 
 /// Most texts of `tpl` that are kept parsed.
 const MAX_PARSED: usize = 1_024;
+/// How many costly things one render makes: some 50 RSA keys.
+const MAX_WORK: u32 = 100;
 /// Longest text that `tpl` takes.
 const MAX_TEXT: usize = 4 << 20;
 
@@ -35,7 +37,9 @@ const MAX_TEXT: usize = 4 << 20;
 pub(super) struct Host {
     now: i64,
     lookup: Option<super::Lookup>,
-    pub(super) random: Source,
+    random: Source,
+    /// Costly things that may still be made.
+    left: u32,
     /// Whether the time or the seed was asked for.
     pub(super) volatile: bool,
     parsed: HashMap<Arc<str>, Parsed>,
@@ -49,6 +53,7 @@ impl Host {
             now: surroundings.now,
             lookup: surroundings.lookup.clone(),
             random: Source::new(surroundings.seed),
+            left: MAX_WORK,
             volatile: false,
             parsed: HashMap::new(),
             tied: Vec::new(),
@@ -58,6 +63,16 @@ impl Host {
     pub(super) fn now(&mut self) -> i64 {
         self.volatile = true;
         self.now
+    }
+
+    /// Takes so much of what may be done: a hash of a password is 1, an RSA key 2 or 8 (some 0.1 s each).
+    ///
+    /// # Errors
+    /// Where nothing is left.
+    pub(super) fn work(&mut self, units: u32) -> Result<(), String> {
+        self.left =
+            self.left.checked_sub(units).ok_or("one render makes too many keys and hashes of passwords")?;
+        Ok(())
     }
 
     pub(super) fn random(&mut self) -> &mut Source {
@@ -88,7 +103,7 @@ fn text(arguments: &[Value], at: usize) -> Arc<str> {
 pub(super) fn call(run: &mut Run<'_>, name: &str, arguments: &[Value]) -> Called {
     match name {
         "include" => include(run, &text(arguments, 0), &arguments[1]),
-        "tpl" => tpl(run, text(arguments, 0), &arguments[1]),
+        "tpl" => tpl(run, &text(arguments, 0), &arguments[1]),
         "required" => match &arguments[1] {
             Value::Missing | Value::Nil => Err(CallError::Said(text(arguments, 0).to_string())),
             Value::Text(given) if given.is_empty() => Err(CallError::Said(text(arguments, 0).to_string())),
@@ -96,10 +111,10 @@ pub(super) fn call(run: &mut Run<'_>, name: &str, arguments: &[Value]) -> Called
         },
         "fail" => Err(CallError::Said(text(arguments, 0).to_string())),
         "lookup" => {
-            let Some(lookup) = &run.host.lookup else { return Ok(Value::map(Default::default())) };
+            let Some(lookup) = &run.host.lookup else { return Ok(Value::map(BTreeMap::new())) };
             let [version, kind, namespace, name] = [0, 1, 2, 3].map(|at| text(arguments, at));
             let found = lookup(&version, &kind, &namespace, &name).map_err(CallError::Words)?;
-            Ok(found.map_or_else(|| Value::map(Default::default()), |found| live(&found)))
+            Ok(found.map_or_else(|| Value::map(BTreeMap::new()), |found| live(&found)))
         }
         "now" => Ok(functions::time(run.host.now())),
         "set" => {
@@ -117,7 +132,17 @@ pub(super) fn call(run: &mut Run<'_>, name: &str, arguments: &[Value]) -> Called
     }
 }
 
+/// In Helm's words, which counts to 1,000 for each name.
+fn too_deep(name: &str) -> CallError {
+    CallError::Words(format!(
+        "rendering template has a nested reference name: {name}: unable to execute template"
+    ))
+}
+
 fn include(run: &mut Run<'_>, name: &str, data: &Value) -> Called {
+    if run.is_deepest() {
+        return Err(too_deep(name));
+    }
     let outer = run.tracer.as_mut().map(super::trace::Tracer::output);
     let done = run.execute(name, data);
     traced(run, outer, done.as_deref().unwrap_or_default());
@@ -135,22 +160,24 @@ fn traced(run: &mut Run<'_>, outer: Option<Vec<super::Mark>>, text: &str) {
 /// Every text of `tpl` has this name.
 const TPL: &str = "gotpl";
 
-fn tpl(run: &mut Run<'_>, source: Arc<str>, data: &Value) -> Called {
+fn tpl(run: &mut Run<'_>, source: &Arc<str>, data: &Value) -> Called {
+    if run.is_deepest() {
+        return Err(too_deep(TPL));
+    }
     if source.len() > MAX_TEXT {
         return Err(CallError::Words("the text for tpl is longer than 4 MiB".to_owned()));
     }
-    let known = run.host.parsed.get(&source).cloned();
-    let parsed = match known {
-        Some(parsed) => parsed,
-        None => {
-            let parsed = Parsed::new(TPL, &source).map_err(|failure| {
-                CallError::Words(format!("cannot parse template {}: {}", quoted(&source), failure.text))
-            })?;
-            if run.host.parsed.len() < MAX_PARSED {
-                run.host.parsed.insert(source.clone(), parsed.clone());
-            }
-            parsed
+    let known = run.host.parsed.get(source).cloned();
+    let parsed = if let Some(parsed) = known {
+        parsed
+    } else {
+        let parsed = Parsed::new(TPL, source).map_err(|failure| {
+            CallError::Words(format!("cannot parse template {}: {}", quoted(source), failure.text))
+        })?;
+        if run.host.parsed.len() < MAX_PARSED {
+            run.host.parsed.insert(source.clone(), parsed.clone());
         }
+        parsed
     };
     // What it defines is known to it and to what it runs.
     let outer = run.bodies.clone();
@@ -166,7 +193,7 @@ fn tpl(run: &mut Run<'_>, source: Arc<str>, data: &Value) -> Called {
     match done {
         Ok(text) => Ok(Value::Text(super::without_no_value(text).into())),
         Err(failure) => {
-            let before = format!("error during tpl function execution for {}: ", quoted(&source));
+            let before = format!("error during tpl function execution for {}: ", quoted(source));
             Err(CallError::Inner(before, Box::new(failure)))
         }
     }

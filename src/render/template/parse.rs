@@ -530,7 +530,7 @@ fn number(token: &Token<'_>) -> std::result::Result<Number, String> {
             return Err(format!("integer overflow: {}", quoted(text)));
         }
         number.float = Some(float);
-        if (float as i64) as f64 == float && float.abs() < 9.2e18 {
+        if float.fract() == 0.0 && float.abs() < 9.2e18 {
             number.int = Some(float as i64);
         }
     } else {

@@ -62,28 +62,32 @@ impl Tracer {
         let (mut offset, mut at) = (0, 0);
         for line in text.split_inclusive('\n') {
             let begin = offset + (line.len() - line.trim_start().len());
+            offset += line.len();
             while marks.get(at + 1).is_some_and(|next| next.offset <= begin) {
                 at += 1;
             }
             let said = line.trim();
-            if let Some(mark) = marks.get(at)
-                && !said.is_empty()
-                && self.lines.len() < MAX_LINES
-            {
-                let origin = (mark.file.clone(), mark.line, mark.values.clone());
-                self.lines.insert(said.to_owned(), origin);
+            let Some(mark) = marks.get(at).filter(|_| !said.is_empty() && self.lines.len() < MAX_LINES)
+            else {
+                continue;
+            };
+            // What any part of the line read, the line read.
+            let parts = marks[at..].iter().take_while(|next| next.offset < offset);
+            let mut values: Vec<String> = Vec::new();
+            for path in parts.flat_map(|part| &part.values) {
+                if !values.contains(path) {
+                    values.push(path.clone());
+                }
             }
-            offset += line.len();
+            self.lines.insert(said.to_owned(), (mark.file.clone(), mark.line, values));
         }
     }
 
     pub(super) fn text(&mut self, body: &Body, at: usize, offset: usize, text: &str) {
-        let mut line = line_of(body, at);
         let mut from = offset;
-        for piece in text.split_inclusive('\n') {
+        for (line, piece) in (line_of(body, at)..).zip(text.split_inclusive('\n')) {
             self.mark(from, (&body.file, line), Vec::new());
             from += piece.len();
-            line += 1;
         }
     }
 
@@ -103,6 +107,8 @@ impl Tracer {
             let known = if searches { self.lines.get(piece.trim()).cloned() } else { None };
             match known {
                 Some((file, line, values)) => self.mark(from, (&file, line), values),
+                // Blanks say nothing of any value.
+                None if piece.trim().is_empty() => self.mark(from, (&body.file, own), Vec::new()),
                 None => self.mark(from, (&body.file, own), paths.clone()),
             }
             from += piece.len();

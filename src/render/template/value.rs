@@ -69,6 +69,14 @@ pub trait Object {
     }
     /// A field, or a method called with these arguments; `None` where it has no such thing.
     fn get(&self, name: &str, arguments: &[Value]) -> Option<Result<Value, String>>;
+    /// Its bytes, for a `[]byte`: what Sprig makes a string of.
+    fn bytes(&self) -> Option<Vec<u8>> {
+        None
+    }
+    /// Whether this name is a method, which takes arguments, rather than a field.
+    fn has_method(&self, _name: &str) -> bool {
+        true
+    }
     /// Keys and values for `range`; `None` where it cannot be ranged over.
     fn entries(&self) -> Option<Vec<(Value, Value)>> {
         None
@@ -148,15 +156,10 @@ thread_local! {
 
 fn let_go(values: Vec<Value>) {
     let waits = |values: Vec<Value>| {
-        WAITING.with_borrow_mut(|waiting| match waiting {
-            Some(others) => {
-                others.extend(values);
-                true
-            }
-            None => {
-                *waiting = Some(values);
-                false
-            }
+        WAITING.with_borrow_mut(|waiting| {
+            let busy = waiting.is_some();
+            waiting.get_or_insert_default().extend(values);
+            busy
         })
     };
     if waits(values) {
@@ -388,6 +391,21 @@ impl Value {
         Ok(out)
     }
 
+    /// As Sprig makes a string of it: bytes are text there.
+    ///
+    /// # Errors
+    /// As [`Value::show`].
+    pub fn as_text(&self) -> Result<Self, String> {
+        match self {
+            Self::Text(_) | Self::Bytes(_) => Ok(self.clone()),
+            Self::Object(object) => match object.bytes() {
+                Some(bytes) => Ok(Self::bytes(bytes)),
+                None => Ok(Self::text(object.print())),
+            },
+            other => other.show().map(|text| Self::Text(text.into())),
+        }
+    }
+
     /// Appends what [`Value::show`] gives.
     ///
     /// # Errors
@@ -616,11 +634,17 @@ pub fn go_float(value: f64) -> String {
     value.to_string()
 }
 
-/// A number as JSON shows it: whole ones without a fraction.
+/// A number as JSON shows it: whole ones without a fraction, with the shortest digits that mean them.
 pub fn whole_or_float(value: f64) -> Option<Json> {
-    #[expect(clippy::cast_possible_truncation, reason = "whole and in range")]
-    if value.fract() == 0.0 && value.abs() < 9_223_372_036_854_775_808.0 {
-        return Some((value as i64).into());
+    if value.fract() == 0.0
+        && value.abs() < 18_446_744_073_709_551_616.0
+        && !(value == 0.0 && value.is_sign_negative())
+    {
+        let digits = value.to_string();
+        let whole = digits.parse::<i64>().map(Json::from).or_else(|_| digits.parse::<u64>().map(Json::from));
+        if let Ok(whole) = whole {
+            return Some(whole);
+        }
     }
     serde_json::Number::from_f64(value).map(Json::Number)
 }

@@ -42,7 +42,10 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "index" => indexed(arguments),
         "slice" | "mustSlice" => slice(arguments),
         "call" if any(arguments, 0).is_nil() => Err("call of nil".to_owned()),
-        "call" => Err(format!("non-function of type {}", any(arguments, 0).type_name())),
+        "call" => {
+            let function = any(arguments, 0);
+            Err(format!("non-function {} of type {}", function.print(), function.type_name()))
+        }
         _ => return None,
     })
 }
@@ -76,7 +79,7 @@ fn equal(arguments: &[Value]) -> Result<Value, String> {
             }
             (a, b) if a.is_basic() != b.is_basic() => return Err(a.incompatible(b)),
             (a, b) if a.kind() != b.kind() => {
-                let (one, other) = (a.print(), b.print());
+                let (one, other) = (super::print::as_text(a)?, b.print());
                 return Err(format!(
                     "non-comparable types {one}: {}, {}: {other}",
                     a.type_name(),
@@ -86,7 +89,10 @@ fn equal(arguments: &[Value]) -> Result<Value, String> {
             (Value::Object(a), Value::Object(b)) if a.kind() == "struct" => a.json() == b.json(),
             (Value::NilList, Value::NilList) => true,
             (Value::NilList, _) | (_, Value::NilList) => false,
-            (_, b) => return Err(format!("non-comparable type {}: {}", b.print(), b.type_name())),
+            (_, b) => {
+                let shown = super::print::as_text(b)?;
+                return Err(format!("non-comparable type {shown}: {}", b.type_name()));
+            }
         };
         if same {
             return Ok(Value::Bool(true));

@@ -27,7 +27,7 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         name => name,
     };
     Some(match plain {
-        "list" => Ok(Value::list(arguments.to_vec())),
+        "list" => Ok(Value::list(arguments.iter().map(held).collect())),
         "first" => ends(arguments, "find first on").map(|items| items.first().cloned().unwrap_or(Value::Nil)),
         "last" => ends(arguments, "find last on").map(|items| items.last().cloned().unwrap_or(Value::Nil)),
         "rest" => ends(arguments, "find rest on")
@@ -86,8 +86,12 @@ fn joined(parts: &[&[Value]]) -> Result<Value> {
     if parts.iter().map(|part| part.len()).sum::<usize>() > MAX_ITEMS {
         return Err("a list of more than 1,000,000 items".to_owned());
     }
-    let nil = |value: &Value| if value.is_nil() { Value::Nil } else { value.clone() };
-    Ok(Value::list(parts.iter().flat_map(|part| part.iter().map(nil)).collect()))
+    Ok(Value::list(parts.iter().flat_map(|part| part.iter().map(held)).collect()))
+}
+
+/// A value as a list holds it: nothing is nil there.
+fn held(value: &Value) -> Value {
+    if value.is_nil() { Value::Nil } else { value.clone() }
 }
 
 fn concat(arguments: &[Value]) -> Result<Value> {
@@ -134,10 +138,7 @@ fn uniq(items: &[Value]) -> Result<Value> {
 }
 
 fn chunk(arguments: &[Value]) -> Result<Value> {
-    let items = match ends(&arguments[1..], "chunk") {
-        Ok(items) => items,
-        Err(why) => return Err(why),
-    };
+    let items = ends(&arguments[1..], "chunk")?;
     let size = usize::try_from(int(arguments, 0)).ok().filter(|size| *size > 0);
     let size = size.ok_or_else(|| "runtime error: makeslice: len out of range".to_owned())?;
     let parts: Vec<Value> = items.chunks(size).map(|part| Value::list(part.to_vec())).collect();

@@ -62,7 +62,11 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "merge" | "mergeOverwrite" | "Merge" | "MergeOverwrite" => {
             let overwrite = plain.ends_with("Overwrite");
             let target = map(0);
-            let mut done = Ok(arguments[0].clone());
+            let mut done = Ok(if any(arguments, 0).is_nil() {
+                Value::Map(target.clone())
+            } else {
+                arguments[0].clone()
+            });
             for at in 1..arguments.len() {
                 if let Err(why) = merge(&target, &map(at), overwrite, 0) {
                     done = Err(why);
@@ -71,7 +75,10 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
             done
         }
         "dig" => dig(arguments),
-        "deepCopy" | "DeepCopy" => any(arguments, 0).deep_copy(),
+        "deepCopy" | "DeepCopy" => match any(arguments, 0) {
+            value if value.is_nil() => Err("reflect: call of reflect.Value.Type on zero Value".to_owned()),
+            value => value.deep_copy(),
+        },
         _ => return None,
     })
 }
@@ -88,16 +95,21 @@ fn merge(target: &Fields, source: &Fields, overwrite: bool, depth: usize) -> Res
         source.borrow().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     for (name, value) in entries {
         let old = target.borrow().get(&name).cloned();
-        if let (Some(Value::Map(below)), Value::Map(above)) = (&old, &value) {
-            merge(below, above, overwrite, depth + 1)?;
+        // A nil in the source is taken only where it overwrites.
+        if value.is_nil() {
+            if overwrite {
+                target.borrow_mut().insert(name, Value::Nil);
+            }
             continue;
         }
-        let keep = match &old {
-            None => false,
-            Some(_) if is_empty(&value) => true,
-            Some(old) => !overwrite && !is_empty(old),
-        };
-        if !keep {
+        if let (Some(below), Some(above)) = (old.as_ref().and_then(Value::fields), value.fields()) {
+            merge(below, above, overwrite, depth + 1)?;
+            // An empty map gives way to the other one itself.
+            if !below.borrow().is_empty() {
+                continue;
+            }
+        }
+        if overwrite || old.as_ref().is_none_or(is_empty) {
             target.borrow_mut().insert(name, value);
         }
     }

@@ -6,6 +6,7 @@ mod compare;
 mod date;
 mod encode;
 mod json;
+mod keys;
 mod lists;
 mod maps;
 mod numbers;
@@ -16,6 +17,9 @@ mod secrets;
 mod semver;
 mod texts;
 mod toml;
+mod urls;
+mod words;
+mod yaml;
 
 use std::collections::HashMap;
 use std::fmt;

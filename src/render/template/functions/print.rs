@@ -109,7 +109,7 @@ pub(in crate::render::template) fn quoted(text: &str) -> String {
             '\u{b}' => out.push_str("\\v"),
             c if u32::from(c) < 0x20 || c == '\u{7f}' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
             c if !is_printed(c) && u32::from(c) < 0x1_0000 => {
-                out.push_str(&format!("\\u{:04x}", u32::from(c)))
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
             }
             c if !is_printed(c) => out.push_str(&format!("\\U{:08x}", u32::from(c))),
             c => out.push(c),
@@ -119,7 +119,7 @@ pub(in crate::render::template) fn quoted(text: &str) -> String {
     out
 }
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "the flags of a verb")]
 struct Spec {
     minus: bool,
@@ -187,6 +187,10 @@ fn format(pattern: &str, arguments: &[Value]) -> Result<String, String> {
             verb => match arguments.get(next) {
                 Some(value) => {
                     next += 1;
+                    // What cannot be printed plain is refused before it is printed in parts.
+                    if value.items().is_some() || value.fields().is_some() {
+                        value.show()?;
+                    }
                     one(&mut out, &spec, verb, value, 0)?;
                 }
                 None => out.push_str(&format!("%!{verb}(MISSING)")),
@@ -271,6 +275,8 @@ fn one(out: &mut String, spec: &Spec, verb: char, value: &Value, depth: usize) -
     }
     if value.is_nil() {
         match verb {
+            // In a list, a nil is printed whatever is asked.
+            _ if depth > 0 => out.push_str("<nil>"),
             'v' | 'T' => out.push_str(&pad(spec, "<nil>", false)),
             verb => out.push_str(&format!("%!{verb}(<nil>)")),
         }
@@ -281,6 +287,10 @@ fn one(out: &mut String, spec: &Spec, verb: char, value: &Value, depth: usize) -
         return Ok(());
     }
     let go = spec.sharp && verb == 'v';
+    // A plus asks `%v` for names of fields, not for signs.
+    let mut spec = *spec;
+    spec.plus &= verb != 'v';
+    let spec = &spec;
     if let Some(items) = value.items()
         && verb != 'p'
     {
@@ -324,12 +334,16 @@ fn one(out: &mut String, spec: &Spec, verb: char, value: &Value, depth: usize) -
                 let raw = spec.sharp
                     && !cut.contains('`')
                     && !cut.chars().any(|c| (c.is_control() && c != '\t') || c == '\u{feff}');
-                pad(spec, &if raw { format!("`{cut}`") } else { quoted(&cut) }, false)
+                let shown = if raw { format!("`{cut}`") } else { quoted(&cut) };
+                pad(spec, &if spec.plus { ascii(&shown) } else { shown }, false)
             }
             'x' | 'X' => pad(spec, &hexadecimal(spec, verb, text.as_bytes()), false),
             _ => bad(),
         },
         Value::Object(object) => match verb {
+            's' | 'q' | 'x' if object.bytes().is_some() => {
+                return one(out, spec, verb, &value.as_text()?, depth + 1);
+            }
             'v' | 's' => pad(spec, &object.print(), false),
             'd' if object.kind() == "int" => object.json().to_string(),
             _ => bad(),
@@ -338,6 +352,23 @@ fn one(out: &mut String, spec: &Spec, verb: char, value: &Value, depth: usize) -
     };
     out.push_str(&shown);
     Ok(())
+}
+
+/// A value as `%s` shows it.
+pub(super) fn as_text(value: &Value) -> Result<String, String> {
+    let mut out = String::new();
+    one(&mut out, &Spec::default(), 's', value, 0)?;
+    Ok(out)
+}
+
+/// Characters beyond ASCII as their codes.
+fn ascii(text: &str) -> String {
+    let code = |c: char| match u32::from(c) {
+        0..0x80 => c.to_string(),
+        code @ 0x80..0x1_0000 => format!("\\u{code:04x}"),
+        code => format!("\\U{code:08x}"),
+    };
+    text.chars().map(code).collect()
 }
 
 /// Bytes in base 16; a blank flag sets them apart, a sharp one marks them.
@@ -412,6 +443,12 @@ fn float(spec: &Spec, verb: char, number: f64) -> Option<String> {
         format!("{mantissa}e{sign}{digits:0>2}")
     };
     let text = match (verb, spec.precision) {
+        ('x' | 'X', _) => {
+            return hex_float(number).map(|text| {
+                let text = if verb == 'X' { text.to_uppercase() } else { text };
+                pad(spec, &text, true)
+            });
+        }
         _ if !number.is_finite() => go_float(size),
         ('v' | 'g' | 'G', None) => go_float(size),
         ('v' | 'g' | 'G', Some(precision)) => general(size, precision.max(1)),
@@ -430,6 +467,28 @@ fn float(spec: &Spec, verb: char, number: f64) -> Option<String> {
         ""
     };
     Some(signed(spec, sign, &text, true))
+}
+
+/// `%x` of a float: a mantissa in base 16 and a power of two.
+fn hex_float(number: f64) -> Option<String> {
+    if !number.is_finite() {
+        return None;
+    }
+    let sign = if number.is_sign_negative() { "-" } else { "" };
+    let bits = number.to_bits();
+    let (raw, fraction) = ((bits >> 52) & 0x7ff, bits & ((1 << 52) - 1));
+    if raw == 0 && fraction == 0 {
+        return Some(format!("{sign}0x0p+00"));
+    }
+    let exponent = i64::try_from(raw).ok()? - 1023;
+    if raw == 0 {
+        return None;
+    }
+    let digits = format!("{fraction:013x}");
+    let digits = digits.trim_end_matches('0');
+    let point = if digits.is_empty() { "" } else { "." };
+    let power = if exponent < 0 { '-' } else { '+' };
+    Some(format!("{sign}0x1{point}{digits}p{power}{:02}", exponent.abs()))
 }
 
 /// `%.Ng`: so many digits, without zeros at the end.

@@ -9,12 +9,13 @@ use super::{Called, text};
 use crate::render::template::value::{Object, Value};
 
 pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
-    let version = |text: &str| Version::parse(text).ok_or_else(|| "Invalid Semantic Version".to_owned());
+    let version = |text: &str| Version::parse(text).ok_or_else(|| "invalid semantic version".to_owned());
     Some(match name {
         "semver" => version(text(arguments, 0)).map(|version| Value::Object(Rc::new(version))),
         "semverCompare" => version(text(arguments, 1)).and_then(|version| {
             let constraint = text(arguments, 0);
-            let parsed = parse(constraint).ok_or_else(|| format!("improper constraint: {constraint}"))?;
+            let parsed = parse(constraint)
+                .ok_or_else(|| format!("improper constraint: {}", super::quoted(constraint)))?;
             Ok(Value::Bool(fits(&parsed, &version)))
         }),
         _ => return None,

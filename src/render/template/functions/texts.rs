@@ -16,16 +16,16 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
     Some(match name {
         "hello" => give("Hello!".to_owned()),
         "trim" => give(one.trim().to_owned()),
-        "upper" => give(one.to_uppercase()),
-        "lower" => give(one.to_lowercase()),
+        "upper" => give(one.chars().map(upper).collect()),
+        "lower" => give(one.chars().map(lower).collect()),
         "title" => give(title(one)),
         "untitle" => give(first_of_words(one, char::to_lowercase)),
         "swapcase" => give(swap_case(one)),
-        "nospace" => give(one.chars().filter(|c| !c.is_whitespace()).collect()),
-        "initials" => give(one.split_whitespace().filter_map(|word| word.chars().next()).collect()),
-        "snakecase" => give(words(one).join("_").to_lowercase()),
-        "kebabcase" => give(words(one).join("-").to_lowercase()),
-        "camelcase" => give(camel(one)),
+        "nospace" => give(without_blanks(one)),
+        "initials" => give(initials(one)),
+        "snakecase" => give(super::words::joined(one, '_')),
+        "kebabcase" => give(super::words::joined(one, '-')),
+        "camelcase" => give(super::words::camel(one)),
         "abbrev" => give(abbreviate(count(0).unwrap_or(0), one_at(arguments, 1))),
         "abbrevboth" => give(abbreviate_both(int(arguments, 0), int(arguments, 1), text(arguments, 2))),
         "trunc" => Ok(truncated(int(arguments, 0), other)),
@@ -44,13 +44,13 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
         "replace" => replaced(text(arguments, 2), one, other).map(Value::text),
         "indent" | "nindent" => indented(name, int(arguments, 0), other).map(Value::text),
         "plural" => give(if int(arguments, 2) == 1 { one } else { other }.to_owned()),
-        "quote" => listed(arguments, |text| super::quoted(text)),
+        "quote" => {
+            let texts = arguments.iter().filter(|value| !value.is_nil()).map(Value::as_text);
+            texts.collect::<Result<Vec<_>, _>>().and_then(|texts| listed(&texts, super::quoted))
+        }
         "squote" => listed(arguments, |text| format!("'{text}'")),
         "cat" => listed(arguments, str::to_owned),
-        "toString" => match any(arguments, 0) {
-            bytes @ Value::Bytes(_) => Ok(bytes.clone()),
-            value => value.show().map(Value::text),
-        },
+        "toString" => any(arguments, 0).as_text(),
         "toStrings" => strings(any(arguments, 0)).map(Value::texts),
         "join" => strings(any(arguments, 1)).and_then(|all| bounded(&all, one)).map(Value::text),
         "sortAlpha" => match any(arguments, 0) {
@@ -81,6 +81,36 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Called {
 
 fn one_at(arguments: &[Value], at: usize) -> &str {
     text(arguments, at)
+}
+
+/// Go maps one character to one.
+pub(super) fn upper(c: char) -> char {
+    one_for_one(c, c.to_uppercase())
+}
+
+pub(super) fn lower(c: char) -> char {
+    if c == 'İ' { 'i' } else { one_for_one(c, c.to_lowercase()) }
+}
+
+fn one_for_one(c: char, mut mapped: impl Iterator<Item = char>) -> char {
+    match (mapped.next(), mapped.next()) {
+        (Some(mapped), None) => mapped,
+        _ => c,
+    }
+}
+
+/// Go's function reads bytes for characters; a text that has no blanks is left as it is.
+fn without_blanks(text: &str) -> String {
+    let blank = |byte: u8| byte.is_ascii_whitespace() || matches!(byte, 0x0b | 0x85 | 0xa0);
+    if !text.bytes().any(blank) {
+        return text.to_owned();
+    }
+    text.bytes().filter(|byte| !blank(*byte)).map(char::from).collect()
+}
+
+/// The first letter of each word: Go's function takes a byte for it.
+fn initials(text: &str) -> String {
+    text.split_whitespace().filter_map(|word| word.bytes().next()).map(char::from).collect()
 }
 
 /// Arguments that are not nil, each as a text, with blanks between.
@@ -132,7 +162,7 @@ fn strings(value: &Value) -> Result<Vec<String>, String> {
     let (mut all, mut length) = (Vec::new(), 0);
     let one = std::slice::from_ref(value);
     for item in value.items().unwrap_or(one).iter().filter(|item| !item.is_nil()) {
-        let text = item.show()?;
+        let text = item.as_text()?.show()?;
         length += text.len();
         if length > MAX_TEXT {
             return Err(TOO_LONG.to_owned());
@@ -174,34 +204,35 @@ fn truncated(count: i64, text: &str) -> Value {
 }
 
 fn substring(start: i64, end: i64, text: &str) -> Result<Value, String> {
-    let length = i64::try_from(text.len()).unwrap_or(i64::MAX);
-    let (from, to) = if start < 0 {
-        (0, end)
-    } else if end < 0 || end > length {
-        (start, length)
-    } else {
-        (start, end)
+    let bytes = text.as_bytes();
+    let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+    let beyond = |range: String| Err(format!("runtime error: slice bounds out of range {range}"));
+    let (from, to) = match (start, end) {
+        (..0, ..0) => return beyond(format!("[:{end}]")),
+        (..0, _) if end > length => return beyond(format!("[:{end}] with length {length}")),
+        (..0, _) => (0, end),
+        _ if end < 0 || end > length => (start, length),
+        _ => (start, end),
     };
-    let range = usize::try_from(from)
-        .ok()
-        .zip(usize::try_from(to).ok())
-        .filter(|(from, to)| from <= to && *to <= text.len());
-    let Some((from, to)) = range else {
-        return Err(format!("runtime error: slice bounds out of range [{from}:{to}] with length {length}"));
-    };
-    Ok(Value::bytes(text.as_bytes()[from..to].to_vec()))
+    if from > to {
+        return beyond(format!("[{from}:{to}]"));
+    }
+    let range = usize::try_from(from).unwrap_or(0)..usize::try_from(to).unwrap_or(0);
+    Ok(Value::bytes(bytes[range].to_vec()))
 }
 
-/// The first letter of each word in upper case; a word begins behind what is no letter, digit, `_` or `'`.
+/// The first letter of each word in upper case; a word begins behind what is no letter, digit or `_`.
 fn title(text: &str) -> String {
     let mut before = ' ';
     let mut out = String::new();
     for c in text.chars() {
-        let inside = before.is_alphanumeric() || before == '_' || before == '\'';
+        // Beyond ASCII, all but blanks is a letter to Go here.
+        let inside =
+            before.is_alphanumeric() || before == '_' || (!before.is_ascii() && !before.is_whitespace());
         if inside {
             out.push(c);
         } else {
-            out.extend(c.to_uppercase());
+            out.push(upper(c));
         }
         before = c;
     }
@@ -229,55 +260,6 @@ fn swap_case(text: &str) -> String {
             out.extend(c.to_lowercase());
         } else {
             out.extend(c.to_uppercase());
-        }
-    }
-    out
-}
-
-/// The words of an identifier, by case, digits and separators.
-fn words(text: &str) -> Vec<String> {
-    let chars: Vec<char> = text.chars().collect();
-    let mut all: Vec<String> = Vec::new();
-    let mut word = String::new();
-    for (at, c) in chars.iter().enumerate() {
-        if matches!(c, '_' | '-' | ' ' | '.') || c.is_whitespace() {
-            if !word.is_empty() {
-                all.push(std::mem::take(&mut word));
-            }
-            continue;
-        }
-        let before = word.chars().last();
-        let next = chars.get(at + 1);
-        let begins = before.is_some_and(|before| {
-            let rises = c.is_uppercase() && (before.is_lowercase() || before.is_ascii_digit());
-            // The last capital of an abbreviation begins the next word.
-            let falls =
-                c.is_uppercase() && before.is_uppercase() && next.is_some_and(|next| next.is_lowercase());
-            let counts = c.is_ascii_digit() && before.is_alphabetic() && !before.is_ascii_digit();
-            rises || falls || (counts && before.is_uppercase() && word.chars().count() > 1)
-        });
-        if begins {
-            all.push(std::mem::take(&mut word));
-        }
-        word.push(*c);
-    }
-    if !word.is_empty() {
-        all.push(word);
-    }
-    all
-}
-
-fn camel(text: &str) -> String {
-    let mut out = String::new();
-    let mut up = true;
-    for c in text.chars() {
-        if matches!(c, '_' | '-' | ' ') {
-            up = true;
-        } else if up {
-            out.extend(c.to_uppercase());
-            up = false;
-        } else {
-            out.push(c);
         }
     }
     out
