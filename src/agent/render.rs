@@ -135,8 +135,7 @@ pub fn render_sources(spec: &ApplicationSpec, settings: &Settings, given: Given<
         };
         if !one.generated.is_empty() && given.capable.seed != [0; 32] {
             // The first render only shows what is random; that it is the same every time lets it be kept.
-            (options.helm.seed, options.helm.now) = (given.capable.seed, given.capable.now);
-            one = crate::render::render(&tree, &source.path, &options)?;
+            one = renewed(one, &tree, &source.path, &mut options, given.capable)?;
         }
         for (path, identity) in std::mem::take(&mut one.reads) {
             match tree.place(&path) {
@@ -155,6 +154,45 @@ pub fn render_sources(spec: &ApplicationSpec, settings: &Settings, given: Given<
         );
     }
     Ok(all)
+}
+
+/// The render to use, and what four renders that differ in nothing but chance and time say of what is random in it.
+fn renewed(
+    first: Rendered,
+    tree: &dyn Tree,
+    path: &str,
+    options: &mut Options,
+    capable: &Capable,
+) -> Result<Rendered> {
+    let substituted = options.substitute.is_some();
+    let mut render = |change: u8| {
+        options.helm.seed = capable.seed.map(|byte| byte ^ change);
+        // Decades back for those that are only compared.
+        options.helm.now = capable.now >> change.count_ones();
+        crate::render::render(tree, path, options)
+    };
+    let mut one = render(0)?;
+    let mut others = vec![first];
+    if substituted {
+        // What a chart's own second run gave lacks the values of variables.
+        one.generated.clear();
+        others.extend([render(0x5a)?, render(0x3c)?]);
+    }
+    for other in &others {
+        let same = one.objects.len() == other.objects.len()
+            && one.objects.iter().zip(other.objects.iter()).all(|(one, other)| one.key() == other.key());
+        if !same {
+            let why = "which objects the chart gives depends on random values or the time";
+            return Err(Error::new(Code::TemplateFailed, why).in_file(path));
+        }
+        for (number, (object, other)) in one.objects.iter().zip(other.objects.iter()).enumerate() {
+            one.generated.extend(Generated::between(number, object.value(), other.value()));
+        }
+        if !substituted {
+            one.generated.extend(other.generated.iter().cloned());
+        }
+    }
+    Ok(one)
 }
 
 impl Sourced {

@@ -342,7 +342,7 @@ mod tests {
             ("aXaa", vec!["aaaa"], "abaa", "abaa"),
             (
                 "2026-11-25T10:00:00Z",
-                vec!["2027-12-30T12:00:00Z", "1970-01-01T00:00:00Z"],
+                vec!["2027-12-30T12:11:31Z", "1970-01-01T00:00:00Z"],
                 "2019-01-01T01:01:01Z",
                 "2019-01-01T01:01:01Z",
             ),
@@ -361,7 +361,7 @@ mod tests {
             assert_eq!(kept(&ours, &[&other], Some(&live)), config("b", "p3", "# end\n"));
         }
         // Which of two is meant is not guessed.
-        let two = "password: p3\npassword: p4\nmore: 1\nand: 2";
+        let two = "password: p3\npassword: p4\nmore: 1\nand: 2\n";
         assert_eq!(kept(&ours, &[&other], Some(two)), ours);
         assert_eq!(kept("k: x7\nk: y8\n", &["k: 1\nk: 2\n"], Some("# c\nk: p\nk: q\n")), "k: p\nk: q\n");
     }
