@@ -127,12 +127,14 @@ async fn a_chart_in_git_is_deployed_rolled_forward_and_reverted() {
         "{errors}"
     );
 
-    let third = world.repository.revert();
+    // As it was before: the commit is another, and nothing that is read.
+    world.repository.revert();
+    world.poke("fraud").await;
+    world.reason("fraud", "Rendered", "Rendered").await;
+    world.ready("fraud", &second).await;
+    let third = world.repository.commit(&[("shared/more.yaml", "level: high\n")], "As at first");
     world.poke("fraud").await;
     world.ready("fraud", &third).await;
-    let fourth = world.repository.commit(&[("shared/more.yaml", "level: high\n")], "As it was");
-    world.poke("fraud").await;
-    world.ready("fraud", &fourth).await;
     assert_eq!(data(&world, "settings").await.unwrap()["level"], "high");
     let history = world.apps().get("fraud").await.unwrap().status.unwrap().history;
     assert_eq!(history.first().unwrap().rendered_digest, history.last().unwrap().rendered_digest);
@@ -319,7 +321,7 @@ async fn kinds_that_come_and_go_are_noticed() {
     let agent = Agent::start(&running.plane, &["--interval", "5"]);
     let text = template(
         "seen",
-        "  version: {{ .Capabilities.KubeVersion.Version | quote }}\n  value: {{ if .Capabilities.APIVersions.Has \"charts.example.org/v1/Widget\" }}yes{{ else }}no{{ end }}\n",
+        "  version: {{ .Capabilities.KubeVersion.Version | quote }}\n  value: {{ if .Capabilities.APIVersions.Has \"charts.example.org/v1/Widget\" }}'yes'{{ else }}'no'{{ end }}\n",
     );
     let first =
         world.repository.commit(&[("app/Chart.yaml", CHART), ("app/templates/m.yaml", &text)], "First");
@@ -380,6 +382,19 @@ async fn lookup_reads_the_cluster_only_where_it_may() {
     world.becomes("found", Some(&STANDARD.encode("hunter2"))).await;
     let (code, report, errors) = cli(&world, &["drift", "app"]).await;
     assert_eq!(code, 0, "{report}{errors}");
+    let hand = json!({"data": {"value": "edited"}});
+    change(&world, "app", json!({"sync": {"selfHeal": false}})).await;
+    eventually("repairs are off", || async {
+        let app = world.apps().get("app").await.ok()?;
+        (app.status?.observed_generation == app.metadata.generation?).then_some(())
+    })
+    .await;
+    world.maps().patch("found", &PatchParams::default(), &Patch::Merge(hand)).await.unwrap();
+    let (code, report, errors) = cli(&world, &["drift", "app"]).await;
+    assert_eq!((code, leaks(&report)), (1, vec![]), "{report}{errors}");
+    assert!(report.contains("/data/value: changed (secret)"), "{report}");
+    change(&world, "app", json!({"sync": {"selfHeal": true}})).await;
+    world.becomes("found", Some(&STANDARD.encode("hunter2"))).await;
     let broken = text.replace("\"v1\" \"Secret\"", "\"nowhere.example.org/v1\" \"Thing\"");
     world.repository.commit(&[("app/templates/m.yaml", &broken)], "Broken");
     world.poke("app").await;
