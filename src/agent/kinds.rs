@@ -25,6 +25,9 @@ const YOUNG: Duration = Duration::from_secs(60);
 /// Metadata of 500 CRDs is some MB.
 const PAGE: u32 = 500;
 
+/// An agent of one namespace is not going to be let in soon.
+const FORBIDDEN: Duration = Duration::from_secs(3600);
+
 /// What is known of a CRD: uid, generation, and since when.
 type Seen = HashMap<String, (String, i64, Instant)>;
 
@@ -77,7 +80,7 @@ async fn watch(cluster: &Cluster, news: mpsc::Sender<()>) {
             }
             Err(error) => {
                 tracing::debug!(error = %error, "The watch of CRDs is interrupted; it is tried again.");
-                tokio::time::sleep(pause).await;
+                tokio::time::sleep(if is_forbidden(&error) { FORBIDDEN } else { pause }).await;
                 pause = (pause * 2).min(Duration::from_secs(300));
                 false
             }
@@ -87,6 +90,16 @@ async fn watch(cluster: &Cluster, news: mpsc::Sender<()>) {
             let _ = news.try_send(());
         }
     }
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(error)
+    | watcher::Error::WatchStartFailed(error)
+    | watcher::Error::WatchFailed(error)) = error
+    else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
 /// Whether this may change what is served.
