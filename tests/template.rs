@@ -66,7 +66,8 @@ fn data(values: &Json) -> Value {
         .map(|(name, value)| (name.clone(), Value::from_json(value)))
         .collect();
     top.insert("Values".to_owned(), Value::values(values));
-    let release = json!({"Name": "rel", "Namespace": "ns", "Service": "Helm", "IsInstall": true, "IsUpgrade": false});
+    let release =
+        json!({"Name": "rel", "Namespace": "ns", "Service": "Helm", "IsInstall": true, "IsUpgrade": false});
     let release = Value::from_json(&release);
     release.fields().unwrap().borrow_mut().insert("Revision".to_owned(), Value::Int(1));
     top.insert("Release".to_owned(), release);
@@ -171,7 +172,10 @@ fn endless_templates_end_with_words() {
         ("{{ range 9000000000 }}{{ end }}".to_owned(), "20,000,000 steps"),
         ("{{ range 90000000 }}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa{{ end }}".to_owned(), "64 MiB"),
         (r#"{{ define "a" }}{{ include "a" . }}{{ end }}{{ include "a" . }}"#.to_owned(), "longer than 200"),
-        (r#"{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}"#.to_owned(), "longer than 200"),
+        (
+            r#"{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}"#.to_owned(),
+            "longer than 200",
+        ),
         (r#"{{ $t := "{{ tpl .t . }}" }}{{ tpl $t (dict "t" $t) }}"#.to_owned(), "longer than 200"),
         (format!("{many}{{{{ $l }}}}"), "16 MiB"),
         (format!("{many}{{{{ deepCopy $l }}}}"), "4,000,000 parts"),
@@ -186,10 +190,17 @@ fn endless_templates_end_with_words() {
         (r#"{{ $d := dict }}{{ $_ := set $d "d" $d }}{{ mustToJson $d }}"#.to_owned(), "holds itself"),
         (r#"{{ $s := repeat 1000000 "a" }}{{ replace "a" $s $s }}"#.to_owned(), "16 MiB"),
         (r#"{{ $s := repeat 1000000 "a" }}{{ regexReplaceAll "a" $s $s }}"#.to_owned(), "16 MiB"),
-        (r#"{{ $s := repeat 16000000 "a" }}{{ range until 1000 }}{{ $t := upper $s }}{{ end }}"#.to_owned(), "2 GiB"),
+        (
+            r#"{{ $s := repeat 16000000 "a" }}{{ range until 1000 }}{{ $t := upper $s }}{{ end }}"#
+                .to_owned(),
+            "2 GiB",
+        ),
         ("{{ range until 1000 }}{{ $x := bcrypt \"a\" }}{{ fail $x }}{{ end }}".to_owned(), "$2a$10$"),
         (r#"{{ mustRegexMatch "(((a{1,1000}){1,1000}){1,1000})" "a" }}"#.to_owned(), "size"),
-        (format!("{}1{}", "{{ (".repeat(1) + &"(".repeat(300), ")".repeat(301) + " }}"), "max expression depth"),
+        (
+            format!("{}1{}", "{{ (".repeat(1) + &"(".repeat(300), ")".repeat(301) + " }}"),
+            "max expression depth",
+        ),
         (format!("{}{}", "{{ if true }}".repeat(300), "{{ end }}".repeat(300)), "max expression depth"),
     ] {
         let begun = std::time::Instant::now();
@@ -306,7 +317,9 @@ fn lookup_reads_what_is_there() {
         lookup: Some(std::sync::Arc::new(|version, kind, namespace, name| match name {
             "broken" => Err("the server said no".to_owned()),
             "none" => Ok(None),
-            name => Ok(Some(json!({"apiVersion": version, "kind": kind, "replicas": 3, "at": format!("{namespace}/{name}")}))),
+            name => Ok(Some(
+                json!({"apiVersion": version, "kind": kind, "replicas": 3, "at": format!("{namespace}/{name}")}),
+            )),
         })),
         ..Surroundings::default()
     };
@@ -322,7 +335,11 @@ fn lookup_reads_what_is_there() {
 
 #[test]
 fn parsed_files_are_shared_between_threads() {
-    let helper = driftless::render::template::Parsed::new("c/templates/_h.tpl", "{{ define \"h\" }}<{{ . }}>{{ end }}").unwrap();
+    let helper = driftless::render::template::Parsed::new(
+        "c/templates/_h.tpl",
+        "{{ define \"h\" }}<{{ . }}>{{ end }}",
+    )
+    .unwrap();
     let all: Vec<String> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|number| {
@@ -343,7 +360,8 @@ fn parsed_files_are_shared_between_threads() {
 #[test]
 fn each_line_is_traced_to_its_template() {
     let mut set = Set::default();
-    set.add("c/templates/_h.tpl", "{{- define \"labels\" -}}\napp: {{ .Values.name }}\nteam: ml\n{{- end }}").unwrap();
+    set.add("c/templates/_h.tpl", "{{- define \"labels\" -}}\napp: {{ .Values.name }}\nteam: ml\n{{- end }}")
+        .unwrap();
     let file = "a: 1\nlabels:\n  {{- include \"labels\" . | nindent 2 }}\nn: {{ .Values.n }}{{ .Values.nope }}\nend: x\n";
     set.add(FILE, file).unwrap();
     let plain = set.clone().run([(FILE, data(&values()))], &Surroundings::default()).unwrap();
@@ -400,8 +418,17 @@ mod properties {
             any::<i64>().prop_map(|number| number.to_string()),
             any::<f32>().prop_map(|number| format!("{number:e}")),
             prop::sample::select(vec![
-                ".Values.name", ".Values.n", ".Values.list", ".Values.map", ".Values.nul", ".Values.nope",
-                ".Values.map.c.d", ".Chart.Name", ".Release", ".Values", ".Values.multi",
+                ".Values.name",
+                ".Values.n",
+                ".Values.list",
+                ".Values.map",
+                ".Values.nul",
+                ".Values.nope",
+                ".Values.map.c.d",
+                ".Chart.Name",
+                ".Release",
+                ".Values",
+                ".Values.multi",
             ])
             .prop_map(str::to_owned),
         ];
@@ -443,7 +470,12 @@ mod properties {
         ];
         leaf.prop_recursive(3, 16, 4, |inner| {
             let all = prop::collection::vec(inner, 0..4).prop_map(|all| all.concat());
-            (prop::sample::select(vec!["if", "with", "range", "range $i, $x := "]), operand(), all.clone(), all)
+            (
+                prop::sample::select(vec!["if", "with", "range", "range $i, $x := "]),
+                operand(),
+                all.clone(),
+                all,
+            )
                 .prop_map(|(word, operand, one, other)| {
                     format!("{{{{ {word} {operand} }}}}{one}{{{{ else }}}}{other}{{{{ end }}}}")
                 })

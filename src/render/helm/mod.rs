@@ -280,7 +280,8 @@ fn given(tree: &dyn Tree, folder: &str, options: &Options, reads: &mut Reads) ->
     let failed = |option: &str, why: String| {
         Error::new(Code::ChartInvalid, format!("failed parsing {option} data: {why}"))
     };
-    let copy = all.deep_copy().map_err(|why| Error::new(Code::BudgetExceeded, format!("the values: {why}")))?;
+    let copy =
+        all.deep_copy().map_err(|why| Error::new(Code::BudgetExceeded, format!("the values: {why}")))?;
     let Value::Map(map) = copy else { return Ok(all) };
     // As Helm has it: all of --set, then all of --set-string, then all of --set-file.
     for wants_text in [false, true] {
