@@ -7,12 +7,15 @@ use crate::error::{Code, Error, Result};
 use crate::model::Digest;
 use crate::render::{Entry, EntryKind, Tree, join};
 
+/// A path and its content.
+type Read = (String, Vec<u8>);
+
 /// Files below one folder.
 #[derive(Clone, Debug)]
 pub struct FolderTree {
     root: PathBuf,
     /// The file whose identity was asked for last: mostly it is read next.
-    last: Arc<Mutex<Option<(String, Vec<u8>)>>>,
+    last: Arc<Mutex<Option<Read>>>,
 }
 
 impl FolderTree {
@@ -21,7 +24,7 @@ impl FolderTree {
         Self { root: root.into(), last: Arc::default() }
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<(String, Vec<u8>)>> {
+    fn last(&self) -> MutexGuard<'_, Option<Read>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
