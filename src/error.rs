@@ -238,6 +238,12 @@ impl Error {
         self
     }
 
+    /// With its texts changed, such as by what takes secrets out.
+    #[must_use]
+    pub fn reworded(self, change: impl Fn(&str) -> String) -> Self {
+        Self { why: change(&self.why), hint: self.hint.as_deref().map(change), ..self }
+    }
+
     /// `file:line:column`, as much of it as is known.
     pub fn position(&self) -> Option<String> {
         let file = self.place.file.as_ref()?;

@@ -8,6 +8,7 @@
 
 mod agent;
 mod cache;
+mod charts;
 mod cli;
 mod explain;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]

@@ -480,7 +480,7 @@ async fn charts_of_a_registry() {
     assert!(why.contains("leave out spec.source.chart"), "{why}");
 }
 
-fn entry(name: &str, version: &str, archive: &[u8], url: &str) -> String {
+pub(crate) fn entry(name: &str, version: &str, archive: &[u8], url: &str) -> String {
     let digest = digest(archive);
     let digest = digest.trim_start_matches("sha256:");
     format!(
@@ -489,7 +489,7 @@ fn entry(name: &str, version: &str, archive: &[u8], url: &str) -> String {
     )
 }
 
-fn index(charts: &[(&str, &str)]) -> String {
+pub(crate) fn index(charts: &[(&str, &str)]) -> String {
     let mut text = "apiVersion: v1\nentries:\n".to_owned();
     for (name, versions) in charts {
         text.push_str(&format!("  {name}:\n{versions}"));

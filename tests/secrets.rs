@@ -17,7 +17,7 @@ use crate::sops::{data, encrypted};
 /// What was decrypted or comes from a Secret, in clear and in base64.
 const CANARIES: &[&str] = &["canary-one-decrypted", "canary-two-decrypted", "canary-of-a-secret", "hunter2"];
 
-fn leaks(text: &str) -> Vec<String> {
+pub(crate) fn leaks(text: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for canary in CANARIES {
         words.push((*canary).to_owned());
@@ -34,7 +34,7 @@ fn leaks(text: &str) -> Vec<String> {
 }
 
 /// An agent whose log is kept.
-struct Logged(Child);
+pub(crate) struct Logged(pub(crate) Child);
 
 impl Drop for Logged {
     fn drop(&mut self) {
@@ -43,7 +43,7 @@ impl Drop for Logged {
     }
 }
 
-async fn secret(world: &World, name: &str, content: Value) {
+pub(crate) async fn secret(world: &World, name: &str, content: Value) {
     let stated =
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": content});
     let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
@@ -56,7 +56,7 @@ async fn variables(world: &World, content: Value) {
     world.maps().patch("vars", &PatchParams::apply("test").force(), &Patch::Apply(stated)).await.unwrap();
 }
 
-fn key(name: &str) -> String {
+pub(crate) fn key(name: &str) -> String {
     std::fs::read_to_string(data(&format!("{name}.agekey"))).unwrap()
 }
 

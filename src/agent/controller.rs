@@ -10,14 +10,15 @@ use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::engine::Fights;
 use super::events::Events;
 use super::inputs::Inputs;
+use super::kinds;
 use super::queue::{Queue, Urgency};
-use super::render::kinds;
+use super::render::kinds as kinds_of;
 use super::{
     AppKey, Config, Engine, Given, Metrics, Outcome, Permissions, Remotes, RenderedApp, Sources, Summary,
     capable, compose, inventory, live_objects, render_sources, settings, unchanged,
@@ -27,7 +28,7 @@ use crate::error::{Code, Error, Result};
 use crate::health::Status;
 use crate::live::kube::{Cluster, Index, Watches, translate};
 use crate::model::{Confidential, Digest, Gvk, Key, merge_patch};
-use crate::plan::{Inventory, Live, plan};
+use crate::plan::{Desired, Inventory, Live, Why, plan};
 use crate::render::Cache;
 use crate::source::{Client, Snapshot};
 
@@ -35,6 +36,9 @@ use crate::source::{Client, Snapshot};
 const PROGRESS: Duration = Duration::from_secs(1);
 /// Applications waiting for a pass from which on a fleet is on its way.
 const FLEET: usize = 50;
+
+/// How soon what `lookup` could not read is read again: rights and kinds come without a commit.
+const LOOKUP: Duration = Duration::from_secs(60);
 
 /// What is kept of an application between passes.
 #[derive(Default)]
@@ -76,6 +80,10 @@ struct Controller {
     apps: Mutex<HashMap<AppKey, Arc<tokio::sync::Mutex<Memory>>>>,
     labels: Mutex<HashMap<String, AppKey>>,
     unready: Mutex<HashSet<AppKey>>,
+    /// Applications that have a chart.
+    charts: Mutex<HashSet<AppKey>>,
+    /// There is a chart.
+    any_chart: Notify,
     /// Renders and comparisons of trees at once: they keep a core busy, and each thread that joins in costs
     /// 3 MiB of allocator's caches.
     cores: tokio::sync::Semaphore,
@@ -125,6 +133,8 @@ pub async fn run(
         apps: Mutex::default(),
         labels: Mutex::default(),
         unready: Mutex::default(),
+        charts: Mutex::default(),
+        any_chart: Notify::new(),
         cores: tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
         cache: Arc::new(Cache::new(SHARED, SHARED)),
         stopping: AtomicBool::default(),
@@ -158,6 +168,15 @@ pub async fn run(
                 let urgency = if apps.len() == 1 { Urgency::High } else { Urgency::Normal };
                 apps.into_iter().for_each(|app| controller.queue.push(app, urgency));
             }
+        }
+    });
+    tasks.spawn({
+        let controller = controller.clone();
+        async move {
+            controller.any_chart.notified().await;
+            let all = || guard(&controller.charts).iter().cloned().collect::<Vec<_>>();
+            let changed = || all().into_iter().for_each(|app| controller.queue.push(app, Urgency::Normal));
+            kinds::follow(controller.engine.cluster.clone(), changed).await;
         }
     });
     tasks.spawn(follow(controller.clone(), api, ready));
@@ -275,9 +294,17 @@ impl Controller {
         guard(&self.apps).remove(app);
         guard(&self.labels).remove(&label_value(&app.namespace, &app.name));
         guard(&self.unready).remove(app);
+        guard(&self.charts).remove(app);
         self.sources.unsubscribe(app);
         self.inputs.unsubscribe(app);
         self.metrics.applications.set(i64::try_from(guard(&self.apps).len()).unwrap_or(i64::MAX));
+    }
+
+    /// An application has a chart, so kinds that come and go matter to it.
+    fn has_chart(&self, app: &AppKey) {
+        if guard(&self.charts).insert(app.clone()) {
+            self.any_chart.notify_one();
+        }
     }
 
     /// One turn of the queue: a pass, and when the next is due.
@@ -353,13 +380,23 @@ impl Controller {
         if memory.inventory.is_none() {
             memory.inventory = Some(inventory::load(&self.engine.cluster, &application).await?);
         }
+        let deep = self.config.deep_check > Duration::ZERO
+            && memory.deep.is_some_and(|at| at.elapsed() >= self.config.deep_check);
+        // What a chart asks of the cluster may be another, and nothing tells: kinds of aggregated API servers, `lookup`.
+        let ask = deep && memory.rendered.as_ref().is_some_and(|rendered| rendered.app.charts);
+        if ask {
+            self.engine.cluster.rediscover_after(self.config.deep_check).await?;
+        }
         let mut full = false;
         let commits: Vec<String> = snapshots.iter().map(|snapshot| snapshot.commit.clone()).collect();
-        if !self.is_current(memory, generation, &commits, &snapshots).await {
+        if ask || !self.is_current(memory, generation, &commits, &snapshots).await {
             let read = Instant::now();
             match self.render(app, spec, &settings, &snapshots).await {
                 Ok(rendered) => {
                     let (commits, served) = (commits.clone(), self.engine.cluster.discovered().identity());
+                    if rendered.charts {
+                        self.has_chart(app);
+                    }
                     memory.rendered = Some(Rendered { generation, commits, read, served, app: rendered });
                     full = true;
                 }
@@ -371,10 +408,15 @@ impl Controller {
                         ..Facts::default()
                     };
                     self.report(&application, memory, &facts).await?;
+                    if matches!(error.code, Code::TemplateFailed | Code::ChartInvalid) {
+                        // It may want a kind that is not there yet.
+                        self.has_chart(app);
+                    }
+                    let looks_up = spec.sources().any(|source| source.helm.lookup).then_some(LOOKUP);
                     return if error.code.is_transient() {
                         Err(error)
                     } else {
-                        Ok(self.inputs.due(app, true))
+                        Ok([self.inputs.due(app, true), looks_up].into_iter().flatten().min())
                     };
                 }
             }
@@ -383,26 +425,36 @@ impl Controller {
         let Some(rendered) = memory.rendered.as_mut() else { return Ok(None) };
         rendered.commits.clone_from(&commits);
 
-        let mut used = kinds(&rendered.app.desired);
+        let mut used = kinds_of(&rendered.app.desired);
         used.extend(held.iter().map(|(key, owned)| Gvk::parse(&owned.api_version, &key.kind)));
         let blind = self.engine.watch(&used).await;
-        let gvks: HashMap<Key, Gvk> =
-            rendered.app.desired.iter().map(|object| (object.key.clone(), object.gvk.clone())).collect();
-        let deep = self.config.deep_check > Duration::ZERO
-            && memory.deep.is_some_and(|at| at.elapsed() > self.config.deep_check);
-        let live = |key: &Key| gvks.get(key).map_or(Live::Unknown, |gvk| self.engine.live(gvk, key));
-        let mut todo =
-            plan(&rendered.app.desired, &held, &settings.label, live, blind.is_empty(), spec.sync.prune);
-        if deep {
-            let known: HashSet<usize> = todo.applies().map(|(index, _)| *index).collect();
-            let rest = (0..rendered.app.desired.len()).filter(|index| !known.contains(index));
-            todo.stages.push(rest.map(|index| (index, crate::plan::Why::Moved)).collect());
-        }
+        let planned = |desired: &[Desired]| {
+            let gvks: HashMap<&Key, &Gvk> = desired.iter().map(|object| (&object.key, &object.gvk)).collect();
+            let live = |key: &Key| gvks.get(key).map_or(Live::Unknown, |gvk| self.engine.live(gvk, key));
+            let mut todo = plan(desired, &held, &settings.label, live, blind.is_empty(), spec.sync.prune);
+            if deep {
+                let known: HashSet<usize> = todo.applies().map(|(index, _)| *index).collect();
+                let rest = (0..desired.len()).filter(|index| !known.contains(index));
+                todo.stages.push(rest.map(|index| (index, Why::Moved)).collect());
+            }
+            todo
+        };
+        let mut todo = planned(&rendered.app.desired);
         if memory.deep.is_none() || deep {
             memory.deep = Some(Instant::now());
         }
         if todo.applies().next().is_some() && !full {
+            let drift: HashMap<Key, Why> = todo
+                .applies()
+                .filter(|(_, why)| why.is_drift())
+                .map(|(index, why)| (rendered.app.desired[*index].key.clone(), *why))
+                .collect();
             rendered.app = self.render(app, spec, &settings, &snapshots).await?;
+            // What is generated or looked up may be another now, which is no news of Git.
+            todo = planned(&rendered.app.desired);
+            for (index, why) in todo.stages.iter_mut().flatten() {
+                *why = drift.get(&rendered.app.desired[*index].key).copied().unwrap_or(*why);
+            }
         }
         let requested = !memory.refreshed.is_empty()
             && application.status.as_ref().is_none_or(|status| status.last_sync_request != memory.refreshed);
@@ -459,7 +511,11 @@ impl Controller {
         if let Some(error) = blind {
             return Err(error.in_app(app));
         }
-        Ok([wait, outcome.due, self.inputs.due(app, false)].into_iter().flatten().min())
+        let next_deep = memory
+            .deep
+            .filter(|_| self.config.deep_check > Duration::ZERO)
+            .map(|at| self.config.deep_check.saturating_sub(at.elapsed()));
+        Ok([wait, outcome.due, self.inputs.due(app, false), next_deep].into_iter().flatten().min())
     }
 
     /// The commits to use, and why the newest poll failed if it did; `None` before the first answer.

@@ -12,6 +12,7 @@ mod engine;
 mod events;
 mod inputs;
 mod inventory;
+mod kinds;
 mod metrics;
 mod queue;
 mod remotes;

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use serde_json::Value;
 
@@ -87,6 +90,14 @@ pub struct Capable {
     pub seed: [u8; 32],
     /// Seconds since 1970.
     pub now: i64,
+    /// What `lookup` found in Secrets.
+    pub found: Arc<Mutex<Confidential>>,
+}
+
+impl Capable {
+    fn found(&self) -> Confidential {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// The objects of all sources, as they are rendered.
@@ -130,13 +141,13 @@ pub fn render_sources(spec: &ApplicationSpec, settings: &Settings, given: Given<
             Ok(one) => one,
             Err(error) => {
                 given.remotes.ask(tree.asked());
-                return Err(error);
+                let found = given.capable.found();
+                return Err(error.reworded(|text| found.scrub(text)));
             }
         };
         if !one.generated.is_empty() && given.capable.seed != [0; 32] {
             // The first render only shows what is random; that it is the same every time lets it be kept.
-            (options.helm.seed, options.helm.now) = (given.capable.seed, given.capable.now);
-            one = crate::render::render(&tree, &source.path, &options)?;
+            one = renewed(one, &tree, &source.path, &mut options, given.capable)?;
         }
         for (path, identity) in std::mem::take(&mut one.reads) {
             match tree.place(&path) {
@@ -148,6 +159,7 @@ pub fn render_sources(spec: &ApplicationSpec, settings: &Settings, given: Given<
         all.hidden.merge(&one.hidden);
         all.rendered.push(one);
     }
+    all.hidden.merge(&given.capable.found());
     if all.rendered.iter().all(|one| one.objects.is_empty()) && !spec.sync.allow_empty {
         let why = "the source holds no manifest; everything this application manages would be deleted";
         return Err(
@@ -155,6 +167,45 @@ pub fn render_sources(spec: &ApplicationSpec, settings: &Settings, given: Given<
         );
     }
     Ok(all)
+}
+
+/// The render to use, and what four renders that differ in nothing but chance and time say of what is random in it.
+fn renewed(
+    first: Rendered,
+    tree: &dyn Tree,
+    path: &str,
+    options: &mut Options,
+    capable: &Capable,
+) -> Result<Rendered> {
+    let substituted = options.substitute.is_some();
+    let mut render = |change: u8| {
+        options.helm.seed = capable.seed.map(|byte| byte ^ change);
+        // Decades back for those that are only compared.
+        options.helm.now = capable.now >> change.count_ones();
+        crate::render::render(tree, path, options)
+    };
+    let mut one = render(0)?;
+    let mut others = vec![first];
+    if substituted {
+        // What a chart's own second run gave lacks the values of variables.
+        one.generated.clear();
+        others.extend([render(0x5a)?, render(0x3c)?]);
+    }
+    for other in &others {
+        let same = one.objects.len() == other.objects.len()
+            && one.objects.iter().zip(other.objects.iter()).all(|(one, other)| one.key() == other.key());
+        if !same {
+            let why = "which objects the chart gives depends on random values or the time";
+            return Err(Error::new(Code::TemplateFailed, why).in_file(path));
+        }
+        for (number, (object, other)) in one.objects.iter().zip(other.objects.iter()).enumerate() {
+            one.generated.extend(Generated::between(number, object.value(), other.value()));
+        }
+        if !substituted {
+            one.generated.extend(other.generated.iter().cloned());
+        }
+    }
+    Ok(one)
 }
 
 impl Sourced {
@@ -211,7 +262,7 @@ impl Sourced {
     ) -> Result<RenderedApp> {
         let (hidden, materials) = (&self.hidden, &self.materials);
         let mut desired = prepare(&self.objects(), &self.generated(), settings, namespaced, live)
-            .map_err(|error| Error { why: hidden.scrub(&error.why), ..error })?;
+            .map_err(|error| error.reworded(|text| hidden.scrub(text)))?;
         if !hidden.is_empty() {
             for object in &mut desired {
                 let value: Value = serde_json::from_slice(&object.body).unwrap_or_default();
@@ -238,12 +289,33 @@ pub async fn capable(cluster: &Arc<Cluster>, now: i64) -> Result<Capable> {
     let discovered = cluster.discovered();
     let seed = random_seed()?;
     let (cluster, runtime) = (cluster.clone(), tokio::runtime::Handle::current());
+    let found = Arc::<Mutex<Confidential>>::default();
+    let secrets = found.clone();
     let lookup: Lookup = Arc::new(move |api_version, kind, namespace, name| {
         let gvk = Gvk::parse(api_version, kind);
-        runtime.block_on(cluster.look_up(&gvk, namespace, name)).map_err(|error| error.to_string())
+        let found =
+            runtime.block_on(cluster.look_up(&gvk, namespace, name)).map_err(|error| error.to_string());
+        if let (true, Ok(Some(value))) = (gvk.is("", "Secret"), &found) {
+            hide(value, &mut secrets.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        found
     });
     let (version, api_versions) = (discovered.version().to_owned(), discovered.api_versions().to_vec());
-    Ok(Capable { version, api_versions, lookup: Some(lookup), seed, now })
+    Ok(Capable { version, api_versions, lookup: Some(lookup), seed, now, found })
+}
+
+/// Notes the values of a Secret or of a list of them.
+fn hide(value: &Value, secrets: &mut Confidential) {
+    let items = value["items"].as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    for data in items.iter().filter_map(|item| item["data"].as_object()) {
+        for encoded in data.values().filter_map(Value::as_str) {
+            match STANDARD.decode(encoded).map(String::from_utf8) {
+                Ok(Ok(text)) => secrets.add(&text),
+                // Bytes that are no text can only be shown as they are here.
+                _ => secrets.add(encoded),
+            }
+        }
+    }
 }
 
 /// Fresh random bytes of this machine, for the random values of charts.

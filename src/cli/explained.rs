@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::output::{Format, Output};
 use crate::diff::mask;
-use crate::model::Gvk;
+use crate::model::{Confidential, Gvk};
 use crate::render::explain::{Earlier, Explained, Explanation, Written};
 
 /// Longer values are cut in text.
@@ -12,7 +12,8 @@ const WIDTH: usize = 100;
 
 /// Prints as text, or as JSON where that is wanted.
 pub(super) fn show(mut explained: Explained, format: Format, output: &Output) {
-    explained.objects.iter_mut().for_each(hide);
+    let hidden = std::mem::take(&mut explained.hidden);
+    explained.objects.iter_mut().for_each(|object| hide(object, &hidden));
     if format == Format::Json {
         output.value(&serde_json::to_value(&explained).unwrap_or_default(), Format::Json);
         return;
@@ -26,22 +27,32 @@ pub(super) fn show(mut explained: Explained, format: Format, output: &Output) {
     output.data(&text);
 }
 
-/// Takes out what a Secret holds.
-fn hide(object: &mut Explanation) {
-    if !mask::is_secret(&Gvk::parse(&object.api_version, &object.kind)) {
-        return;
-    }
+/// Takes out what a Secret holds and what was decrypted.
+fn hide(object: &mut Explanation, hidden: &Confidential) {
+    let is_secret = mask::is_secret(&Gvk::parse(&object.api_version, &object.kind));
     let secret = |path: &str| {
-        ["/data", "/stringData", "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration"]
+        is_secret
+            && [
+                "/data",
+                "/stringData",
+                "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration",
+            ]
             .iter()
             .any(|prefix| path.starts_with(prefix))
     };
-    for field in object.fields.iter_mut().filter(|field| secret(&field.path)) {
-        field.value = mask::MASK.into();
-        field.overrode.iter_mut().for_each(|earlier| mask::MASK.clone_into(&mut earlier.value));
+    let hide_earlier = |path: &str, earlier: &mut Earlier| {
+        if secret(path) || hidden.is_in(&earlier.value) {
+            mask::MASK.clone_into(&mut earlier.value);
+        }
+    };
+    for field in &mut object.fields {
+        if secret(&field.path) || hidden.touches(&field.value) {
+            field.value = mask::MASK.into();
+        }
+        field.overrode.iter_mut().for_each(|earlier| hide_earlier(&field.path, earlier));
     }
-    for removed in object.removed.iter_mut().filter(|removed| secret(&removed.path)) {
-        mask::MASK.clone_into(&mut removed.was.value);
+    for removed in &mut object.removed {
+        hide_earlier(&removed.path, &mut removed.was);
     }
 }
 

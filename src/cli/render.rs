@@ -10,6 +10,7 @@ use super::chart::{ChartArguments, MOUNT};
 use super::explained;
 use super::output::{Format, Output, list};
 use super::workspace::{self, Scratch};
+use crate::agent::random_seed;
 use crate::error::{Code, Error, Result};
 use crate::model::Confidential;
 use crate::plan::place;
@@ -64,7 +65,9 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
         };
         let selection = Selection { recurse: arguments.recursive, ..Selection::default() };
         let folder = FolderTree::new(root);
-        let (helm, files) = arguments.chart.options(&namespace)?;
+        let (mut helm, files) = arguments.chart.options(&namespace)?;
+        // A seed of everybody would make passwords that everybody knows.
+        (helm.seed, helm.now) = (random_seed()?, workspace::now());
         let tree = Mounted::new(&folder, [(MOUNT, &files as &dyn Tree)]);
         let options = Options { selection, helm, keys: workspace::keys()?, ..Options::default() };
         if arguments.explain {

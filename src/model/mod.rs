@@ -12,7 +12,7 @@ pub mod yaml;
 
 pub use confidential::{Confidential, MASK};
 pub use digest::Digest;
-pub use generated::Generated;
+pub use generated::{Generated, Renewed, keep};
 pub use key::{Gvk, Key, is_cluster_scoped};
 pub use object::{Described, Object, Origin};
 pub use patch::merge_patch;

@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 use super::hook::{self, Phase, Role};
 use crate::diff::{IgnoreRule, scaled_targets, strip};
 use crate::error::Result;
-use crate::model::{Confidential, Described, Digest, Generated, Gvk, Key, Object, Origin, TRACKING_LABEL};
+use crate::model::{
+    Confidential, Described, Digest, Generated, Gvk, Key, Object, Origin, Renewed, TRACKING_LABEL, keep,
+};
 
 /// One object as it will be sent.
 #[derive(Clone, Debug)]
@@ -90,19 +92,28 @@ pub fn prepare(
         object.set_label(TRACKING_LABEL, &settings.label);
     }
     let scaled = scaled_targets(&placed);
+    let of = |number: &usize| generated.get(number).map(Vec::as_slice).unwrap_or_default();
+    let needs_live = |object: &Object| {
+        settings.ignore.iter().any(|rule| !rule.managers.is_empty() && rule.matches(object))
+    };
+    let found: Vec<Option<Value>> = (numbers.iter().zip(&placed))
+        .map(|(number, object)| {
+            (needs_live(object) || !of(number).is_empty()).then(|| live(&object.key())).flatten()
+        })
+        .collect();
+    let mut renewed: Vec<Renewed<'_>> = (numbers.iter().zip(&mut placed).zip(&found))
+        .filter(|((number, _), _)| !of(number).is_empty())
+        .map(|((number, object), found)| {
+            let encoded = object.gvk().is("", "Secret");
+            Renewed { object: object.value_mut(), live: found.as_ref(), generated: of(number), encoded }
+        })
+        .collect();
+    keep(&mut renewed);
     let mut desired: Vec<Desired> = Vec::with_capacity(placed.len());
     let mut described = Described::default();
-    for (number, mut object) in numbers.into_iter().zip(placed) {
+    for (mut object, found) in placed.into_iter().zip(found) {
         let key = object.key();
         described.add(&object)?;
-        let needs_live =
-            settings.ignore.iter().any(|rule| !rule.managers.is_empty() && rule.matches(&object));
-        let generated = generated.get(&number).map(Vec::as_slice).unwrap_or_default();
-        let found = if needs_live || !generated.is_empty() { live(&key) } else { None };
-        if let Some(found) = &found {
-            let encoded = object.gvk().is("", "Secret");
-            generated.iter().for_each(|text| text.keep(object.value_mut(), found, encoded));
-        }
         strip(&mut object, found.as_ref(), &settings.ignore)?;
         let mut ceded = Vec::new();
         if let Some(scaled) = scaled.iter().find(|scaled| scaled.target == key)

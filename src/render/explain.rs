@@ -8,18 +8,21 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Options, Tree, kustomize, plain};
+use super::{Options, Tree, kustomize, plain, sops};
 use crate::error::Result;
-use crate::model::Object;
 use crate::model::yaml::{Content, Syntax};
+use crate::model::{Confidential, Object};
 
 /// What was read for a render, and where its objects come from.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Explained {
     /// Paths that were read; `None` for one where nothing is, though something could come.
     pub inputs: BTreeMap<String, Option<String>>,
     /// In the order of the render.
     pub objects: Vec<Explanation>,
+    /// What was decrypted: masked wherever this is shown.
+    #[serde(skip)]
+    pub hidden: Confidential,
 }
 
 /// One object.
@@ -108,12 +111,13 @@ pub fn explain(tree: &dyn Tree, path: &str, options: &Options) -> Result<Explain
         (path.clone(), Some(identity.clone()).filter(|identity| !identity.is_empty()))
     };
     let inputs = rendered.reads.iter().map(noted).collect();
+    let tree = &sops::Decrypting::new(tree, &options.keys);
     let objects = match plain::kustomization(tree, path, &options.selection)? {
         Some(folder) => kustomize::explain(tree, &folder.path, &options.kustomize)?,
         None if rendered.charts => rendered.objects.iter().map(templated).collect(),
         None => plain::explain(tree, &rendered)?,
     };
-    Ok(Explained { inputs, objects })
+    Ok(Explained { inputs, objects, hidden: rendered.hidden })
 }
 
 /// An object of a template: its fields have no lines of their own, the document's is the nearest.

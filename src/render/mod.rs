@@ -22,7 +22,7 @@ pub use tree::{Entry, EntryKind, Mount, Mounted, Tree, join};
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{Confidential, Described, Digest, Generated, Object};
 
 /// The result of one render.
@@ -70,7 +70,7 @@ pub fn render(tree: &dyn Tree, path: &str, options: &Options) -> Result<Rendered
     let finished = rendered.and_then(|rendered| finish(rendered, options, &mut hidden));
     match finished {
         Ok(rendered) => Ok(Rendered { hidden, ..rendered }),
-        Err(error) => Err(Error { why: hidden.scrub(&error.why), ..error }),
+        Err(error) => Err(error.reworded(|text| hidden.scrub(text))),
     }
 }
 

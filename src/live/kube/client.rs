@@ -152,20 +152,45 @@ impl Cluster {
             return Ok(resource.clone());
         }
         if now || last.is_none_or(|at| at.elapsed() > REDISCOVER) {
-            let discovery = kube::Discovery::new(self.client.clone()).run_aggregated().await;
-            let discovery = discovery.map_err(|error| translate(&error))?;
-            let version = self.client.apiserver_version().await.map_err(|error| translate(&error))?;
-            *last = Some(Instant::now());
-            let found = Arc::new(Discovered::new(&discovery, version.git_version));
-            match self.discovered.write() {
-                Ok(mut slot) => *slot = found,
-                Err(poisoned) => *poisoned.into_inner() = found,
-            }
+            self.ask(&mut last).await?;
         }
         self.discovered().get(gvk).cloned().ok_or_else(|| {
             Error::new(Code::KindUnknown, format!("the cluster does not serve {gvk}"))
                 .hint("install the CustomResourceDefinition, or add it to the same repository")
         })
+    }
+
+    async fn ask(&self, last: &mut Option<Instant>) -> Result<()> {
+        let discovery = kube::Discovery::new(self.client.clone()).run_aggregated().await;
+        let discovery = discovery.map_err(|error| translate(&error))?;
+        let version = self.client.apiserver_version().await.map_err(|error| translate(&error))?;
+        *last = Some(Instant::now());
+        let found = Arc::new(Discovered::new(&discovery, version.git_version));
+        match self.discovered.write() {
+            Ok(mut slot) => *slot = found,
+            Err(poisoned) => *poisoned.into_inner() = found,
+        }
+        Ok(())
+    }
+
+    /// Asks which kinds there are, though they are known; what was known counts until the answer is there.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn rediscover(&self) -> Result<()> {
+        self.ask(&mut *self.discovery.lock().await).await
+    }
+
+    /// As [`Cluster::rediscover`], where what is known is older than this.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn rediscover_after(&self, age: Duration) -> Result<()> {
+        let mut last = self.discovery.lock().await;
+        if last.is_some_and(|at| at.elapsed() < age) {
+            return Ok(());
+        }
+        self.ask(&mut last).await
     }
 
     /// Forgets what is known of kinds, because a CRD came or went.

@@ -58,6 +58,8 @@ fn status_error(status: &Status) -> Error {
         {
             Code::FieldImmutable
         }
+        // The server's own word for a text where it wants a number is an internal error.
+        (500, _) if message.contains("failed to create typed patch object") => Code::ObjectRejected,
         (400 | 405 | 413 | 415 | 422, _) => Code::ObjectRejected,
         _ => Code::ApiUnreachable,
     };
@@ -99,6 +101,9 @@ mod tests {
         check(422, "Service \"a\" is invalid: spec.ports: Required value", Code::ObjectRejected);
         check(400, "admission webhook \"w.example\" denied the request: no", Code::AdmissionDenied);
         check(429, "too many requests", Code::Throttled);
+        let typed =
+            "failed to create typed patch object (n/a; /v1, Kind=ConfigMap): .data.v: expected string";
+        check(500, typed, Code::ObjectRejected);
         check(500, "etcdserver: request timed out", Code::ApiUnreachable);
     }
 }
