@@ -133,7 +133,7 @@ pub fn prepare(
         };
         let wave = hook::wave(&object);
         let (digest, hidden) = (Digest::of(&body), Confidential::default());
-        desired.push(Desired { key, gvk, digest, body, origin, phase, wave, ceded, hidden });
+        desired.push(Desired { key, gvk, body, digest, origin, phase, wave, ceded, hidden });
     }
     Ok(desired)
 }
