@@ -335,6 +335,7 @@ fn links_of_the_documents_lead_somewhere() {
         "CHANGELOG.md",
         "docs/cli.md",
         "docs/application.md",
+        "docs/helm.md",
         "docs/render.md",
         "docs/sources.md",
     ] {

@@ -1,21 +1,31 @@
 //! A folder of this machine as a tree, for `driftless render`.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Code, Error, Result};
 use crate::model::Digest;
 use crate::render::{Entry, EntryKind, Tree, join};
 
+/// A path and its content.
+type Read = (String, Vec<u8>);
+
 /// Files below one folder.
 #[derive(Clone, Debug)]
 pub struct FolderTree {
     root: PathBuf,
+    /// The file whose identity was asked for last: mostly it is read next.
+    last: Arc<Mutex<Option<Read>>>,
 }
 
 impl FolderTree {
     /// The tree below `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), last: Arc::default() }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Read>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -51,8 +61,14 @@ impl Tree for FolderTree {
         } else {
             EntryKind::File
         };
-        let identity =
-            if kind == EntryKind::Folder { String::new() } else { Digest::of(&self.read(path)?).to_string() };
+        let identity = if kind == EntryKind::Folder {
+            String::new()
+        } else {
+            let content = self.read(path)?;
+            let identity = Digest::of(&content).to_string();
+            *self.last() = Some((path.to_owned(), content));
+            identity
+        };
         Ok(Some(Entry { name: path.rsplit('/').next().unwrap_or_default().to_owned(), kind, identity }))
     }
 
@@ -72,6 +88,9 @@ impl Tree for FolderTree {
     }
 
     fn read(&self, path: &str) -> Result<Vec<u8>> {
+        if let Some((_, content)) = self.last().take_if(|(last, _)| last == path) {
+            return Ok(content);
+        }
         let full = self.at(path);
         let is_link = std::fs::symlink_metadata(&full).is_ok_and(|metadata| metadata.is_symlink());
         if is_link && !path.is_empty() {

@@ -158,7 +158,7 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
         let gone = matches!(&fault, Some(Fault::Without(missing)) if name == *missing);
         let other = !matches!(fault, None | Some(Fault::Without(_)));
         let framing = matches!(name.as_str(), "transfer-encoding" | "connection" | "content-length");
-        if !gone && !(other && framing) {
+        if !(gone || other && framing) {
             response = response.header(name, value);
         }
     }

@@ -248,7 +248,7 @@ fn build(files: Vec<File>, folder: &str, depth: usize, budget: &mut Budget) -> R
         read(metadata, file)?;
         place = file.place.clone();
         if metadata.api_version.is_empty() {
-            metadata.api_version = "v1".to_owned();
+            "v1".clone_into(&mut metadata.api_version);
         }
     }
     let mut chart = Chart {
@@ -285,7 +285,7 @@ fn build(files: Vec<File>, folder: &str, depth: usize, budget: &mut Budget) -> R
             }
             name if name.starts_with("templates/") => chart.templates.push(file),
             name if name.starts_with("charts/") => {
-                if name.ends_with(".prov") {
+                if name.rsplit_once('.').is_some_and(|(_, end)| end == "prov") {
                     chart.files.push(file);
                     continue;
                 }
@@ -307,7 +307,7 @@ fn build(files: Vec<File>, folder: &str, depth: usize, budget: &mut Budget) -> R
             continue;
         }
         let parent = chart.metadata.name.clone();
-        let unpacked = if name.ends_with(".tgz") {
+        let unpacked = if name.rsplit_once('.').is_some_and(|(_, end)| end == "tgz") {
             let packed = &files[0];
             if packed.name != name {
                 let why =

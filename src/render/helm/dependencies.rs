@@ -50,7 +50,8 @@ fn enable(chart: &mut Chart, values: &Value, path: &str) -> Result<(), String> {
             used.push(found);
         }
         if !one.alias.is_empty() {
-            one.name = one.alias.clone();
+            let alias = one.alias.clone();
+            one.name = alias;
         }
         one.enabled = true;
     }

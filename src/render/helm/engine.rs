@@ -55,7 +55,7 @@ pub(super) fn run(
     }
     let shared = Shared { release: Value::map(release), capabilities };
     let mut templates = BTreeMap::new();
-    gather(chart, &mut templates, Value::Map(values), &shared, (chart.name().to_owned(), true));
+    gather(chart, &mut templates, &Value::Map(values), &shared, (chart.name().to_owned(), true));
     // Deep paths first; a chart's own definitions come after those of its subcharts, and win.
     let mut order: Vec<&String> = templates.keys().collect();
     order.sort_by(|one, other| {
@@ -103,7 +103,7 @@ struct Shared {
 fn gather(
     chart: &Chart,
     templates: &mut BTreeMap<String, Template>,
-    values: Value,
+    values: &Value,
     shared: &Shared,
     (path, root): (String, bool),
 ) -> Value {
@@ -121,12 +121,12 @@ fn gather(
     }
     let data = fields(data);
     for subchart in &chart.dependencies {
-        let inner = match &values {
+        let inner = match values {
             Value::Map(fields) => table_at(fields, subchart.name()).map(Value::Map),
             _ => None,
         };
         let inner_path = subchart.path_below(&path);
-        let inner = gather(subchart, templates, inner.unwrap_or_else(empty), shared, (inner_path, false));
+        let inner = gather(subchart, templates, &inner.unwrap_or_else(empty), shared, (inner_path, false));
         below.borrow_mut().insert(subchart.name().to_owned(), inner);
     }
     for file in &chart.templates {

@@ -1,7 +1,6 @@
 //! `.Files`: the files of a chart that are no templates.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::rc::Rc;
 
 use base64::Engine as _;
@@ -65,7 +64,7 @@ impl Object for Files {
             }
         };
         Some(Ok(match name {
-            "Get" => Value::text(self.text(argument)),
+            "Get" => Value::bytes(self.0.get(argument).map(|data| data.to_vec()).unwrap_or_default()),
             "GetBytes" => Value::Object(Rc::new(Bytes(self.0.get(argument).cloned().unwrap_or_default()))),
             "Glob" => {
                 // A malformed pattern takes everything, as Helm has it.
@@ -130,13 +129,9 @@ impl Object for Bytes {
         Some(all.map(|(byte, at)| (Value::Int(at), Value::Int(i64::from(*byte)))).collect())
     }
 
+    /// As `toString` and `quote` take it. Printed plain, Go would list its numbers, which no chart wants.
     fn print(&self) -> String {
-        let mut out = "[".to_owned();
-        for (number, byte) in self.0.iter().enumerate() {
-            let _ = write!(out, "{}{byte}", if number == 0 { "" } else { " " });
-        }
-        out.push(']');
-        out
+        String::from_utf8_lossy(&self.0).into_owned()
     }
 
     fn json(&self) -> Json {

@@ -75,7 +75,7 @@ fn tokens(pattern: &str) -> Option<Vec<Token>> {
             '[' => {
                 let negated = chars.next_if_eq(&'^').is_some();
                 let mut ranges = Vec::new();
-                while !(chars.peek() == Some(&']') && !ranges.is_empty()) {
+                while chars.peek() != Some(&']') || ranges.is_empty() {
                     let mut end = || match chars.next()? {
                         '-' | ']' => None,
                         '\\' => chars.next(),

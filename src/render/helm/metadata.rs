@@ -331,7 +331,7 @@ impl Object for Struct {
     fn json(&self) -> Json {
         let mut map = Map::new();
         for (_, name, omit, value) in &self.fields {
-            if !(*omit && !value.truth()) {
+            if !*omit || value.truth() {
                 map.insert((*name).to_owned(), value.json().unwrap_or_default());
             }
         }

@@ -10,6 +10,7 @@ const MAX_LEVEL: usize = 30;
 /// What becomes of the text of a value.
 pub(super) type Read<'a> = &'a dyn Fn(&str) -> Result<Value, String>;
 
+#[expect(clippy::unnecessary_wraps, reason = "readers of files can fail")]
 /// As `--set` reads: true, false, null and whole numbers are what they look like.
 pub(super) fn typed(text: &str) -> Result<Value, String> {
     Ok(match text.to_ascii_lowercase().as_str() {
@@ -24,6 +25,7 @@ pub(super) fn typed(text: &str) -> Result<Value, String> {
     })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "readers of files can fail")]
 /// As `--set-string` reads.
 pub(super) fn untyped(text: &str) -> Result<Value, String> {
     Ok(Value::text(text))

@@ -47,7 +47,7 @@ pub(super) fn parse(text: &str) -> Result<Remote, &'static str> {
     let (address, query) = text.split_once('?').unwrap_or((text, ""));
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let reference =
-        pairs.filter(|(name, _)| ["ref", "version"].contains(name)).map(|(_, value)| value).last();
+        pairs.filter(|(name, _)| ["ref", "version"].contains(name)).map(|(_, value)| value).next_back();
     let commit = reference.unwrap_or_default();
     if commit.len() != 40 || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(", and no ?ref= with a whole commit id says which one is meant");

@@ -149,7 +149,7 @@ impl<'a> Parser<'a> {
     fn deeper(&mut self) -> Result<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(self.fail(format!("max expression depth exceeded: more than {MAX_DEPTH} levels")));
+            return Err(self.fail(format!("max expression depth exceeded ({MAX_DEPTH} levels)")));
         }
         Ok(())
     }

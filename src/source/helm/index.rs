@@ -363,14 +363,10 @@ mod tests {
             }
         }
         assert!(text.len() > 20_000_000, "{}", text.len());
-        let begin = std::time::Instant::now();
         let wanted = BTreeSet::from(["chart-7".to_owned(), "chart-399".to_owned()]);
         let found = read(&text, &wanted).unwrap();
-        let took = begin.elapsed();
         assert_eq!(every(&text, &wanted).unwrap(), found);
         assert_eq!(found["chart-399"].len(), 100);
         assert_eq!(found.len(), 2);
-        println!("{} bytes in {took:?}, from end to end in {:?}", text.len(), begin.elapsed() - took);
-        assert!(took.as_secs() < 5, "{took:?}, without optimisation");
     }
 }
