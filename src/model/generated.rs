@@ -353,6 +353,29 @@ mod tests {
     }
 
     #[test]
+    fn chance_rotates_no_password() {
+        const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        let mut state = 1u64;
+        let mut word = || -> String {
+            let mut letter = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                char::from(LETTERS[usize::try_from(state >> 33).unwrap() % LETTERS.len()])
+            };
+            (0..16).map(|_| letter()).collect()
+        };
+        let mut lost = [0, 0];
+        for _ in 0..5000 {
+            let [ours, live, others @ ..] = [word(), word(), word(), word(), word()];
+            for (lost, others) in lost.iter_mut().zip([&others[..1], &others[..]]) {
+                let others: Vec<&str> = others.iter().map(String::as_str).collect();
+                *lost += usize::from(kept(&ours, &others, Some(&live)) != live);
+            }
+        }
+        assert_eq!(lost[1], 0, "four renders");
+        assert!(lost[0] > 50, "two would lose some: {}", lost[0]);
+    }
+
+    #[test]
     fn text_around_is_the_renders() {
         let config = |user: &str, word: &str, end: &str| format!("user: {user}\npassword: {word}\n{end}");
         let (ours, other) = (config("b", "x7", "# end\n"), config("b", "k9", "# end\n"));
