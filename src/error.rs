@@ -107,7 +107,7 @@ codes! {
     NothingRendered "DL0205" Policy false "the source rendered to no object at all"
         "An empty result would delete everything the application manages, so it is refused. If that is meant, set spec.sync.allowEmpty to true; `kubectl delete application` leaves the objects alone."
     RendererMissing "DL0206" Source false "the folder needs a renderer that this version does not have"
-        "The folder holds a Helm chart, or a folder below it holds a chart or a kustomization of its own. This version delivers plain manifests and kustomizations. Name a kustomization's folder as the path of a source; render a chart in your pipeline and commit the result; or exclude the file with spec.source.directory.exclude."
+        "A folder below the path holds a chart or a kustomization of its own, which plain manifests do not go into. Name that folder as the path of a source, or leave the file out with spec.source.directory.exclude. Jsonnet and CUE are not read: render them in your pipeline and commit the result."
     KustomizationInvalid "DL0207" Source false "a kustomization cannot be built"
         "The message names the file, the line and the kustomizations that led there. `driftless render FOLDER` shows the same offline; what kustomize 5.7 builds without plugins is built here."
     RemoteBaseRefused "DL0208" Source false "a kustomization names something outside of the repository"

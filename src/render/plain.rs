@@ -361,7 +361,12 @@ mod tests {
                 "KustomizationInvalid: app/kustomization.yaml:1: the kustomization is empty",
             ),
             ("sub/kustomization.yaml", "resources: []", ""),
-            ("Chart.yaml", "name: x", "RendererMissing"),
+            (
+                "Chart.yaml",
+                "name: x",
+                "ChartInvalid: app/Chart.yaml: validation: chart.metadata.version is required",
+            ),
+            ("sub/Chart.yaml", "name: x", ""),
             (
                 "a.yaml",
                 "version https://git-lfs.github.com/spec/v1\noid sha256:0\n",

