@@ -99,8 +99,7 @@ fn builds_what_kustomize_builds() {
     let (mut different, mut count) = (Vec::new(), 0);
     for case in cases("kustomize") {
         count += 1;
-        let found = kustomize::build(&case.tree, &case.folder, &kustomize::Options::default())
-            .map(|built| built.text());
+        let found = kustomize::build(&case.tree, &case.folder, &case.options).map(|built| built.text());
         let same = match (&found, &case.expected) {
             (Ok(found), Some(expected)) => found == expected,
             (Err(_), None) => true,
