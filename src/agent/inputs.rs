@@ -69,7 +69,7 @@ pub struct Material {
 pub struct Materials {
     /// One for each source.
     pub sources: Vec<Material>,
-    /// Known only to those who may read the Secrets; see [`super::render_app`].
+    /// Known only to those who may read the Secrets; see [`super::Sourced::prepare`].
     pub(super) salt: Zeroizing<Vec<u8>>,
     /// What was read for it.
     pub versions: Versions,

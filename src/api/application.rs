@@ -238,7 +238,7 @@ impl HelmOptions {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HelmParameter {
-    /// Its path, such as image.tag or hosts[0].name.
+    /// Its path, such as `image.tag` or `hosts[0].name`.
     #[schemars(length(min = 1, max = 1024))]
     pub name: String,
     /// The value, read as `--set` reads it.
@@ -253,7 +253,7 @@ pub struct HelmParameter {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HelmFileParameter {
-    /// Its path, such as tls.certificate.
+    /// Its path, such as `tls.certificate`.
     #[schemars(length(min = 1, max = 1024))]
     pub name: String,
     /// The file, named as in `valuesFiles`.

@@ -8,7 +8,7 @@
 //! poll downloads all refs, and would bring a second TLS stack. The same protocol code runs over HTTP
 //! and SSH.
 //!
-//! Charts and artifacts come from Helm repositories ([`helm`]) and OCI registries ([`oci`]); what is unpacked is kept
+//! Charts and artifacts come from Helm repositories (`helm`) and OCI registries (`oci`); what is unpacked is kept
 //! in the same object database, so that everything after it sees one kind of tree.
 //!
 //! Must not know what the files mean, nor any cluster.

@@ -1,4 +1,4 @@
-//! What one scalar means: the resolution table of go-yaml v2, and that of v3 ([`core`]).
+//! What one scalar means: the resolution table of go-yaml v2, and that of v3 (`core`).
 
 use base64::Engine as _;
 use serde_json::Value;
@@ -18,7 +18,7 @@ pub enum Scalar {
     Float(f64),
     /// A text.
     Text(String),
-    /// A point in time, in RFC 3339; only of [`core`].
+    /// A point in time, in RFC 3339; only of `core`.
     Time(String),
 }
 
