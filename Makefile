@@ -1,6 +1,6 @@
 # One command for each thing a person wants. Needs: Rust (rustup or a distribution's, 1.90 or newer),
 # Go 1.26 or newer (the control plane of tests, demo and bench), a C compiler, git.
-.PHONY: help build demo test check bench conformance manifests clean
+.PHONY: help build demo test check bench conformance fuzz manifests clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -25,8 +25,11 @@ bench: ## what the README claims, measured; the table and target/bench.json
 	cargo bench --locked --bench fleet
 	cargo bench --locked --bench render
 
-conformance: ## renders beside those of kustomize, over own cases and public repositories; RECORD=1 records
+conformance: ## renders beside those of kustomize and Helm, over own cases and public repositories; RECORD=1 records
 	cargo run --locked --profile bench --example conformance
+
+fuzz: ## each fuzz target for a minute (FUZZ_SECONDS); TARGETS="yaml render" names some
+	fuzz/run.sh $(TARGETS)
 
 manifests: ## CRDs and references, written from the code
 	UPDATE=1 cargo test --locked --test behaviour tidy

@@ -7,6 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let tree = MemoryTree::default().file("a.yaml", data);
-    let keys = Keys { age: vec![include_str!("../age.key").trim().to_owned()] };
+    let mut keys = Keys::default();
+    keys.add(include_str!("../../tests/data/sops/one.agekey"), "one.agekey").expect("a recorded identity");
     let _ = render(&tree, "a.yaml", &Options { keys, ..Options::default() });
 });

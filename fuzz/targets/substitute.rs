@@ -10,7 +10,9 @@ fuzz_target!(|data: &[u8]| {
     let object = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"},
         "data": {"text": text}});
     let tree = MemoryTree::default().file("a.json", object.to_string());
-    let values = [("A", "one"), ("LONG", "a b c d e f"), ("EMPTY", "")];
-    let values = values.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let _ = render(&tree, "a.json", &Options { substitute: Some(Variables(values)), ..Options::default() });
+    let mut variables = Variables::default();
+    for (name, value) in [("A", "one"), ("LONG", "a b c d e f"), ("EMPTY", "")] {
+        variables.set(name, value, false).expect("a name of letters");
+    }
+    let _ = render(&tree, "a.json", &Options { substitute: Some(variables), ..Options::default() });
 });

@@ -6,6 +6,7 @@
 //! follow a newer one (I5), and every pass starts from the newest head, so a newer commit supersedes a
 //! failing one (I9).
 
+mod capable;
 mod config;
 mod controller;
 mod engine;
@@ -15,11 +16,13 @@ mod inventory;
 mod kinds;
 mod metrics;
 mod queue;
+mod references;
 mod remotes;
 mod render;
 mod sources;
 mod status;
 
+pub use capable::{Capable, capable, live_objects, random_seed};
 pub use config::Config;
 pub use controller::run;
 pub use engine::{Engine, Failure, Fights, Outcome, Permissions};
@@ -27,10 +30,7 @@ pub use inputs::{Material, Materials, Reference, Versions, materials, offline_ma
 pub use inventory::{from_status, load, store};
 pub use metrics::Metrics;
 pub use remotes::Remotes;
-pub use render::{
-    Capable, Given, RenderedApp, SourceIdentity, Sourced, capable, live_objects, random_seed, render_sources,
-    settings, unchanged,
-};
+pub use render::{Given, RenderedApp, SourceIdentity, Sourced, render_sources, settings, unchanged};
 pub(crate) use sources::credentials;
 pub use sources::{Head, Sources};
 pub use status::{Summary, compose};

@@ -1,25 +1,20 @@
 //! From an Application and the commits of its sources to the objects it wants.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
 use crate::api::{ApplicationSpec, Source, label_value};
 use crate::diff::IgnoreRule;
 use crate::error::{Code, Error, Result};
-use crate::live::kube::Cluster;
 use crate::model::{Confidential, Digest, Generated, Gvk, Key, Object};
 use crate::plan::{Desired, Settings, place, prepare};
-use crate::render::template::Lookup;
 use crate::render::{Cache, Mount, Mounted, Options, Rendered, Selection, Tree, helm, kustomize};
 use crate::source::Snapshot;
 
-use super::{Material, Materials, Remotes, Versions};
+use super::references::{check_names, is_reference};
+use super::{Capable, Material, Materials, Remotes, Versions};
 
 /// What one source read: paths and their identities. While they stay, so does the render.
 pub type SourceIdentity = Vec<(String, String)>;
@@ -75,29 +70,6 @@ pub struct Given<'a> {
     pub capable: &'a Capable,
     /// Other repositories, as far as they are at hand.
     pub remotes: &'a Remotes,
-}
-
-/// What charts may ask of a cluster, and what they may not know beforehand.
-#[derive(Clone, Default)]
-pub struct Capable {
-    /// Its version, such as `v1.36.3`; empty where no cluster is at hand.
-    pub version: String,
-    /// `group/version` and `group/version/Kind` of what it serves.
-    pub api_versions: Vec<String>,
-    /// Reads live objects, for Applications that let `lookup` do so.
-    pub lookup: Option<Lookup>,
-    /// Of random values; all zero where they only stand for others.
-    pub seed: [u8; 32],
-    /// Seconds since 1970.
-    pub now: i64,
-    /// What `lookup` found in Secrets.
-    pub found: Arc<Mutex<Confidential>>,
-}
-
-impl Capable {
-    fn found(&self) -> Confidential {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }
 
 /// The objects of all sources, as they are rendered.
@@ -279,114 +251,6 @@ impl Sourced {
     }
 }
 
-/// What charts may ask of this cluster. `lookup` waits on the thread that renders, so that must be one for blocking
-/// work.
-///
-/// # Errors
-/// Those of the API server.
-pub async fn capable(cluster: &Arc<Cluster>, now: i64) -> Result<Capable> {
-    cluster.discover().await?;
-    let discovered = cluster.discovered();
-    let seed = random_seed()?;
-    let (cluster, runtime) = (cluster.clone(), tokio::runtime::Handle::current());
-    let found = Arc::<Mutex<Confidential>>::default();
-    let secrets = found.clone();
-    let lookup: Lookup = Arc::new(move |api_version, kind, namespace, name| {
-        let gvk = Gvk::parse(api_version, kind);
-        let found =
-            runtime.block_on(cluster.look_up(&gvk, namespace, name)).map_err(|error| error.to_string());
-        if let (true, Ok(Some(value))) = (gvk.is("", "Secret"), &found) {
-            hide(value, &mut secrets.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-        found
-    });
-    let (version, api_versions) = (discovered.version().to_owned(), discovered.api_versions().to_vec());
-    Ok(Capable { version, api_versions, lookup: Some(lookup), seed, now, found })
-}
-
-/// Notes the values of a Secret or of a list of them.
-fn hide(value: &Value, secrets: &mut Confidential) {
-    let items = value["items"].as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-    for data in items.iter().filter_map(|item| item["data"].as_object()) {
-        for encoded in data.values().filter_map(Value::as_str) {
-            match STANDARD.decode(encoded).map(String::from_utf8) {
-                Ok(Ok(text)) => secrets.add(&text),
-                // Bytes that are no text can only be shown as they are here.
-                _ => secrets.add(encoded),
-            }
-        }
-    }
-}
-
-/// Fresh random bytes of this machine, for the random values of charts.
-///
-/// # Errors
-/// `Internal` where it has none.
-pub fn random_seed() -> Result<[u8; 32]> {
-    let mut seed = [0; 32];
-    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut seed)
-        .map_err(|_| Error::new(Code::Internal, "this machine gives no random bytes"))?;
-    Ok(seed)
-}
-
-/// Live objects by key; what the cluster does not serve or does not have is left out.
-///
-/// # Errors
-/// Those of the API server.
-pub async fn live_objects(cluster: &Cluster, wanted: Vec<(Gvk, Key)>) -> Result<HashMap<Key, Value>> {
-    let mut found = HashMap::new();
-    for (gvk, key) in wanted {
-        if let Ok(resource) = cluster.resource(&gvk, false).await
-            && let Some(value) = cluster.get(&resource, &key).await?
-        {
-            found.insert(key, value);
-        }
-    }
-    Ok(found)
-}
-
-/// The name of the source that a values file is in: `values` for `$values/prod.yaml`.
-fn named(path: &str) -> Option<&str> {
-    path.strip_prefix('$').map(|rest| rest.split('/').next().unwrap_or(rest))
-}
-
-/// The names of sources that the values files of one name.
-fn references(source: &Source) -> impl Iterator<Item = &str> {
-    let files = source.helm.values_files.iter().map(String::as_str);
-    files.chain(source.helm.file_parameters.iter().map(|one| one.path.as_str())).filter_map(named)
-}
-
-/// Whether a source only holds what others name, and no manifest of its own.
-fn is_reference(source: &Source, all: &[&Source]) -> bool {
-    let alone = source.path.is_empty() && source.chart.is_empty() && !source.name.is_empty();
-    alone
-        && all
-            .iter()
-            .any(|other| other.name != source.name && references(other).any(|name| name == source.name))
-}
-
-fn check_names(sources: &[&Source]) -> Result<()> {
-    let invalid = |why: String| Err(Error::new(Code::ApplicationInvalid, why));
-    let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
-    for (number, source) in sources.iter().enumerate() {
-        let known = |name: &str| !name.is_empty() && names.contains(&name);
-        if known(&source.name) && names[..number].contains(&source.name.as_str()) {
-            return invalid(format!("two of spec.sources have the name {}", source.name));
-        }
-        if let Some(own) = references(source).find(|name| known(name) && *name == source.name) {
-            return invalid(format!(
-                "a values file of the source {own} names ${own}/; leave it out for its own files"
-            ));
-        }
-        if let Some(unknown) = references(source).find(|name| !known(name)) {
-            return invalid(format!(
-                "a values file is in ${unknown}/, and none of spec.sources has that name"
-            ));
-        }
-    }
-    Ok(())
-}
-
 /// How a source is rendered.
 fn options(settings: &Settings, source: &Source, material: Material, capable: &Capable) -> Options {
     let (chart, overlay) = (source.helm.clone(), source.kustomize.clone());
@@ -456,48 +320,4 @@ pub fn unchanged(reads: &[SourceIdentity], snapshots: &[Snapshot]) -> bool {
 /// The kinds of a set of objects.
 pub(super) fn kinds(desired: &[Desired]) -> HashSet<Gvk> {
     desired.iter().map(|object| object.gvk.clone()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::HelmOptions;
-
-    fn source(name: &str, path: &str, values: &[&str]) -> Source {
-        let values_files = values.iter().map(|file| (*file).to_owned()).collect();
-        Source {
-            name: name.into(),
-            path: path.into(),
-            helm: HelmOptions { values_files, ..HelmOptions::default() },
-            ..Source::default()
-        }
-    }
-
-    #[test]
-    fn a_source_that_is_only_named_holds_no_manifest() {
-        let chart = source("", "chart", &["values.yaml", "$values/prod.yaml"]);
-        let values = source("values", "", &[]);
-        let both = [&chart, &values];
-        assert!(is_reference(&values, &both) && !is_reference(&chart, &both));
-        check_names(&both).unwrap();
-        let manifests = source("values", "manifests", &[]);
-        assert!(!is_reference(&manifests, &[&chart, &manifests]), "it has a path of its own");
-        let unused = source("spare", "", &[]);
-        assert!(!is_reference(&unused, &[&chart, &unused]), "nobody names it");
-    }
-
-    #[test]
-    fn names_that_lead_nowhere() {
-        for (sources, why) in [
-            (vec![source("a", "", &[]), source("a", "", &[])], "two of spec.sources"),
-            (vec![source("", "", &["$a/x"])], "none of spec.sources"),
-            (vec![source("", "", &["$/x"])], "none of spec.sources"),
-            (vec![source("a", "", &["$a/x"])], "leave it out"),
-        ] {
-            let error = check_names(&sources.iter().collect::<Vec<_>>()).unwrap_err();
-            assert_eq!(error.code, Code::ApplicationInvalid);
-            assert!(error.why.contains(why), "{error}");
-        }
-        check_names(&[&source("", "", &[]), &source("", "", &[])]).unwrap();
-    }
 }

@@ -7,16 +7,19 @@ mod application;
 mod condition;
 mod crd;
 mod inventory;
+mod source;
 
 pub use application::{
-    Application, ApplicationSpec, ApplicationStatus, Decryption, Deletion, Destination, Directory,
-    HealthStatus, HelmFileParameter, HelmOptions, HelmParameter, History, HoldState, IgnoreDifference,
-    KustomizeOptions, LocalReference, Rollback, Source, SourceStatus, Substitute, SubstituteFrom,
-    SubstituteKind, SyncPolicy, SyncState,
+    Application, ApplicationSpec, ApplicationStatus, Deletion, Destination, HealthStatus, History, HoldState,
+    IgnoreDifference, Rollback, SourceStatus, SyncPolicy, SyncState,
 };
 pub use condition::{Condition, ConditionStatus, set_condition};
 pub use crd::{definitions, yaml};
 pub use inventory::{Inventory, InventoryEntry};
+pub use source::{
+    Decryption, Directory, HelmFileParameter, HelmOptions, HelmParameter, KustomizeOptions, LocalReference,
+    Source, Substitute, SubstituteFrom, SubstituteKind,
+};
 
 /// The API group of everything here.
 pub const GROUP: &str = "driftless.dev";

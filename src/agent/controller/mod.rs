@@ -1,5 +1,9 @@
 //! The agent: watches Applications, hands out passes, writes status and events.
 
+mod deletion;
+mod render;
+mod report;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,30 +11,26 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
+use self::report::Facts;
 use super::engine::Fights;
 use super::events::Events;
 use super::inputs::Inputs;
 use super::kinds;
 use super::queue::{Queue, Urgency};
 use super::render::kinds as kinds_of;
-use super::{
-    AppKey, Config, Engine, Given, Metrics, Outcome, Permissions, Remotes, RenderedApp, Sources, Summary,
-    capable, compose, inventory, live_objects, render_sources, settings, unchanged,
-};
-use crate::api::{Application, ApplicationSpec, ApplicationStatus, Deletion, FINALIZER, POKE, label_value};
+use super::{AppKey, Config, Engine, Metrics, Permissions, RenderedApp, Sources, inventory, settings};
+use crate::api::{Application, POKE, label_value};
 use crate::error::{Code, Error, Result};
-use crate::health::Status;
-use crate::live::kube::{Cluster, Index, Watches, translate};
-use crate::model::{Confidential, Digest, Gvk, Key, merge_patch};
+use crate::live::kube::{Cluster, Index, Watches};
+use crate::model::{Confidential, Digest, Gvk, Key};
 use crate::plan::{Desired, Inventory, Live, Why, plan};
 use crate::render::Cache;
-use crate::source::{Client, Snapshot};
+use crate::source::Client;
 
 /// A status that only says "on its way" is written when it has lasted this long.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -97,10 +97,6 @@ struct Controller {
 
 fn guard<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-fn has_finalizer(application: &Application) -> bool {
-    application.finalizers().iter().any(|name| name == FINALIZER)
 }
 
 /// Runs until `stop` is true. `ready` becomes true when all Applications are known.
@@ -522,278 +518,8 @@ impl Controller {
         let next_deep = deep_after.zip(memory.deep).map(|(after, at)| after.saturating_sub(at.elapsed()));
         Ok([wait, outcome.due, self.inputs.due(app, false), next_deep].into_iter().flatten().min())
     }
-
-    /// The commits to use, and why the newest poll failed if it did; `None` before the first answer.
-    async fn snapshots(
-        &self,
-        app: &AppKey,
-        spec: &ApplicationSpec,
-    ) -> Result<Option<(Vec<Snapshot>, Option<Error>)>> {
-        let mut snapshots = Vec::new();
-        let mut failure = None;
-        for (number, source) in spec.sources().enumerate() {
-            if let Some(commit) = spec.rollback.as_ref().and_then(|rollback| rollback.revisions.get(number)) {
-                snapshots
-                    .push(self.sources.commit(app, source, commit).await.map_err(|error| error.in_app(app))?);
-                continue;
-            }
-            let Some(head) = self.sources.head(app, source)? else { return Ok(None) };
-            failure = failure.or_else(|| head.failure.clone().map(|error| error.in_app(app)));
-            match (head.snapshot, head.failure) {
-                (Some(snapshot), _) => snapshots.push(snapshot),
-                (None, Some(error)) => return Err(error.in_app(app)),
-                (None, None) => return Ok(None),
-            }
-        }
-        Ok(Some((snapshots, failure)))
-    }
-
-    /// Whether the last render still holds: the same spec, and nothing that it read has changed, in Git or besides.
-    async fn is_current(
-        &self,
-        memory: &Memory,
-        generation: i64,
-        commits: &[String],
-        snapshots: &[Snapshot],
-    ) -> bool {
-        let Some(rendered) = memory.rendered.as_ref().filter(|rendered| rendered.generation == generation)
-        else {
-            return false;
-        };
-        if !self.inputs.is_current(&rendered.app.inputs, rendered.read) {
-            return false;
-        }
-        // Kinds came or went: a chart may give other objects for them. Before they are known again, nothing is said.
-        let served = self.engine.cluster.discovered();
-        if rendered.app.charts && !served.is_empty() && served.identity() != rendered.served {
-            return false;
-        }
-        if rendered.commits == commits {
-            return true;
-        }
-        let (reads, snapshots) = (rendered.app.reads.clone(), snapshots.to_vec());
-        self.on_a_core(move || unchanged(&reads, &snapshots)).await.unwrap_or(false)
-    }
-
-    /// Work that keeps a core busy, on a thread of its own. The permit is held for the work alone.
-    async fn on_a_core<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let _core = self.cores.acquire().await;
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| Error::new(Code::Internal, format!("the render ended early: {error}")))
-    }
-
-    async fn render(
-        &self,
-        app: &AppKey,
-        spec: &ApplicationSpec,
-        settings: &crate::plan::Settings,
-        snapshots: &[Snapshot],
-    ) -> Result<RenderedApp> {
-        let cluster = &self.engine.cluster;
-        let materials = self.inputs.read(app, spec).await.map_err(|error| error.in_app(app))?;
-        // Asks for the kinds: scopes are needed before the first object is placed.
-        let capable = capable(cluster, Timestamp::now().as_second()).await?;
-        let mut remotes = Remotes::default();
-        let sourced = loop {
-            let (wanted, place, snapshots) = (spec.clone(), settings.clone(), snapshots.to_vec());
-            let (cache, materials, capable) = (self.cache.clone(), materials.clone(), capable.clone());
-            let (rendered, asked) = self
-                .on_a_core(move || {
-                    let given = Given {
-                        snapshots: &snapshots,
-                        materials: &materials,
-                        cache: &cache,
-                        capable: &capable,
-                        remotes: &remotes,
-                    };
-                    (render_sources(&wanted, &place, given), remotes)
-                })
-                .await?;
-            remotes = asked;
-            match rendered {
-                Ok(sourced) => break sourced,
-                Err(error) => {
-                    if !self.sources.bring(&mut remotes, spec).await.map_err(|error| error.in_app(app))? {
-                        return Err(error.in_app(app));
-                    }
-                }
-            }
-        };
-        let discovered = cluster.discovered();
-        let namespaced = move |gvk: &Gvk| discovered.get(gvk).map(|resource| resource.namespaced);
-        let wanted = sourced.wanted_live(settings, &namespaced);
-        let live = live_objects(cluster, wanted).await.map_err(|error| error.in_app(app))?;
-        let settings = settings.clone();
-        let prepared = self
-            .on_a_core(move || sourced.prepare(&settings, namespaced, |key| live.get(key).cloned()))
-            .await?;
-        prepared.map_err(|error| error.in_app(app))
-    }
-
-    async fn keep_finalizer(&self, application: &Application) -> Result<()> {
-        let wants = application.spec.deletion == Deletion::Cascade;
-        if has_finalizer(application) == wants {
-            return Ok(());
-        }
-        self.set_finalizer(application, wants).await
-    }
-
-    async fn set_finalizer(&self, application: &Application, wanted: bool) -> Result<()> {
-        let mut finalizers: Vec<&str> =
-            application.finalizers().iter().map(String::as_str).filter(|name| *name != FINALIZER).collect();
-        if wanted {
-            finalizers.push(FINALIZER);
-        }
-        let app = AppKey::from(application);
-        let api: Api<Application> = Api::namespaced(self.engine.cluster.client(), &app.namespace);
-        // The resourceVersion makes sure that nobody's finalizer is lost.
-        let patch = serde_json::json!({"metadata": {
-            "resourceVersion": application.resource_version(), "finalizers": finalizers}});
-        match api.patch(&app.name, &PatchParams::default(), &Patch::Merge(patch)).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
-            Err(error) => Err(translate(&error).in_app(&app)),
-        }
-    }
-
-    async fn finalize(
-        &self,
-        app: &AppKey,
-        application: &Application,
-        memory: &mut Memory,
-        label: &str,
-    ) -> Result<Option<Duration>> {
-        if !has_finalizer(application) {
-            return Ok(None);
-        }
-        if application.spec.deletion == Deletion::Cascade {
-            let held = match memory.inventory.take() {
-                Some(held) => held,
-                None => inventory::load(&self.engine.cluster, application).await?,
-            };
-            self.engine.delete_all(label, &held).await.map_err(|error| error.in_app(app))?;
-            memory.inventory = Some(Inventory::new());
-            tracing::info!(app = %app, deleted = held.len(), "Deleted with its objects.");
-        }
-        self.set_finalizer(application, false).await?;
-        Ok(None)
-    }
-
-    /// Writes the status if it says something new; returns when it wants to be written later.
-    async fn report(
-        &self,
-        application: &Application,
-        memory: &mut Memory,
-        facts: &Facts<'_>,
-    ) -> Result<Option<Duration>> {
-        let app = AppKey::from(application);
-        let held = memory.inventory.clone();
-        let health =
-            held.as_ref().map_or_else(crate::health::Health::healthy, |held| self.engine.health(held));
-        let on_its_way = health.status == Status::Progressing
-            && facts.outcome.is_some_and(|outcome| outcome.failures.is_empty() && outcome.pending.is_empty());
-        if on_its_way {
-            let since = *memory.progressing.get_or_insert_with(Instant::now);
-            // With a fleet on its way, the writes that finish something go before those that say "not yet".
-            let patience = if self.stopping.load(Ordering::Acquire) {
-                Duration::ZERO
-            } else if self.queue.len() > FLEET {
-                PROGRESS * 10
-            } else {
-                PROGRESS
-            };
-            if since.elapsed() < patience {
-                return Ok(Some(patience.saturating_sub(since.elapsed())));
-            }
-        } else {
-            memory.progressing = None;
-        }
-        let before = application.status.clone().unwrap_or_default();
-        let stored = match &held {
-            Some(held) => inventory::store(&self.engine.cluster, application, held).await?,
-            None => before.inventory.clone(),
-        };
-        let summary = Summary {
-            application,
-            snapshots: facts.snapshots,
-            source: facts.source,
-            render: facts.render,
-            outcome: facts.outcome,
-            blind: facts.blind,
-            digest: facts.digest,
-            health,
-            inventory: stored,
-            sync_request: memory.refreshed.clone(),
-        };
-        let status = compose(&summary, Timestamp::now());
-        let ready = status.holds("Ready");
-        {
-            let mut unready = guard(&self.unready);
-            if ready {
-                unready.remove(&app);
-            } else {
-                unready.insert(app.clone());
-            }
-            self.metrics.unready.set(i64::try_from(unready.len()).unwrap_or(i64::MAX));
-        }
-        if news(&before, &status) {
-            self.write_status(application, &before, &status).await?;
-            inventory::remove_stale(
-                &self.engine.cluster,
-                &app.namespace,
-                &before.inventory,
-                &status.inventory,
-            )
-            .await;
-            let mut updated = application.clone();
-            updated.status = Some(status);
-            memory.application = Some(Arc::new(updated));
-        }
-        Ok(None)
-    }
-
-    async fn write_status(
-        &self,
-        application: &Application,
-        before: &ApplicationStatus,
-        after: &ApplicationStatus,
-    ) -> Result<()> {
-        let app = AppKey::from(application);
-        let internal = |error: serde_json::Error| Error::new(Code::Internal, error.to_string());
-        let old = serde_json::to_value(before).map_err(internal)?;
-        let new = serde_json::to_value(after).map_err(internal)?;
-        let first = application.status.is_none();
-        let Some(patch) = (if first { Some(new) } else { merge_patch(&old, &new) }) else { return Ok(()) };
-        let api: Api<Application> = Api::namespaced(self.engine.cluster.client(), &app.namespace);
-        let patch = serde_json::json!({"status": patch});
-        match api.patch_status(&app.name, &PatchParams::default(), &Patch::Merge(patch)).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(translate(&error).in_app(&app)),
-        }
-    }
 }
 
 fn verdict<T>(result: &Result<T>) -> &'static str {
     if result.is_ok() { "ok" } else { "failed" }
-}
-
-/// What a pass found out, for its status.
-#[derive(Default)]
-struct Facts<'a> {
-    snapshots: &'a [Snapshot],
-    source: Option<&'a Error>,
-    render: Option<&'a Error>,
-    outcome: Option<&'a Outcome>,
-    blind: Option<&'a Error>,
-    digest: Option<crate::model::Digest>,
-}
-
-/// Whether a status is worth a write: a head that moved without touching the application is not.
-fn news(before: &ApplicationStatus, after: &ApplicationStatus) -> bool {
-    let mut quiet = after.clone();
-    quiet.observed_revision.clone_from(&before.observed_revision);
-    quiet.sources.clone_from(&before.sources);
-    quiet != *before
 }

@@ -1,0 +1,133 @@
+//! What a pass found out becomes the status, where it says something new.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+
+use super::super::{AppKey, Outcome, Summary, compose, inventory};
+use super::{FLEET, Memory, PROGRESS, guard};
+use crate::api::{Application, ApplicationStatus};
+use crate::error::{Code, Error, Result};
+use crate::health::Status;
+use crate::live::kube::translate;
+use crate::model::merge_patch;
+use crate::source::Snapshot;
+
+/// What a pass found out, for its status.
+#[derive(Default)]
+pub(super) struct Facts<'a> {
+    pub(super) snapshots: &'a [Snapshot],
+    pub(super) source: Option<&'a Error>,
+    pub(super) render: Option<&'a Error>,
+    pub(super) outcome: Option<&'a Outcome>,
+    pub(super) blind: Option<&'a Error>,
+    pub(super) digest: Option<crate::model::Digest>,
+}
+
+impl super::Controller {
+    /// Writes the status if it says something new; returns when it wants to be written later.
+    pub(super) async fn report(
+        &self,
+        application: &Application,
+        memory: &mut Memory,
+        facts: &Facts<'_>,
+    ) -> Result<Option<Duration>> {
+        let app = AppKey::from(application);
+        let held = memory.inventory.clone();
+        let health =
+            held.as_ref().map_or_else(crate::health::Health::healthy, |held| self.engine.health(held));
+        let on_its_way = health.status == Status::Progressing
+            && facts.outcome.is_some_and(|outcome| outcome.failures.is_empty() && outcome.pending.is_empty());
+        if on_its_way {
+            let since = *memory.progressing.get_or_insert_with(Instant::now);
+            // With a fleet on its way, the writes that finish something go before those that say "not yet".
+            let patience = if self.stopping.load(Ordering::Acquire) {
+                Duration::ZERO
+            } else if self.queue.len() > FLEET {
+                PROGRESS * 10
+            } else {
+                PROGRESS
+            };
+            if since.elapsed() < patience {
+                return Ok(Some(patience.saturating_sub(since.elapsed())));
+            }
+        } else {
+            memory.progressing = None;
+        }
+        let before = application.status.clone().unwrap_or_default();
+        let stored = match &held {
+            Some(held) => inventory::store(&self.engine.cluster, application, held).await?,
+            None => before.inventory.clone(),
+        };
+        let summary = Summary {
+            application,
+            snapshots: facts.snapshots,
+            source: facts.source,
+            render: facts.render,
+            outcome: facts.outcome,
+            blind: facts.blind,
+            digest: facts.digest,
+            health,
+            inventory: stored,
+            sync_request: memory.refreshed.clone(),
+        };
+        let status = compose(&summary, Timestamp::now());
+        let ready = status.holds("Ready");
+        {
+            let mut unready = guard(&self.unready);
+            if ready {
+                unready.remove(&app);
+            } else {
+                unready.insert(app.clone());
+            }
+            self.metrics.unready.set(i64::try_from(unready.len()).unwrap_or(i64::MAX));
+        }
+        if news(&before, &status) {
+            self.write_status(application, &before, &status).await?;
+            inventory::remove_stale(
+                &self.engine.cluster,
+                &app.namespace,
+                &before.inventory,
+                &status.inventory,
+            )
+            .await;
+            let mut updated = application.clone();
+            updated.status = Some(status);
+            memory.application = Some(Arc::new(updated));
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn write_status(
+        &self,
+        application: &Application,
+        before: &ApplicationStatus,
+        after: &ApplicationStatus,
+    ) -> Result<()> {
+        let app = AppKey::from(application);
+        let internal = |error: serde_json::Error| Error::new(Code::Internal, error.to_string());
+        let old = serde_json::to_value(before).map_err(internal)?;
+        let new = serde_json::to_value(after).map_err(internal)?;
+        let first = application.status.is_none();
+        let Some(patch) = (if first { Some(new) } else { merge_patch(&old, &new) }) else { return Ok(()) };
+        let api: Api<Application> = Api::namespaced(self.engine.cluster.client(), &app.namespace);
+        let patch = serde_json::json!({"status": patch});
+        match api.patch_status(&app.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(translate(&error).in_app(&app)),
+        }
+    }
+}
+
+/// Whether a status is worth a write: a head that moved without touching the application is not.
+fn news(before: &ApplicationStatus, after: &ApplicationStatus) -> bool {
+    let mut quiet = after.clone();
+    quiet.observed_revision.clone_from(&before.observed_revision);
+    quiet.sources.clone_from(&before.sources);
+    quiet != *before
+}
