@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use driftless::error::Result;
-use driftless::render::{Cache, Entry, MemoryTree, Options, Tree, render, substitute};
+use driftless::render::{Cache, Entry, MemoryTree, Options, Tree, helm, render, substitute};
 
 /// Counts the files that are read.
 struct Counting<'a> {
@@ -96,12 +96,14 @@ fn the_same_inputs_give_the_same_objects_and_others_are_rendered() {
 }
 
 #[test]
-fn nothing_is_kept_of_secrets() {
+fn nothing_is_kept_of_secrets_and_of_what_is_live() {
     let (tree, cache) = (fleet(), Cache::new(1 << 20, 1 << 20));
     let mut keys = Options::default();
     keys.keys.add(include_str!("data/sops/one.agekey"), "one.agekey").unwrap();
     let variables = Options { substitute: Some(substitute::Variables::default()), ..Options::default() };
-    for options in [keys, variables] {
+    let mut lookup = Options::default();
+    lookup.helm.lookup = Some(helm::Live(std::sync::Arc::new(|_, _, _, _| Ok(None))));
+    for options in [keys, variables, lookup] {
         let counting = Counting::new(&tree);
         cache.render(&counting, "apps/1", &options).unwrap();
         let once = counting.all();

@@ -169,6 +169,81 @@ fn render_prints_what_would_be_applied() {
 }
 
 #[test]
+fn render_takes_the_options_of_helm() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    write("c/Chart.yaml", "apiVersion: v2\nname: c\nversion: 0.1.0\n");
+    write("c/values.yaml", "a: default\nb: default\nlist: []\n");
+    write(
+        "c/crds/t.yaml",
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: ts.e.org}\n",
+    );
+    write(
+        "c/templates/m.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\ndata:\n  all: {{ toJson .Values | quote }}\n  at: {{ .Release.Namespace }} {{ .Capabilities.KubeVersion.Version }} {{ .Capabilities.APIVersions.Has \"e.org/v1\" }}\n",
+    );
+    let chart = folder.path().join("c").display().to_string();
+    let (one, two) = (write("one/v.yaml", "a: one\nb: one\n"), write("two/v.yaml", "b: two\n"));
+    let note = write("note.txt", "a note");
+    let file = format!("note={note}");
+    let (code, out, err) = run(&[
+        "render",
+        &chart,
+        "-n",
+        "ml",
+        "-f",
+        &one,
+        "--values",
+        &two,
+        "--set",
+        "n=3,list={x,y}",
+        "--set-string",
+        "s=3",
+        "--set-file",
+        &file,
+        "--release-name",
+        "r",
+        "--kube-version",
+        "1.30.2",
+        "-a",
+        "e.org/v1",
+        "--skip-crds",
+        "-o",
+        "json",
+    ]);
+    assert_eq!(code, 0, "{err}");
+    let found: Value = serde_json::from_str(&out).unwrap();
+    let items = found["items"].as_array().unwrap();
+    assert_eq!(items.len(), 1, "without the CRD: {found}");
+    assert_eq!(items[0]["metadata"], json!({"name": "r", "namespace": "ml"}));
+    assert_eq!(items[0]["data"]["at"], "ml v1.30.2 true");
+    let values: Value = serde_json::from_str(items[0]["data"]["all"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        values,
+        json!({"a": "one", "b": "two", "list": ["x", "y"], "n": 3, "s": "3", "note": "a note"})
+    );
+    let (code, out, _) = run(&["render", &chart]);
+    assert!(
+        code == 0 && out.contains("kind: CustomResourceDefinition") && out.contains("name: release-name")
+    );
+    // What is wrong in a chart ends with 3 and says where.
+    write("c/templates/m.yaml", "a: {{ .Values.a.b.c }}\n");
+    let (code, _, err) = run(&["render", &chart]);
+    assert_eq!(code, 3, "{err}");
+    assert!(
+        err.contains("DL0210") && err.contains("templates/m.yaml:1") && err.contains("<.Values.a.b.c>"),
+        "{err}"
+    );
+    let (code, _, err) = run(&["render", &chart, "--set", "list[x]=1"]);
+    assert!(code == 3 && err.contains("DL0209"), "{code} {err}");
+}
+
+#[test]
 fn render_explains_where_fields_come_from() {
     let folder = tempfile::tempdir().unwrap();
     let write = |path: &str, content: &str| {

@@ -166,7 +166,9 @@ impl Cache {
     /// # Errors
     /// As [`render`].
     pub fn render(&self, tree: &dyn Tree, path: &str, options: &Options) -> Result<Rendered> {
-        if options.keys != sops::Keys::default() || options.substitute.is_some() {
+        let secret = options.keys != sops::Keys::default() || options.substitute.is_some();
+        // What `lookup` finds is no part of what a render goes by.
+        if secret || options.helm.lookup.is_some() {
             return render(tree, path, options);
         }
         if let Some(found) = self.find(tree, path, options)? {
