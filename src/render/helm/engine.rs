@@ -75,8 +75,8 @@ pub(super) fn run(
         let mut about = BTreeMap::new();
         about.insert("Name".to_owned(), Value::text(name));
         about.insert("BasePath".to_owned(), Value::text(&template.base));
-        template.data.borrow_mut().insert("Template".to_owned(), Value::map(about));
-        (name.as_str(), Value::Map(template.data.clone()))
+        template.data.borrow_mut().insert("Template".to_owned(), Value::values(about));
+        (name.as_str(), Value::Values(template.data.clone()))
     });
     let output = set.run(runs, surroundings).map_err(failed)?;
     let volatile = output.volatile;
@@ -114,7 +114,8 @@ fn gather(
         ("Files", Value::Object(Rc::new(Files::new(&chart.files)))),
         ("Release", shared.release.clone()),
         ("Capabilities", shared.capabilities.clone()),
-        ("Values", values.clone()),
+        // A type of Helm's own, with methods such as `AsMap`.
+        ("Values", values.fields().map_or_else(|| values.clone(), |fields| Value::Values(fields.clone()))),
         ("Subcharts", Value::Map(below.clone())),
     ] {
         data.insert(name.to_owned(), value);

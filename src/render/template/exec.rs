@@ -678,6 +678,9 @@ fn field(frame: &Frame<'_>, held: Held, name: &str, arguments: Option<&[Value]>)
         Value::Missing => Ok(held),
         Value::Nil => Err(frame.fail(format!("nil pointer evaluating {type_name}.{name}"))),
         Value::Values(fields) if name == "AsMap" => Ok(Held::bare(Value::Map(fields.clone()))),
+        Value::Values(_) if ["Table", "PathValue", "YAML", "Encode"].contains(&name) => {
+            Err(frame.fail(format!("the method {name} is not available here; no chart is known to use it")))
+        }
         Value::Map(fields) | Value::TextMap(fields) | Value::Values(fields) => {
             if arguments.is_some() {
                 return Err(frame.fail(format!("{name} is not a method but has arguments")));
