@@ -132,3 +132,92 @@ fn a_field_of_a_plain_file_has_its_line() {
     assert_eq!(line(2, "/data/k"), "app/a.yaml:21");
     assert_eq!(line(3, "/kind"), "app/b.json:2");
 }
+
+#[test]
+fn a_field_of_a_chart_leads_to_its_template_and_values() {
+    let labels = "{{- define \"c.labels\" -}}\napp: {{ .Values.app }}\ntier: {{ .Values.global.tier | default \"none\" }}\n{{- end }}\n";
+    let deployment = "{{- if .Values.enabled }}\n# a comment\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {{ .Release.Name }}\n  labels:\n    {{- include \"c.labels\" . | nindent 4 }}\nspec:\n  replicas: {{ .Values.replicas }}\n  template:\n    spec:\n      resources: {{- toYaml .Values.resources | nindent 8 }}\n      image: \"{{ .Values.image.name }}:{{ .Values.image.tag }}\"\n{{- end }}\n---\napiVersion: v1\nkind: Service\nmetadata:\n  name: s\n";
+    let tree = MemoryTree::default()
+        .file("apps/c/Chart.yaml", "apiVersion: v2\nname: c\nversion: 0.1.0\n")
+        .file("apps/c/values.yaml", "enabled: true\napp: web\nreplicas: 1\nimage:\n  name: nginx\n  tag: old\nresources:\n  limits: {cpu: 1}\n  requests:\n    cpu: 2\nsub:\n  size: 5\n")
+        .file("apps/c/templates/_helpers.tpl", labels)
+        .file("apps/c/templates/d.yaml", deployment)
+        .file("apps/c/crds/t.yaml", "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata:\n  name: ts.e.org\n")
+        .file("apps/c/charts/sub/Chart.yaml", "apiVersion: v2\nname: sub\nversion: 0.1.0\n")
+        .file("apps/c/charts/sub/values.yaml", "size: 1\ncolour: red\n")
+        .file("apps/c/charts/sub/templates/m.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: m\ndata:\n  size: \"{{ .Values.size }}\"\n  colour: {{ .Values.colour }}\n  tier: {{ .Values.global.tier }}\n  nothing: x{{ .Values.nothing }}\n")
+        .file("env/prod.yaml", "image:\n  tag: new\nglobal:\n  tier: gold\n");
+    let mut options = Options::default();
+    options.helm.values_files = vec!["/env/prod.yaml".into()];
+    options.helm.parameters =
+        vec![driftless::render::helm::Parameter { name: "replicas".into(), value: "3".into(), text: false }];
+    let explained = explain(&tree, "apps/c", &options).unwrap();
+    let story = |kind: &str, path: &str| -> Vec<String> {
+        let object = explained.objects.iter().find(|object| object.kind == kind).unwrap();
+        let field = object.fields.iter().find(|field| field.path == path);
+        let field = field.unwrap_or_else(|| panic!("{kind} has no {path}: {object:?}"));
+        let place = |written: &Written| {
+            format!("{}:{} {}", written.file.trim_start_matches("apps/c/"), written.line, written.by)
+        };
+        let read = field.values.iter().map(|read| format!("{} {}", read.path, place(&read.written)));
+        std::iter::once(format!("{} {}", field.value, place(&field.written))).chain(read).collect()
+    };
+    let sub = "charts/sub/templates/m.yaml";
+    for (kind, path, expected) in [
+        ("CustomResourceDefinition", "/metadata/name", vec!["\"ts.e.org\" crds/t.yaml:4 crds".to_owned()]),
+        ("Deployment", "/kind", vec!["\"Deployment\" templates/d.yaml:4 templates".into()]),
+        ("Deployment", "/metadata/name", vec!["\"release-name\" templates/d.yaml:6 templates".into()]),
+        // The innermost template is named.
+        (
+            "Deployment",
+            "/metadata/labels/app",
+            vec!["\"web\" templates/_helpers.tpl:2 templates".into(), "app values.yaml:2 values.yaml".into()],
+        ),
+        (
+            "Deployment",
+            "/metadata/labels/tier",
+            vec![
+                "\"gold\" templates/_helpers.tpl:3 templates".into(),
+                "global.tier env/prod.yaml:4 valuesFiles".into(),
+            ],
+        ),
+        (
+            "Deployment",
+            "/spec/replicas",
+            vec!["3 templates/d.yaml:10 templates".into(), "replicas :0 parameters".into()],
+        ),
+        (
+            "Deployment",
+            "/spec/template/spec/resources/requests/cpu",
+            vec!["2 templates/d.yaml:13 templates".into(), "resources values.yaml:8 values.yaml".into()],
+        ),
+        (
+            "Deployment",
+            "/spec/template/spec/image",
+            vec![
+                "\"nginx:new\" templates/d.yaml:14 templates".into(),
+                "image.name values.yaml:5 values.yaml".into(),
+                "image.tag env/prod.yaml:2 valuesFiles".into(),
+            ],
+        ),
+        ("Service", "/metadata/name", vec!["\"s\" templates/d.yaml:20 templates".into()]),
+        (
+            "ConfigMap",
+            "/data/size",
+            vec![format!("\"5\" {sub}:6 templates"), "size values.yaml:12 values.yaml".into()],
+        ),
+        (
+            "ConfigMap",
+            "/data/colour",
+            vec![format!("\"red\" {sub}:7 templates"), "colour charts/sub/values.yaml:2 values.yaml".into()],
+        ),
+        (
+            "ConfigMap",
+            "/data/tier",
+            vec![format!("\"gold\" {sub}:8 templates"), "global.tier env/prod.yaml:4 valuesFiles".into()],
+        ),
+        ("ConfigMap", "/data/nothing", vec![format!("\"x\" {sub}:9 templates")]),
+    ] {
+        assert_eq!(story(kind, path), expected, "{kind} {path}");
+    }
+}

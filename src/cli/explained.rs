@@ -67,6 +67,9 @@ fn object(object: &Explanation) -> String {
             value => cut(&value.to_string()),
         };
         text.push_str(&format!("  {} = {value}   {}\n", field.path, place(&field.written)));
+        for read in &field.values {
+            text.push_str(&format!("      .Values.{}   {}\n", read.path, place(&read.written)));
+        }
         text.push_str(&field.overrode.iter().map(earlier).collect::<String>());
     }
     for removed in &object.removed {

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Options, Tree, kustomize, plain, sops};
+use super::{Options, Tree, helm, kustomize, plain, sops};
 use crate::error::Result;
+use crate::model::Confidential;
 use crate::model::yaml::{Content, Syntax};
-use crate::model::{Confidential, Object};
 
 /// What was read for a render, and where its objects come from.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -55,6 +55,9 @@ pub struct Field {
     /// Who wrote it.
     #[serde(flatten)]
     pub written: Written,
+    /// Values of a chart that were read for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<Read>,
     /// What it held before, the last first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub overrode: Vec<Earlier>,
@@ -79,6 +82,16 @@ pub struct Earlier {
     /// As it was written.
     pub value: String,
     /// Who wrote that.
+    #[serde(flatten)]
+    pub written: Written,
+}
+
+/// A value of a chart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Read {
+    /// Its path below `.Values`.
+    pub path: String,
+    /// Who gave it.
     #[serde(flatten)]
     pub written: Written,
 }
@@ -114,24 +127,13 @@ pub fn explain(tree: &dyn Tree, path: &str, options: &Options) -> Result<Explain
     let tree = &sops::Decrypting::new(tree, &options.keys);
     let objects = match plain::kustomization(tree, path, &options.selection)? {
         Some(folder) => kustomize::explain(tree, &folder.path, &options.kustomize)?,
-        None if rendered.charts => rendered.objects.iter().map(templated).collect(),
+        None if rendered.charts => {
+            let folder = plain::chart(tree, path, &options.selection)?.map(|folder| folder.path);
+            helm::explain(tree, folder.as_deref().unwrap_or(path), &options.helm)?
+        }
         None => plain::explain(tree, &rendered)?,
     };
     Ok(Explained { inputs, objects, hidden: rendered.hidden })
-}
-
-/// An object of a template: its fields have no lines of their own, the document's is the nearest.
-fn templated(object: &Object) -> Explanation {
-    let origin = object.origin();
-    let mut found = Vec::new();
-    leaves(object.value(), "", &mut found);
-    let field = |(path, value)| {
-        let written =
-            Written { file: origin.file.to_string(), line: origin.line, by: "templates".to_owned() };
-        Field { path, value, written, ..Field::default() }
-    };
-    let fields = found.into_iter().map(field).collect();
-    Explanation { fields, ..Explanation::of(object.value()) }
 }
 
 impl Explanation {

@@ -195,14 +195,14 @@ impl Walk<'_> {
 }
 
 /// What is known of one document: the lines of its fields, and where in it the objects are that it stands for.
-struct Stated {
-    line: usize,
-    lines: BTreeMap<String, usize>,
-    objects: std::vec::IntoIter<String>,
+pub(super) struct Stated {
+    pub(super) line: usize,
+    pub(super) lines: BTreeMap<String, usize>,
+    pub(super) objects: std::vec::IntoIter<String>,
 }
 
 impl Stated {
-    fn new(document: &yaml::Syntax) -> Self {
+    pub(super) fn new(document: &yaml::Syntax) -> Self {
         let lines = lines(document);
         let number =
             |path: &String| -> Vec<usize> { path.split('/').filter_map(|part| part.parse().ok()).collect() };

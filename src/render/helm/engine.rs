@@ -9,7 +9,7 @@ use super::metadata::chart as chart_value;
 use super::values::{empty, fields, table_at};
 use crate::error::{Code, Error, Result};
 use crate::render::template::value::{Fields, Value};
-use crate::render::template::{Failure, Set, Surroundings};
+use crate::render::template::{Failure, Mark, Set, Surroundings};
 
 /// What templates gave.
 pub(super) struct Texts {
@@ -17,6 +17,8 @@ pub(super) struct Texts {
     pub(super) files: BTreeMap<String, (String, File)>,
     /// Whether anything depends on the seed or the time.
     pub(super) volatile: bool,
+    /// By path, where the lines came from; only where that is asked.
+    pub(super) origins: BTreeMap<String, Vec<Mark>>,
 }
 
 struct Template {
@@ -40,7 +42,7 @@ pub(super) fn run(
     values: Fields,
     about: &Release,
     capabilities: Value,
-    surroundings: &Surroundings,
+    (surroundings, traced): (&Surroundings, bool),
 ) -> Result<Texts> {
     let mut release = BTreeMap::new();
     for (name, value) in [
@@ -78,15 +80,18 @@ pub(super) fn run(
         template.data.borrow_mut().insert("Template".to_owned(), Value::values(about));
         (name.as_str(), Value::Values(template.data.clone()))
     });
-    let output = set.run(runs, surroundings).map_err(failed)?;
+    let output = if traced { set.explain(runs, surroundings) } else { set.run(runs, surroundings) };
+    let output = output.map_err(failed)?;
     let volatile = output.volatile;
+    let names = output.files.iter().map(|(name, _)| (*name).to_owned());
+    let origins = names.zip(output.origins).collect();
     let texts: HashMap<String, String> =
         output.files.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
     let files = texts.into_iter().filter_map(|(name, text)| {
         let file = templates.get(&name)?.file.clone();
         Some((name, (text, file)))
     });
-    Ok(Texts { files: files.collect(), volatile })
+    Ok(Texts { files: files.collect(), volatile, origins })
 }
 
 /// Whether a template is only there for others.

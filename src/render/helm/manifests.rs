@@ -72,6 +72,8 @@ pub(super) struct Manifest {
     /// Its path, as `# Source:` shows it.
     pub(super) path: String,
     pub(super) text: String,
+    /// Where in its output the text begins, in bytes.
+    pub(super) offset: usize,
     kind: String,
     /// Where its template is.
     pub(super) file: File,
@@ -94,12 +96,12 @@ pub(super) struct Sorted {
 /// `ManifestInvalid` for what is not YAML, with the line.
 pub(super) fn sort(texts: &Texts) -> Result<Sorted> {
     let mut sorted = Sorted::default();
-    for (path, (text, file)) in &texts.files {
-        if path.ends_with("NOTES.txt") || is_partial(path) || text.trim().is_empty() {
+    for (path, (whole, file)) in &texts.files {
+        if path.ends_with("NOTES.txt") || is_partial(path) || whole.trim().is_empty() {
             continue;
         }
         let mut seen: HashMap<String, usize> = HashMap::new();
-        for (text, line) in split(text) {
+        for (text, line) in split(whole) {
             let head = head(text, path, file, line)?;
             let count = seen.entry(head.kind.clone()).or_default();
             *count += 1;
@@ -107,6 +109,7 @@ pub(super) fn sort(texts: &Texts) -> Result<Sorted> {
             let mut manifest = Manifest {
                 path: path.clone(),
                 text: text.to_owned(),
+                offset: text.as_ptr() as usize - whole.as_ptr() as usize,
                 kind: head.kind,
                 file: file.clone(),
                 line: begin,

@@ -9,6 +9,7 @@ mod capabilities;
 mod chart;
 mod dependencies;
 mod engine;
+mod explain;
 mod files;
 mod ignore;
 mod manifests;
@@ -25,6 +26,7 @@ use serde_json::{Map, Value as Json};
 use self::capabilities::KubeVersion;
 use self::chart::{Chart, Reads};
 use self::engine::Texts;
+pub(in crate::render) use self::explain::explain;
 use self::manifests::{Manifest, Sorted};
 use crate::error::{Code, Error, Result};
 use crate::model::{Described, Generated, Object, Origin};
@@ -357,6 +359,15 @@ fn missing(folder: &str, name: &str) -> Error {
 
 impl Prepared {
     fn run(&self, options: &Options, now: i64, seed: [u8; 32]) -> Result<Texts> {
+        self.run_with(options, now, seed, false)
+    }
+
+    /// As [`Self::run`], with where each line came from.
+    fn run_traced(&self, options: &Options) -> Result<Texts> {
+        self.run_with(options, options.now, options.seed, true)
+    }
+
+    fn run_with(&self, options: &Options, now: i64, seed: [u8; 32], traced: bool) -> Result<Texts> {
         let lookup = options.lookup.as_ref().map(|live| live.0.clone());
         let surroundings = Surroundings { now, seed, lookup };
         let or =
@@ -372,7 +383,7 @@ impl Prepared {
             return Err(Error::new(Code::Internal, "a copy of a map is no map"));
         };
         let capabilities = capabilities::capabilities(&self.version, &options.api_versions);
-        engine::run(&self.chart, values, &release, capabilities, &surroundings)
+        engine::run(&self.chart, values, &release, capabilities, (&surroundings, traced))
     }
 
     fn crds(&self, options: &Options) -> Vec<(String, chart::File)> {

@@ -123,6 +123,7 @@ impl Ledger {
                 written: known.written(),
                 overrode: known.before,
                 path,
+                ..Field::default()
             })
             .collect();
         explanation
