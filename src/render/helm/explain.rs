@@ -209,17 +209,11 @@ impl Values {
         }
         let mut all =
             Self { given, defaults: BTreeMap::new(), chains: BTreeMap::new(), places: BTreeMap::new() };
-        all.charts(tree, &prepared.chart, prepared.chart.name().to_owned(), &mut Vec::new())?;
+        all.charts(tree, &prepared.chart, prepared.chart.name(), &mut Vec::new())?;
         Ok(all)
     }
 
-    fn charts(
-        &mut self,
-        tree: &dyn Tree,
-        chart: &Chart,
-        path: String,
-        chain: &mut Vec<String>,
-    ) -> Result<()> {
+    fn charts(&mut self, tree: &dyn Tree, chart: &Chart, path: &str, chain: &mut Vec<String>) -> Result<()> {
         let file = chart.place.trim_end_matches("Chart.yaml").to_owned() + "values.yaml";
         // Of an archive, the tree has no lines.
         let found = if file.contains('!') { None } else { resolve(tree, &file)? };
@@ -229,13 +223,13 @@ impl Values {
         };
         self.defaults.insert(chain.clone(), Given { file, by: "values.yaml", what });
         for file in &chart.templates {
-            let name = join(&path, &file.name);
+            let name = join(path, &file.name);
             self.places.insert(name.clone(), file.place.to_string());
             self.chains.insert(name, chain.clone());
         }
         for subchart in &chart.dependencies {
             chain.push(subchart.name().to_owned());
-            self.charts(tree, subchart, subchart.path_below(&path), chain)?;
+            self.charts(tree, subchart, &subchart.path_below(path), chain)?;
             chain.pop();
         }
         Ok(())
