@@ -1,8 +1,9 @@
-//! Renders and previews, measured: `cargo bench --bench render`; `PARTS=kustomize,corpora,preview` takes a part.
+//! Renders and previews, measured: `cargo bench --bench render`; `PARTS=kustomize,helm,corpora,preview` takes a
+//! part.
 //!
 //! Each row runs our program and the real one (built from the Go module registry) one after the other in this run, as
 //! processes, from their start to their end. Times are the median of the runs, with the least and the most; memory is
-//! the peak that the kernel saw. A row for another renderer is a line in `ROWS`.
+//! the peak that the kernel saw. Another renderer is one more `Renderer`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a table is what it is for")]
 #![allow(
@@ -18,17 +19,77 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-const KUSTOMIZE: &str = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1";
+/// A real program that ours stands beside.
+struct Renderer {
+    /// Its name and version, for the head of a table.
+    title: &'static str,
+    name: &'static str,
+    module: &'static str,
+    /// What `go install` is given, so that it is built as a release is.
+    flags: &'static [&'static str],
+    /// What makes a folder one to render.
+    marks: &'static [&'static str],
+    /// Modules whose folders are rendered, as in `make conformance`.
+    corpora: &'static [&'static str],
+    ours: fn(&Path) -> Command,
+    theirs: fn(&Path, &Path) -> Command,
+}
 
-/// Modules whose kustomizations are rendered, as in `make conformance`.
-const CORPORA: &[&str] = &[
-    "github.com/argoproj/argo-rollouts@v1.8.3",
-    "github.com/argoproj/argo-workflows/v3@v3.7.3",
-    "github.com/kserve/kserve@v0.15.2",
-    "github.com/kubeflow/training-operator@v1.8.1",
-    "github.com/ray-project/kuberay/ray-operator@v1.4.2",
-    "github.com/prometheus-operator/prometheus-operator@v0.85.0",
-];
+const KUSTOMIZE: Renderer = Renderer {
+    title: "kustomize 5.7.1",
+    name: "kustomize",
+    module: "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1",
+    flags: &[],
+    marks: &["kustomization.yaml", "kustomization.yml", "Kustomization"],
+    corpora: &[
+        "github.com/argoproj/argo-rollouts@v1.8.3",
+        "github.com/argoproj/argo-workflows/v3@v3.7.3",
+        "github.com/kserve/kserve@v0.15.2",
+        "github.com/kubeflow/training-operator@v1.8.1",
+        "github.com/ray-project/kuberay/ray-operator@v1.4.2",
+        "github.com/prometheus-operator/prometheus-operator@v0.85.0",
+    ],
+    ours: |folder| {
+        let mut command = ours();
+        command.arg("render").arg(folder);
+        command
+    },
+    theirs: |program, folder| {
+        let mut command = Command::new(program);
+        command.args(["build", "--load-restrictor", "LoadRestrictionsNone"]).arg(folder);
+        command
+    },
+};
+
+const HELM: Renderer = Renderer {
+    title: "helm 3.22.0",
+    name: "helm",
+    module: "helm.sh/helm/v3/cmd/helm@v3.22.0",
+    flags: &[
+        "-ldflags",
+        "-X helm.sh/helm/v3/internal/version.version=v3.22.0 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37",
+    ],
+    marks: &["Chart.yaml"],
+    corpora: &[
+        "github.com/cilium/cilium@v1.20.2",
+        "github.com/crossplane/crossplane/v2@v2.1.0",
+        "github.com/fluxcd/flagger@v1.36.1",
+        "github.com/kserve/kserve@v0.15.2",
+        "github.com/kyverno/kyverno@v1.15.2",
+        "github.com/open-policy-agent/gatekeeper/v3@v3.23.1",
+        "istio.io/istio@v0.0.0-20260827124520-eed52ebb66ad",
+    ],
+    ours: |folder| {
+        let mut command = ours();
+        command.args(["render", "--release-name", "r", "--namespace", "ns"]).arg(folder);
+        command
+    },
+    theirs: |program, folder| {
+        let mut command = Command::new(program);
+        command.args(["template", "r", "--include-crds", "--namespace", "ns"]).arg(folder);
+        command
+    },
+};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -38,17 +99,88 @@ fn ours() -> Command {
     Command::new(env!("CARGO_BIN_EXE_driftless"))
 }
 
-/// Builds a program once; where `make conformance` puts it too.
-fn program(module: &str, name: &str) -> PathBuf {
-    let bin = root().join("target/conformance/bin");
-    let path = bin.join(name);
-    if !path.exists() {
-        eprintln!("building {module}");
-        let mut go = Command::new("go");
-        let done = go.args(["install", module]).env("GOBIN", &bin).env("GOFLAGS", "-mod=mod").status();
-        assert!(done.expect("go is installed").success(), "{module} does not build");
+impl Renderer {
+    /// Builds it once; where `make conformance` puts it too.
+    fn program(&self) -> PathBuf {
+        let bin = root().join("target/conformance/bin");
+        let path = bin.join(self.name);
+        if !path.exists() {
+            eprintln!("building {}", self.module);
+            let mut go = Command::new("go");
+            go.arg("install").args(self.flags).arg(self.module).env("GOBIN", &bin).env("GOFLAGS", "-mod=mod");
+            assert!(go.status().expect("go is installed").success(), "{} does not build", self.module);
+        }
+        path
     }
-    path
+
+    fn folders(&self, below: &Path, found: &mut Vec<PathBuf>) {
+        if self.marks.iter().any(|name| below.join(name).is_file()) {
+            found.push(below.to_owned());
+        }
+        let Ok(entries) = std::fs::read_dir(below) else { return };
+        let mut paths: Vec<PathBuf> =
+            entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+        paths.sort();
+        let folders = paths.iter().filter(|path| path.is_dir() && !path.is_symlink());
+        folders.for_each(|path| self.folders(path, found));
+    }
+
+    /// The folders of a module that both programs render.
+    fn corpus(&self, program: &Path, module: &str) -> Option<Vec<PathBuf>> {
+        let mut go = Command::new("go");
+        let done = go.args(["mod", "download", "-json", module]).current_dir("/").output().ok()?;
+        let answer: Value = serde_json::from_slice(&done.stdout).ok()?;
+        let mut found = Vec::new();
+        self.folders(Path::new(answer["Dir"].as_str()?), &mut found);
+        found.retain(|folder| {
+            let mut theirs = (self.theirs)(program, folder);
+            theirs.env("HTTPS_PROXY", "http://127.0.0.1:1").env("GIT_TERMINAL_PROMPT", "0");
+            run(&mut (self.ours)(folder)).code == 0 && run(&mut theirs).code == 0
+        });
+        Some(found)
+    }
+
+    fn head(&self) {
+        println!("\n| render | driftless | {} | |\n|---|---|---|---|", self.title);
+    }
+
+    fn corpora(&self) -> Vec<Value> {
+        let program = self.program();
+        self.head();
+        let rows = self.corpora.iter().filter_map(|module| {
+            let found = self.corpus(&program, module).filter(|folders| !folders.is_empty());
+            let Some(folders) = found else {
+                eprintln!("{module} is not to be had");
+                return None;
+            };
+            let title = format!("{module}, {} folders", folders.len());
+            Some(Row { title, folders, of: self, program: program.clone(), times: 3 }.measure())
+        });
+        rows.collect()
+    }
+
+    /// Folders of the sizes; the real program in the same run, then ours alone again, for the spread.
+    fn sizes(&self, make: fn(&Path, usize) -> PathBuf) -> Vec<Value> {
+        let program = self.program();
+        self.head();
+        let scratch = tempfile::tempdir().expect("a folder");
+        let rows = [600, 3_000, 6_000].into_iter().map(|count| {
+            let folder = make(&scratch.path().join(count.to_string()), count);
+            let row = Row {
+                title: format!("{count} objects"),
+                folders: vec![folder.clone()],
+                of: self,
+                program: program.clone(),
+                // kustomize takes minutes for more.
+                times: if count > 600 && self.name == "kustomize" { 1 } else { 3 },
+            };
+            let once = row.measure();
+            let spread = measure(7, || run(&mut (self.ours)(&folder)));
+            println!("| {count} objects, ours alone | {} | | |", spread.text());
+            json!({"row": once, "again": spread.json()})
+        });
+        rows.collect()
+    }
 }
 
 /// One run of a program.
@@ -130,7 +262,7 @@ fn objects(name: &str) -> String {
 }
 
 /// A base of so many objects, four in a file, and an overlay that renames, labels, patches and sets images.
-fn kustomization(folder: &Path, count: usize) {
+fn kustomization(folder: &Path, count: usize) -> PathBuf {
     let files: Vec<String> = (0..count / 4).map(|number| format!("m{number}.yaml")).collect();
     for (number, file) in files.iter().enumerate() {
         write(folder, &format!("base/{file}"), &objects(&format!("model-{number}")));
@@ -141,24 +273,45 @@ fn kustomization(folder: &Path, count: usize) {
         "over/kustomization.yaml",
         "resources: [../base]\nnamespace: prod\nnamePrefix: prod-\ncommonLabels: {tier: prod}\ncommonAnnotations: {team: ml}\nimages:\n- {name: registry.example/model, newTag: '2'}\npatches:\n- target: {kind: Deployment}\n  patch: |-\n    - {op: replace, path: /spec/replicas, value: 3}\n- patch: |-\n    apiVersion: apps/v1\n    kind: Deployment\n    metadata: {name: model-0}\n    spec: {template: {spec: {priorityClassName: high}}}\n",
     );
+    folder.join("over")
 }
 
-/// A row: what it is called, the folder, how we and how the others are called. A chart is `helm template x FOLDER`.
-struct Row {
+/// A chart whose one template goes over a list of models and makes four objects of each.
+fn chart(folder: &Path, count: usize) -> PathBuf {
+    write(folder, "Chart.yaml", "apiVersion: v2\nname: models\nversion: 1.0.0\n");
+    let models: Vec<String> = (0..count / 4)
+        .map(|number| format!("- {{name: model-{number}, replicas: {}}}\n", number % 5))
+        .collect();
+    write(folder, "values.yaml", &format!("image: registry.example/model:1\nmodels:\n{}", models.concat()));
+    let object = objects("{{ .name | quote }}")
+        .replace("replicas: 1", "replicas: {{ .replicas | default 1 }}")
+        .replace("registry.example/model:1", "{{ $.Values.image | quote }}")
+        .replace(
+            "metadata: {labels: {app: {{ .name | quote }}}}",
+            "metadata:\n      labels: {{- include \"models.labels\" . | nindent 8 }}",
+        );
+    write(
+        folder,
+        "templates/_names.tpl",
+        "{{- define \"models.labels\" -}}\napp: {{ .name | quote }}\ntier: {{ .tier | default \"prod\" }}\n{{- end -}}\n",
+    );
+    write(
+        folder,
+        "templates/models.yaml",
+        &format!("{{{{- range .Values.models }}}}\n---\n{object}{{{{- end }}}}\n"),
+    );
+    folder.to_owned()
+}
+
+struct Row<'a> {
     title: String,
     folders: Vec<PathBuf>,
-    theirs: fn(&Path, &Path) -> Command,
+    of: &'a Renderer,
     program: PathBuf,
     times: usize,
 }
 
-fn kustomize_build(program: &Path, folder: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.args(["build", "--load-restrictor", "LoadRestrictionsNone"]).arg(folder);
-    command
-}
-
-impl Row {
+impl Row<'_> {
     fn measure(&self) -> Value {
         let all = |command: &dyn Fn(&Path) -> Command| {
             measure(self.times, || {
@@ -171,83 +324,13 @@ impl Row {
                 }
             })
         };
-        let mine = all(&|folder| {
-            let mut command = ours();
-            command.arg("render").arg(folder);
-            command
-        });
-        let theirs = all(&|folder| (self.theirs)(&self.program, folder));
+        let mine = all(&self.of.ours);
+        let theirs = all(&|folder| (self.of.theirs)(&self.program, folder));
         let ratio = theirs.median / mine.median;
         let more = if theirs.most >= LIMIT.as_secs_f64() { "more than " } else { "" };
         println!("| {} | {} | {more}{} | {more}{ratio:.0} x |", self.title, mine.text(), theirs.text());
         json!({"row": self.title, "driftless": mine.json(), "theirs": theirs.json(), "ratio": ratio})
     }
-}
-
-fn folders(below: &Path, found: &mut Vec<PathBuf>) {
-    if ["kustomization.yaml", "kustomization.yml", "Kustomization"]
-        .iter()
-        .any(|name| below.join(name).is_file())
-    {
-        found.push(below.to_owned());
-    }
-    let Ok(entries) = std::fs::read_dir(below) else { return };
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
-    paths.sort();
-    paths.iter().filter(|path| path.is_dir() && !path.is_symlink()).for_each(|path| folders(path, found));
-}
-
-/// The kustomizations of a module that both programs build.
-fn corpus(program: &Path, module: &str) -> Option<Vec<PathBuf>> {
-    let done =
-        Command::new("go").args(["mod", "download", "-json", module]).current_dir("/").output().ok()?;
-    let answer: Value = serde_json::from_slice(&done.stdout).ok()?;
-    let mut found = Vec::new();
-    folders(Path::new(answer["Dir"].as_str()?), &mut found);
-    found.retain(|folder| {
-        let mine = run(ours().arg("render").arg(folder)).code == 0;
-        let mut theirs = kustomize_build(program, folder);
-        mine && run(theirs.env("HTTPS_PROXY", "http://127.0.0.1:1").env("GIT_TERMINAL_PROMPT", "0")).code == 0
-    });
-    Some(found)
-}
-
-fn renders(parts: &str) -> Vec<Value> {
-    let program = program(KUSTOMIZE, "kustomize");
-    println!("| render | driftless | kustomize 5.7.1 | |\n|---|---|---|---|");
-    let mut results = Vec::new();
-    let scratch = tempfile::tempdir().expect("a folder");
-    if parts.contains("kustomize") {
-        for count in [600, 3_000, 6_000] {
-            let folder = scratch.path().join(count.to_string());
-            kustomization(&folder, count);
-            let row = Row {
-                title: format!("{count} objects"),
-                folders: vec![folder.join("over")],
-                theirs: kustomize_build,
-                program: program.clone(),
-                // The real program takes minutes for more.
-                times: if count > 600 { 1 } else { 3 },
-            };
-            let once = row.measure();
-            // Ours alone again, for the spread.
-            let spread = measure(7, || run(ours().arg("render").arg(folder.join("over"))));
-            println!("| {count} objects, ours alone | {} | | |", spread.text());
-            results.push(json!({"row": once, "again": spread.json()}));
-        }
-    }
-    if parts.contains("corpora") {
-        for module in CORPORA {
-            let Some(folders) = corpus(&program, module).filter(|folders| !folders.is_empty()) else {
-                eprintln!("{module} is not to be had");
-                continue;
-            };
-            let title = format!("{module}, {} kustomizations", folders.len());
-            let row = Row { title, folders, theirs: kustomize_build, program: program.clone(), times: 3 };
-            results.push(row.measure());
-        }
-    }
-    results
 }
 
 const APPS: usize = 1_000;
@@ -365,8 +448,18 @@ fn previews() -> Vec<Value> {
 }
 
 fn main() {
-    let parts = std::env::var("PARTS").unwrap_or_else(|_| "kustomize,corpora,preview".into());
-    let renders = renders(&parts);
+    let parts = std::env::var("PARTS").unwrap_or_else(|_| "kustomize,helm,corpora,preview".into());
+    let mut renders = Vec::new();
+    if parts.contains("kustomize") {
+        renders.extend(KUSTOMIZE.sizes(kustomization));
+    }
+    if parts.contains("helm") {
+        renders.extend(HELM.sizes(chart));
+    }
+    if parts.contains("corpora") {
+        renders.extend(KUSTOMIZE.corpora());
+        renders.extend(HELM.corpora());
+    }
     let previews = if parts.contains("preview") { previews() } else { Vec::new() };
     let file = root().join("target/bench-render.json");
     let text =

@@ -100,12 +100,14 @@ pub(super) fn sort(texts: &Texts) -> Result<Sorted> {
         if path.ends_with("NOTES.txt") || is_partial(path) || whole.trim().is_empty() {
             continue;
         }
+        let begins = begins(file);
         let mut seen: HashMap<String, usize> = HashMap::new();
         for (text, line) in split(whole) {
             let head = head(text, path, file, line)?;
             let count = seen.entry(head.kind.clone()).or_default();
             *count += 1;
-            let begin = template_line(file, &head.kind, *count);
+            let places = begins.get(&head.kind).map(Vec::as_slice).unwrap_or_default();
+            let begin = places.get(*count - 1).or(places.last()).copied().unwrap_or(1);
             let mut manifest = Manifest {
                 path: path.clone(),
                 text: text.to_owned(),
@@ -145,9 +147,13 @@ static SEPARATOR: LazyLock<Option<Regex>> =
 /// The documents of a text, each with the line it begins at.
 fn split(text: &str) -> Vec<(&str, usize)> {
     let Some(separator) = &*SEPARATOR else { return Vec::new() };
-    let line = |part: &str| {
+    // Counted from the part before, so that many documents stay linear.
+    let (mut counted, mut lines) = (0, 1);
+    let mut line = |part: &str| {
         let at = part.as_ptr() as usize - text.as_ptr() as usize;
-        1 + text[..at].matches('\n').count()
+        lines += text[counted..at].matches('\n').count();
+        counted = at;
+        lines
     };
     separator
         .split(text.trim())
@@ -236,20 +242,20 @@ fn shown(text: &str, first: usize, at: usize) -> String {
     format!("line {} of what the template gave is `{}`", first + at - 1, line.trim())
 }
 
-/// The line of a template where its `count`th document of a kind begins, as far as its text shows it.
-fn template_line(file: &File, kind: &str, count: usize) -> usize {
+/// The lines of a template where its documents begin, by kind, as far as its text shows them.
+fn begins(file: &File) -> HashMap<String, Vec<usize>> {
     let text = String::from_utf8_lossy(&file.data);
-    let lines: Vec<&str> = text.lines().collect();
-    let names_it = |line: &str| {
-        line.strip_prefix("kind:").is_some_and(|rest| rest.trim().trim_matches(['"', '\'']) == kind)
-    };
-    let places: Vec<usize> = (0..lines.len()).filter(|at| names_it(lines[*at])).collect();
-    let Some(mut at) = places.get(count - 1).or(places.last()).copied() else { return 1 };
+    let mut begins: HashMap<String, Vec<usize>> = HashMap::new();
     // The document begins with what stands above, usually its apiVersion.
-    while at > 0 && lines[at - 1].starts_with("apiVersion:") {
-        at -= 1;
+    let mut above = 0;
+    for (at, line) in text.lines().enumerate() {
+        if let Some(kind) = line.strip_prefix("kind:") {
+            let kind = kind.trim().trim_matches(['"', '\'']).to_owned();
+            begins.entry(kind).or_default().push(at - above + 1);
+        }
+        above = if line.starts_with("apiVersion:") { above + 1 } else { 0 };
     }
-    at + 1
+    begins
 }
 
 /// The documents of a manifest as kubectl reads them, each with its line.
