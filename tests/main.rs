@@ -21,6 +21,7 @@ mod secrets;
 mod sops;
 mod source;
 mod substitute;
+mod sync;
 mod template;
 mod tidy;
 mod yaml;

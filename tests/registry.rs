@@ -976,7 +976,7 @@ async fn reads_in_another_source_are_counted_there() {
     };
     let first = snapshots().await;
     let rendered = render(&first);
-    let names: Vec<&str> = rendered.desired.iter().map(|object| object.key.name.as_str()).collect();
+    let names: Vec<&str> = rendered.prepared.desired.iter().map(|object| object.key.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
     assert!(rendered.reads[1].iter().any(|(path, _)| path.starts_with("prod")), "{:?}", rendered.reads);
     assert!(rendered.reads[0].iter().all(|(path, _)| !path.starts_with('$')), "{:?}", rendered.reads);

@@ -1,7 +1,8 @@
-//! Carries a plan out: stages in order, objects of a stage at once, deletions last.
+//! What is done to a cluster: kinds are watched, objects of a stage are applied at once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
@@ -10,116 +11,37 @@ use serde_json::Value;
 use crate::diff::mask;
 use crate::error::{Code, Error, Result};
 use crate::health::{self, Health, Status};
-use crate::live::kube::{Applied, Cluster, Force, Index, Lean, Seen, Watches, seen};
+use crate::live::kube::{
+    Applied, Check, Cluster, Force, Index, Lean, Propagation, Resource, Seen, Watches, seen,
+};
 use crate::model::{Gvk, Key};
-use crate::plan::{Desired, Inventory, Live, Owned, Plan, Why};
+use crate::plan::{Desired, Inventory, Live, Owned, Prepared, Why};
+
+use super::{Drift, Failure, Fights, Outcome, Permissions};
 
 /// Objects of one application in flight; the cluster has a limit of its own for all of them.
 const AT_ONCE: usize = 8;
 /// How long a CRD may take to become Established; it is 20 ms on a healthy server.
 const ESTABLISH: Duration = Duration::from_secs(30);
-/// Repairs of one object within a minute before it counts as a fight.
-const FREE_REPAIRS: u32 = 3;
+/// How long a pass waits for an object that must go before it is made again; later passes go on waiting.
+const MAKE_ROOM: Duration = Duration::from_secs(10);
 
-/// One object that could not be done.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// Which.
-    pub key: Key,
-    /// Why.
-    pub error: Error,
-}
-
-/// What a pass may do.
-#[derive(Clone, Copy, Debug)]
-pub struct Permissions {
-    /// Apply what Git changed.
-    pub apply: bool,
-    /// Repair what others changed.
-    pub repair: bool,
-}
-
-/// One object whose live state was changed by somebody else.
-#[derive(Clone, Debug)]
-pub struct Drift {
-    /// Which.
-    pub key: Key,
-    /// How.
-    pub why: Why,
-    /// The other managers, where known.
-    pub managers: Vec<String>,
-    /// Whether it was repaired in this pass.
-    pub repaired: bool,
-}
-
-impl Drift {
-    /// ` by a, b`; empty where nobody is known.
-    pub fn by(&self) -> String {
-        if self.managers.is_empty() { String::new() } else { format!(" by {}", self.managers.join(", ")) }
-    }
-}
-
-/// What a pass did.
-#[derive(Clone, Debug, Default)]
-pub struct Outcome {
-    /// What is owned now.
-    pub inventory: Inventory,
-    /// What was applied, with the reason.
-    pub applied: Vec<(Key, Why)>,
-    /// What was deleted.
-    pub pruned: Vec<Key>,
-    /// What could not be done.
-    pub failures: Vec<Failure>,
-    /// What others changed.
-    pub drift: Vec<Drift>,
-    /// What waits for a permission.
-    pub pending: Vec<Key>,
-    /// When a repair that was put off is due.
-    pub due: Option<Duration>,
-}
-
-impl Outcome {
-    /// Whether anything was written.
-    pub fn wrote(&self) -> bool {
-        !self.applied.is_empty() || !self.pruned.is_empty()
-    }
-}
-
-/// Repairs of one object, to notice somebody who undoes them.
-#[derive(Clone, Debug)]
-struct Fight {
-    repairs: u32,
-    last: Instant,
-}
-
-/// The repairs of one application that are not long ago.
-#[derive(Clone, Debug, Default)]
-pub struct Fights(HashMap<Key, Fight>);
-
-impl Fights {
-    /// How long to wait before repairing once more; `None` for at once. 2 s doubling to 5 min.
-    fn wait(&self, key: &Key, now: Instant) -> Option<Duration> {
-        let fight = self.0.get(key).filter(|fight| fight.repairs >= FREE_REPAIRS)?;
-        let pause =
-            Duration::from_secs(2u64 << (fight.repairs - FREE_REPAIRS).min(8)).min(Duration::from_secs(300));
-        (fight.last + pause).checked_duration_since(now).filter(|wait| !wait.is_zero())
-    }
-
-    fn repaired(&mut self, key: &Key, now: Instant) {
-        // Quiet for a minute, or for twice the last pause: a new quarrel, not the old one.
-        self.0.retain(|_, fight| {
-            let pause = Duration::from_secs(60u64 << fight.repairs.saturating_sub(FREE_REPAIRS).min(4));
-            now.duration_since(fight.last) < pause
-        });
-        let fight = self.0.entry(key.clone()).or_insert(Fight { repairs: 0, last: now });
-        fight.repairs += 1;
-        fight.last = now;
-    }
-
-    /// Objects that somebody keeps changing.
-    pub fn hot(&self) -> impl Iterator<Item = &Key> {
-        self.0.iter().filter(|(_, fight)| fight.repairs >= FREE_REPAIRS).map(|(key, _)| key)
-    }
+/// What is the same for all objects of a pass.
+pub struct Pass<'a> {
+    /// The tracking label's value.
+    pub label: &'a str,
+    /// What the application wants.
+    pub prepared: &'a Prepared,
+    /// What may be done.
+    pub permissions: Permissions,
+    /// Objects are replaced as a whole.
+    pub replace: bool,
+    /// Objects whose fields cannot be changed are made again.
+    pub force: bool,
+    /// Whether a tracking label belongs to another live Application.
+    pub is_application: &'a (dyn Fn(&str) -> bool + Sync),
+    /// A CRD was applied in this pass, so kinds are asked for at once.
+    pub new_kinds: AtomicBool,
 }
 
 /// Does passes against one cluster.
@@ -181,128 +103,78 @@ impl Engine {
         health::worst(each)
     }
 
-    /// Carries out a plan. `is_application` tells whether a tracking label belongs to another live
-    /// Application.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call in the agent, one in apply; a struct would only rename them"
-    )]
-    pub async fn execute(
+    /// Applies a stage: its objects at once. What may not be done now is noted as drift or pending.
+    pub async fn apply_stage(
         &self,
-        label: &str,
-        desired: &[Desired],
-        plan: &Plan,
-        inventory: Inventory,
-        permissions: Permissions,
+        pass: &Pass<'_>,
+        stage: &[(usize, Why)],
         fights: &mut Fights,
-        is_application: &(dyn Fn(&str) -> bool + Sync),
-    ) -> Outcome {
-        let mut outcome = Outcome { inventory, ..Outcome::default() };
-        let mut new_kinds = false;
-        for stage in &plan.stages {
-            let mut todo = Vec::new();
-            for (index, why) in stage {
-                let object = &desired[*index];
-                if why.is_drift() {
-                    let wait = fights.wait(&object.key, Instant::now());
-                    if !permissions.repair || wait.is_some() {
-                        let managers = self.index.get(&object.key).and_then(|seen| seen.last_writer);
-                        let managers = managers.map(String::from).into_iter().collect();
-                        outcome.drift.push(Drift {
-                            key: object.key.clone(),
-                            why: *why,
-                            managers,
-                            repaired: false,
-                        });
-                        outcome.due =
-                            [outcome.due, wait.filter(|_| permissions.repair)].into_iter().flatten().min();
-                        continue;
-                    }
-                } else if !permissions.apply && *why != Why::Moved {
-                    outcome.pending.push(object.key.clone());
+        outcome: &mut Outcome,
+    ) {
+        let mut todo = Vec::new();
+        for (index, why) in stage {
+            let object = &pass.prepared.desired[*index];
+            if why.is_drift() {
+                let wait = fights.wait(&object.key, Instant::now());
+                if !pass.permissions.repair || wait.is_some() {
+                    let managers = self.index.get(&object.key).and_then(|seen| seen.last_writer);
+                    let managers = managers.map(String::from).into_iter().collect();
+                    outcome.drift.push(Drift {
+                        key: object.key.clone(),
+                        why: *why,
+                        managers,
+                        repaired: false,
+                    });
+                    let due = wait.filter(|_| pass.permissions.repair);
+                    outcome.due = [outcome.due, due].into_iter().flatten().min();
                     continue;
                 }
-                todo.push((object, *why));
+            } else if !pass.permissions.apply && *why != Why::Moved {
+                outcome.pending.push(object.key.clone());
+                continue;
             }
-            let attempts: Vec<_> = todo
-                .into_iter()
-                .map(|(object, why)| self.attempt(label, object, why, new_kinds, is_application).boxed())
-                .collect();
-            let results: Vec<_> = futures::stream::iter(attempts).buffer_unordered(AT_ONCE).collect().await;
-            let mut crds = Vec::new();
-            for (object, why, result) in results {
-                match result {
-                    Ok((owned, managers)) => {
-                        outcome.inventory.insert(object.key.clone(), owned);
-                        if why.is_drift() {
-                            fights.repaired(&object.key, Instant::now());
-                            outcome.drift.push(Drift {
-                                key: object.key.clone(),
-                                why,
-                                managers,
-                                repaired: true,
-                            });
-                        }
-                        if object.gvk.is("apiextensions.k8s.io", "CustomResourceDefinition") {
-                            crds.push(object.key.clone());
-                        }
-                        outcome.applied.push((object.key.clone(), why));
+            todo.push((object, *why));
+        }
+        let attempts: Vec<_> =
+            todo.into_iter().map(|(object, why)| self.attempt(pass, object, why).boxed()).collect();
+        let results: Vec<_> = futures::stream::iter(attempts).buffer_unordered(AT_ONCE).collect().await;
+        let mut crds = Vec::new();
+        for (object, why, result) in results {
+            match result {
+                Ok((owned, managers)) => {
+                    outcome.inventory.insert(object.key.clone(), owned);
+                    if why.is_drift() {
+                        fights.repaired(&object.key, Instant::now());
+                        outcome.drift.push(Drift { key: object.key.clone(), why, managers, repaired: true });
                     }
-                    Err(error) => outcome.failures.push(Failure { key: object.key.clone(), error }),
-                }
-            }
-            if !crds.is_empty() {
-                if let Err(error) = self.established(&crds).await {
-                    outcome.failures.push(error);
-                }
-                self.cluster.forget_kinds().await;
-                new_kinds = true;
-            }
-        }
-        if !outcome.failures.is_empty() {
-            return outcome;
-        }
-        if !permissions.apply {
-            outcome.pending.extend(plan.prune.iter().map(|(key, _)| key.clone()));
-            return outcome;
-        }
-        for (key, owned) in &plan.prune {
-            match self.prune(label, key, owned).await {
-                Ok(deleted) => {
-                    outcome.inventory.remove(key);
-                    if deleted {
-                        outcome.pruned.push(key.clone());
+                    if object.gvk.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+                        crds.push(object.key.clone());
                     }
+                    outcome.applied.push((object.key.clone(), why));
                 }
-                Err(error) => {
-                    outcome.failures.push(Failure { key: key.clone(), error });
-                    // I2: whatever refuses one deletion, the others wait for a pass that knows more.
-                    break;
-                }
+                Err(error) => outcome.failures.push(Failure { key: object.key.clone(), error }),
             }
         }
-        outcome
+        if !crds.is_empty() {
+            if let Err(error) = self.established(&crds).await {
+                outcome.failures.push(error);
+            }
+            self.cluster.forget_kinds().await;
+            pass.new_kinds.store(true, Ordering::Relaxed);
+        }
     }
 
     async fn attempt<'a>(
         &'a self,
-        label: &'a str,
+        pass: &'a Pass<'_>,
         object: &'a Desired,
         why: Why,
-        new_kinds: bool,
-        is_application: &'a (dyn Fn(&str) -> bool + Sync),
     ) -> (&'a Desired, Why, Result<(Owned, Vec<String>)>) {
-        (object, why, self.apply(label, object, why, new_kinds, is_application).await)
+        (object, why, self.apply(pass, object, why).await)
     }
 
-    async fn apply(
-        &self,
-        label: &str,
-        object: &Desired,
-        why: Why,
-        new_kinds: bool,
-        is_application: &(dyn Fn(&str) -> bool + Sync),
-    ) -> Result<(Owned, Vec<String>)> {
+    async fn apply(&self, pass: &Pass<'_>, object: &Desired, why: Why) -> Result<(Owned, Vec<String>)> {
+        let new_kinds = pass.new_kinds.load(Ordering::Relaxed);
         let resource = self
             .cluster
             .resource(&object.gvk, new_kinds)
@@ -313,10 +185,12 @@ impl Engine {
                 .ensure(&object.gvk, &resource)
                 .await
                 .map_err(|error| error.on_object(&object.key))?;
-            let other =
-                self.index.get(&object.key).filter(|seen| !seen.label.is_empty() && *seen.label != *label);
+            let other = self
+                .index
+                .get(&object.key)
+                .filter(|seen| !seen.label.is_empty() && *seen.label != *pass.label);
             if let Some(other) = other
-                && is_application(&other.label)
+                && (pass.is_application)(&other.label)
             {
                 let owner = other.label.replacen('.', "/", 1);
                 let why = format!("it belongs to the Application {owner}, which keeps it");
@@ -324,31 +198,42 @@ impl Engine {
             }
         }
         let mut managers = Vec::new();
-        let scrubbed = |error: Error| {
-            let value: Value = serde_json::from_slice(&object.body).unwrap_or_default();
-            let place = format!("{}:{}", object.origin.file, object.origin.line);
-            let why = object.hidden.scrub(&mask::scrub(&error.why, &object.gvk, &value));
-            let why = if object.origin.line > 0 { format!("{why} ({place})") } else { why };
-            Error { why, ..error }
-        };
+        let scrubbed = |error: Error| scrubbed(error, object);
+        let check = if object.options.lax { Check::Ignore } else { Check::Strict };
+        if object.options.create_only {
+            let made = self.cluster.create(&resource, &object.key, object.body.clone(), check).await;
+            return match made.map_err(scrubbed)? {
+                Some(lean) => Ok((self.record(object, lean), managers)),
+                None => match self.cluster.look(&resource, &object.key).await? {
+                    Some(lean) => Ok((self.record(object, lean), managers)),
+                    None => Err(gone_meanwhile(&object.key)),
+                },
+            };
+        }
+        if object.options.replace || pass.replace {
+            self.cluster
+                .replace(&resource, &object.key, object.body.clone(), check)
+                .await
+                .map_err(scrubbed)?;
+        }
         // Without force first where somebody edited: the refusal names who.
         if why == Why::Edited {
-            match self
-                .cluster
-                .apply(&resource, &object.key, object.body.clone(), Force::No)
-                .await
-                .map_err(scrubbed)?
-            {
+            let applied = self.cluster.apply(&resource, &object.key, object.body.clone(), Force::No, check);
+            match applied.await.map_err(scrubbed)? {
                 Applied::Done(lean) => return Ok((self.record(object, *lean), managers)),
                 Applied::Conflict(found) => managers = found,
             }
         }
-        match self
-            .cluster
-            .apply(&resource, &object.key, object.body.clone(), Force::Yes)
-            .await
-            .map_err(scrubbed)?
-        {
+        let applied =
+            self.cluster.apply(&resource, &object.key, object.body.clone(), Force::Yes, check).await;
+        let applied = match applied {
+            Err(error) if error.code == Code::FieldImmutable && (object.options.force || pass.force) => {
+                self.make_room(&resource, &object.key).await?;
+                self.cluster.apply(&resource, &object.key, object.body.clone(), Force::Yes, check).await
+            }
+            applied => applied,
+        };
+        match applied.map_err(scrubbed)? {
             Applied::Done(lean) => Ok((self.record(object, *lean), managers)),
             Applied::Conflict(found) => {
                 let why = format!("other managers own its fields: {}", found.join(", "));
@@ -357,36 +242,49 @@ impl Engine {
         }
     }
 
-    fn record(&self, object: &Desired, lean: Lean) -> Owned {
-        let mut now = seen(&object.gvk, lean);
-        if health::reads_status(&object.gvk) {
+    /// Deletes an object whose fields cannot be changed, and waits until it is gone.
+    async fn make_room(&self, resource: &Resource, key: &Key) -> Result<()> {
+        let deadline = Instant::now() + MAKE_ROOM;
+        let mut asked = false;
+        loop {
+            let Some(live) = self.cluster.look(resource, key).await? else { return Ok(()) };
+            if !asked {
+                let uid = live.metadata.uid.clone().unwrap_or_default();
+                self.cluster.delete(resource, key, &uid, Propagation::Foreground).await?;
+                asked = true;
+            } else if Instant::now() > deadline {
+                let finalizers = live.metadata.finalizers.unwrap_or_default().join(", ");
+                let why = format!("it is to be made again and is not gone yet; it waits for {finalizers}");
+                return Err(Error::new(Code::StillDeleting, why).on_object(key));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Notes what an answer says of an object; what comes of it is told by the watch.
+    pub(super) fn saw(&self, gvk: &Gvk, key: &Key, lean: Lean) -> Seen {
+        let mut now = seen(gvk, lean);
+        if health::reads_status(gvk) {
             now.health = Health::new(Status::Progressing, "it was applied a moment ago");
         }
-        let owned = Owned {
+        if self.index.is_synced(gvk) {
+            self.index.put_applied(key.clone(), now.clone());
+        }
+        now
+    }
+
+    fn record(&self, object: &Desired, lean: Lean) -> Owned {
+        let now = self.saw(&object.gvk, &object.key, lean);
+        Owned {
             api_version: object.gvk.api_version(),
             uid: now.uid.to_string(),
             digest: object.digest,
             ours: now.ours,
             generation: now.generation,
-        };
-        if self.index.is_synced(&object.gvk) {
-            self.index.put_applied(object.key.clone(), now);
-        }
-        owned
-    }
-
-    /// `false`: it was gone, or it has moved to another application.
-    async fn prune(&self, label: &str, key: &Key, owned: &Owned) -> Result<bool> {
-        let moved = |seen: &Seen| !seen.label.is_empty() && *seen.label != *label;
-        if self.index.get(key).as_ref().is_some_and(moved) {
-            return Ok(false);
-        }
-        let gvk = Gvk::parse(&owned.api_version, &key.kind);
-        match self.cluster.resource(&gvk, false).await {
-            Ok(resource) => self.cluster.delete(&resource, key, &owned.uid).await,
-            // With its kind gone, the object is gone.
-            Err(error) if error.code == Code::KindUnknown => Ok(false),
-            Err(error) => Err(error.on_object(key)),
+            wave: object.wave,
+            prune: object.options.prune,
+            delete: object.options.delete,
+            prune_last: object.options.prune_last,
         }
     }
 
@@ -412,37 +310,17 @@ impl Engine {
         }
         Ok(())
     }
-
-    /// Deletes everything an application owns, for a cascade. Returns what is left.
-    pub async fn delete_all(&self, label: &str, inventory: &Inventory) -> Result<Inventory> {
-        let plan = crate::plan::plan(&[], inventory, label, |_| Live::Unknown, true, true);
-        let mut left = inventory.clone();
-        for (key, owned) in &plan.prune {
-            self.prune(label, key, owned).await?;
-            left.remove(key);
-        }
-        Ok(left)
-    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The server's words without what is secret, and with the place in Git.
+pub(super) fn scrubbed(error: Error, object: &Desired) -> Error {
+    let value: Value = serde_json::from_slice(&object.body).unwrap_or_default();
+    let why = object.hidden.scrub(&mask::scrub(&error.why, &object.gvk, &value));
+    let place = format!("{}:{}", object.origin.file, object.origin.line);
+    let why = if object.origin.line > 0 { format!("{why} ({place})") } else { why };
+    Error { why, ..error }
+}
 
-    #[test]
-    fn a_fight_is_paused_longer_each_time() {
-        let key =
-            Key { group: String::new(), kind: "ConfigMap".into(), namespace: "n".into(), name: "a".into() };
-        let mut fights = Fights::default();
-        let mut now = Instant::now();
-        let mut waits = Vec::new();
-        for _ in 0..12 {
-            waits.push(fights.wait(&key, now).map_or(0, |wait| wait.as_secs()));
-            now += fights.wait(&key, now).unwrap_or_default();
-            fights.repaired(&key, now);
-        }
-        assert_eq!(waits, [0, 0, 0, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
-        assert_eq!(fights.hot().count(), 1);
-        assert_eq!(fights.wait(&key, now + Duration::from_secs(301)), None);
-    }
+fn gone_meanwhile(key: &Key) -> Error {
+    Error::new(Code::ConflictRefused, "it went away between two requests").on_object(key)
 }

@@ -8,8 +8,10 @@ use crate::api::{Application, FIELD_MANAGER, Inventory as Stored, InventoryEntry
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, translate};
 use crate::model::{Digest, Gvk, Key};
-use crate::plan::{Inventory, Owned};
+use crate::plan::{Consent, Inventory, Owned};
 
+/// Behind what an object says of its pruning: it goes last.
+const LAST: &str = "+last";
 /// Entries kept in the status: 250 bytes each, so 100 kB, which every watch of Applications carries.
 const IN_STATUS: usize = 400;
 /// Entries of one `ConfigMap`: 250 bytes each, half of the API server's limit of 1 MiB.
@@ -27,6 +29,9 @@ fn entries(inventory: &Inventory) -> Vec<InventoryEntry> {
             digest: owned.digest.to_string(),
             ours: format!("{:016x}", owned.ours),
             generation: owned.generation,
+            wave: owned.wave,
+            prune: format!("{}{}", owned.prune.word(), if owned.prune_last { LAST } else { "" }),
+            delete: owned.delete.word().to_owned(),
         })
         .collect()
 }
@@ -49,6 +54,10 @@ fn decode(entries: &[InventoryEntry]) -> Result<Inventory> {
                 ours: u64::from_str_radix(&entry.ours, 16)
                     .map_err(|_| broken("a fingerprint is no number"))?,
                 generation: entry.generation,
+                wave: entry.wave,
+                prune: Consent::parse(entry.prune.trim_end_matches(LAST)),
+                delete: Consent::parse(&entry.delete),
+                prune_last: entry.prune.ends_with(LAST),
             };
             Ok((key, owned))
         })
@@ -169,6 +178,10 @@ mod tests {
             digest: Digest::of(b"x"),
             ours: 7,
             generation: 3,
+            wave: -2,
+            prune: Consent::Asked,
+            delete: Consent::Refused,
+            prune_last: true,
         };
         let inventory: Inventory = [(key, owned)].into();
         assert_eq!(decode(&entries(&inventory)).unwrap(), inventory);

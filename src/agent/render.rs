@@ -9,7 +9,7 @@ use crate::api::{ApplicationSpec, Source, label_value};
 use crate::diff::IgnoreRule;
 use crate::error::{Code, Error, Result};
 use crate::model::{Confidential, Digest, Generated, Gvk, Key, Object};
-use crate::plan::{Desired, Settings, place, prepare};
+use crate::plan::{Desired, Prepared, Settings, place, prepare};
 use crate::render::{Cache, Mount, Mounted, Options, Rendered, Selection, Tree, helm, kustomize};
 use crate::source::Snapshot;
 
@@ -22,8 +22,8 @@ pub type SourceIdentity = Vec<(String, String)>;
 /// All objects of an application at the commits of its sources.
 #[derive(Clone, Debug, Default)]
 pub struct RenderedApp {
-    /// What will be applied.
-    pub desired: Vec<Desired>,
+    /// What will be applied, and what is left alone.
+    pub prepared: Prepared,
     /// Digest over all of it.
     pub digest: Option<Digest>,
     /// What each source read.
@@ -233,10 +233,10 @@ impl Sourced {
         live: impl Fn(&Key) -> Option<Value>,
     ) -> Result<RenderedApp> {
         let (hidden, materials) = (&self.hidden, &self.materials);
-        let mut desired = prepare(&self.objects(), &self.generated(), settings, namespaced, live)
+        let mut prepared = prepare(&self.objects(), &self.generated(), settings, namespaced, live)
             .map_err(|error| error.reworded(|text| hidden.scrub(text)))?;
         if !hidden.is_empty() {
-            for object in &mut desired {
+            for object in &mut prepared.desired {
                 let value: Value = serde_json::from_slice(&object.body).unwrap_or_default();
                 if hidden.touches(&value) {
                     object.digest = Digest::of_parts([&materials.salt[..], &object.body]);
@@ -244,10 +244,11 @@ impl Sourced {
                 object.hidden = hidden.clone();
             }
         }
-        let digest = Digest::of_parts(desired.iter().map(|object| object.digest.as_bytes().to_vec()));
+        let digest =
+            Digest::of_parts(prepared.desired.iter().map(|object| object.digest.as_bytes().to_vec()));
         let charts = self.rendered.iter().any(|one| one.charts);
         let inputs = materials.versions.clone();
-        Ok(RenderedApp { desired, digest: Some(digest), reads: self.reads, inputs, charts })
+        Ok(RenderedApp { prepared, digest: Some(digest), reads: self.reads, inputs, charts })
     }
 }
 

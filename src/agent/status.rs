@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use super::{Failure, Outcome};
 use crate::api::{
     Application, ApplicationStatus, Condition, ConditionStatus, HealthStatus, History, Inventory,
-    SourceStatus, SyncState, set_condition,
+    OperationState, OperationStatus, PruneStatus, SourceStatus, SyncState, set_condition,
 };
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::health::{Health, Status};
 use crate::model::Digest;
 use crate::source::Snapshot;
@@ -86,6 +86,7 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
         status.sources = commits.iter().map(|commit| SourceStatus { revision: commit.clone() }).collect();
     }
 
+    let had_held = status.condition("PruneHeld").is_some();
     let mut set = |kind: &str, state: ConditionStatus, reason: &str, message: String| {
         set_condition(&mut status.conditions, condition(kind, state, reason, message, generation), now);
     };
@@ -103,10 +104,14 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
     }
     let failed = summary.outcome.and_then(|outcome| failures(&outcome.failures));
     let failed = failed.or_else(|| summary.blind.map(|error| (error, described(error))));
+    let broken = summary.outcome.and_then(|outcome| outcome.operation.as_ref()).and_then(broken);
+    let failed = failed.or_else(|| broken.as_ref().map(|error| (error, described(error))));
     let mut applied = false;
     if let Some(outcome) = summary.outcome {
         if let Some((error, message)) = &failed {
             set("Applied", False, error.code.reason(), message.clone());
+        } else if let Some(stay) = &outcome.stays {
+            set("Applied", False, stay.reason, stay.why.clone());
         } else if let Some(first) = outcome.pending.first() {
             let message =
                 format!("{} objects wait for `driftless sync`, first {first}", outcome.pending.len());
@@ -117,7 +122,9 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
                 None => ("WaitingForSync", message),
             };
             set("Applied", False, reason, message);
-        } else {
+        } else if !outcome.waits.is_empty() {
+            set("Applied", False, "Syncing", outcome.waits.clone());
+        } else if outcome.is_done() {
             applied = summary.render.is_none();
             set("Applied", True, "Applied", format!("{} objects", outcome.inventory.len()));
         }
@@ -140,9 +147,23 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
             }
             None => set("Drifted", False, "InSync", String::new()),
         }
+        if outcome.prune.count > 0 || had_held {
+            let held = (outcome.prune.held.first())
+                .map(|first| (first.reason.clone(), prune_message(&outcome.prune, summary.application)));
+            match held {
+                Some((reason, message)) => set("PruneHeld", True, &reason, message),
+                None => set("PruneHeld", False, "Nothing", String::new()),
+            }
+        }
+        status.prune = outcome.prune.clone();
+        status.operation.clone_from(&outcome.operation);
         status.sync = if failed.is_some() {
             SyncState::Unknown
-        } else if outcome.pending.is_empty() && open.is_empty() && summary.render.is_none() {
+        } else if outcome.is_done()
+            && open.is_empty()
+            && summary.render.is_none()
+            && outcome.prune.token.is_empty()
+        {
             SyncState::Synced
         } else {
             SyncState::OutOfSync
@@ -192,7 +213,13 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
     } else if commits.is_empty() {
         (Unknown, "Pending".to_owned(), "the first poll has not ended".to_owned())
     } else if !applied {
-        (False, "OutOfSync".to_owned(), "objects wait for a sync".to_owned())
+        match summary.outcome {
+            Some(outcome) if !outcome.waits.is_empty() => {
+                (False, "Syncing".to_owned(), outcome.waits.clone())
+            }
+            Some(Outcome { stays: Some(stay), .. }) => (False, stay.reason.to_owned(), stay.why.clone()),
+            _ => (False, "OutOfSync".to_owned(), "objects wait for a sync".to_owned()),
+        }
     } else if !healthy {
         (False, summary.health.status.to_string(), summary.health.reason.to_string())
     } else if drifted {
@@ -204,7 +231,11 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
         let _ = short;
         (True, "Ready".to_owned(), format!("applied and healthy{held}"))
     };
-    let stalled = wrong.as_ref().is_some_and(|(error, _)| !error.code.is_transient());
+    let retries = broken.is_some()
+        && summary.outcome.and_then(|outcome| outcome.operation.as_ref()).is_some_and(|operation| {
+            operation.state == OperationState::Failing || !operation.retry_at.is_empty()
+        });
+    let stalled = wrong.as_ref().is_some_and(|(error, _)| !error.code.is_transient()) && !retries;
     let working = ready != True && !stalled;
     set("Ready", ready, &reason, message.clone());
     set(
@@ -220,6 +251,31 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
         if stalled { message } else { String::new() },
     );
     status
+}
+
+/// That a sync of several steps has failed.
+fn broken(operation: &OperationStatus) -> Option<Error> {
+    if !matches!(operation.state, OperationState::Failing | OperationState::Failed) {
+        return None;
+    }
+    let error = Error::new(Code::SyncFailed, operation.message.clone());
+    Some(if operation.retry_at.is_empty() {
+        error
+    } else {
+        error.hint(format!("attempt {}, tried again at {}", operation.attempt, operation.retry_at))
+    })
+}
+
+fn prune_message(prune: &PruneStatus, application: &Application) -> String {
+    let first = prune.held.first().map(|held| format!(", first {} ({})", held.object, held.reason));
+    let name = application.metadata.name.as_deref().unwrap_or_default();
+    let namespace = application.metadata.namespace.as_deref().unwrap_or_default();
+    let word = if prune.token.is_empty() {
+        String::new()
+    } else {
+        format!("; `driftless sync {namespace}/{name} --confirm-prune {}` deletes them", prune.token)
+    };
+    format!("{} objects have left Git and stay{}{word}", prune.count, first.unwrap_or_default())
 }
 
 fn word(text: &str) -> &str {

@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Condition, ConditionStatus, Inventory, Source};
+use crate::api::{Condition, ConditionStatus, Inventory, OperationStatus, PruneStatus, Source, SyncPolicy};
 
 /// What should run: a place in Git, a place in the cluster, and how the second follows the first.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +41,10 @@ pub struct ApplicationSpec {
     /// How the cluster follows Git.
     #[serde(default)]
     pub sync: SyncPolicy,
+    /// Applications that must be Ready before a new commit is applied here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub depends_on: Vec<Dependency>,
     /// Differences that are neither reported nor repaired.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
@@ -105,35 +109,6 @@ pub struct Destination {
     pub namespace: Option<String>,
 }
 
-/// How the cluster follows Git.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "four independent switches, as users know them")]
-pub struct SyncPolicy {
-    /// Apply new commits by itself; false waits for `driftless sync`.
-    #[serde(default = "yes")]
-    pub automated: bool,
-    /// Delete objects that were removed from Git.
-    #[serde(default = "yes")]
-    pub prune: bool,
-    /// Repair edits and deletions made in the cluster; false only reports them.
-    #[serde(default = "yes")]
-    pub self_heal: bool,
-    /// Accept a source that renders to no object at all, which deletes everything that is managed.
-    #[serde(default)]
-    pub allow_empty: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-impl Default for SyncPolicy {
-    fn default() -> Self {
-        Self { automated: true, prune: true, self_heal: true, allow_empty: false }
-    }
-}
-
 /// Fields whose difference is neither reported nor repaired; they are left out of what is applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -167,6 +142,18 @@ pub struct IgnoreDifference {
     pub managers: Vec<String>,
 }
 
+/// Another Application.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Dependency {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its namespace; that of this Application where not given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+}
+
 /// What happens to the objects when the Application is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Deletion {
@@ -190,6 +177,9 @@ pub struct HoldState {
     /// Since when (RFC 3339).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub since: String,
+    /// Until when (RFC 3339); until somebody resumes it where not given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub until: String,
 }
 
 /// An older revision to stay at.
@@ -290,6 +280,12 @@ pub struct ApplicationStatus {
     /// Past revisions, the newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<History>,
+    /// The last sync that had more than one step: where it stands, or how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationStatus>,
+    /// What has left Git and is not deleted yet.
+    #[serde(default, skip_serializing_if = "PruneStatus::is_empty")]
+    pub prune: PruneStatus,
     /// What this application owns.
     #[serde(default)]
     pub inventory: Inventory,

@@ -31,6 +31,20 @@ pub struct InventoryEntry {
     /// metadata.generation after the apply; 0 for kinds without one.
     #[serde(rename = "g", default)]
     pub generation: i64,
+    /// Its wave, for the order of deletions.
+    #[serde(rename = "w", default, skip_serializing_if = "is_zero")]
+    pub wave: i64,
+    /// What it says of its pruning: true, confirm or false; `last` behind it, where it goes last.
+    #[serde(rename = "p", default, skip_serializing_if = "String::is_empty")]
+    pub prune: String,
+    /// What it says of its deletion with the application: true, confirm or false.
+    #[serde(rename = "x", default, skip_serializing_if = "String::is_empty")]
+    pub delete: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(wave: &i64) -> bool {
+    *wave == 0
 }
 
 /// The inventory: in the status while small, in `ConfigMaps` beside the Application beyond that.

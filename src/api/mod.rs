@@ -7,25 +7,39 @@ mod application;
 mod condition;
 mod crd;
 mod inventory;
+mod operation;
 mod source;
+mod sync;
 
 pub use application::{
-    Application, ApplicationSpec, ApplicationStatus, Deletion, Destination, HealthStatus, History, HoldState,
-    IgnoreDifference, Rollback, SourceStatus, SyncPolicy, SyncState,
+    Application, ApplicationSpec, ApplicationStatus, Deletion, Dependency, Destination, HealthStatus,
+    History, HoldState, IgnoreDifference, Rollback, SourceStatus, SyncState,
 };
 pub use condition::{Condition, ConditionStatus, set_condition};
 pub use crd::{definitions, yaml};
 pub use inventory::{Inventory, InventoryEntry};
+pub use operation::{HeldStatus, HookState, HookStatus, OperationState, OperationStatus, PruneStatus};
 pub use source::{
     Decryption, Directory, HelmFileParameter, HelmOptions, HelmParameter, KustomizeOptions, LocalReference,
     Source, Substitute, SubstituteFrom, SubstituteKind,
 };
 
-/// The API group of everything here.
-pub const GROUP: &str = "driftless.dev";
+pub use crate::model::GROUP;
 pub use crate::model::TRACKING_LABEL as LABEL;
+pub use sync::{
+    CreateNamespace, PropagationPolicy, PruneBudget, RetryPolicy, SyncPolicy, SyncWindow, SyncWindowKind,
+};
+
 /// Set to any new value, it makes the agent poll and sync at once.
 pub const POKE: &str = "driftless.dev/sync-requested";
+/// With [`POKE`]: the objects to sync, `Kind/name` or `Kind/namespace/name`, comma between; all where missing.
+pub const CHOSEN: &str = "driftless.dev/sync-objects";
+/// Lets go what `status.prune` holds: its token.
+pub const CONFIRM: &str = "driftless.dev/prune-confirmed";
+/// On a hook: the sync that made it.
+pub const OPERATION: &str = "driftless.dev/operation";
+/// On a hook until its end is written down, or its deletion would take the result away.
+pub const HOOK_FINALIZER: &str = "driftless.dev/hook";
 /// The finalizer of applications with `deletion: Cascade`.
 pub const FINALIZER: &str = "driftless.dev/cascade";
 /// The name under which the agent and `driftless apply` own fields.

@@ -2,25 +2,26 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::Timestamp;
-use kube::Api;
 use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::Global;
 use super::output::Output;
 use super::workspace::{self, Scratch};
-use crate::agent::{Engine, Permissions, Summary, compose, load, store};
-use crate::api::{Application, FIELD_MANAGER, label_value};
+use crate::agent::{Engine, Fights, Order, Pass, Permissions, Policy, Summary, compose, load, store};
+use crate::api::{Application, CONFIRM, FIELD_MANAGER, OperationState, OperationStatus, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Status;
 use crate::live::kube::{Cluster, Index, Watches, translate};
 use crate::model::{Gvk, short_commit};
-use crate::plan::{Live, plan};
+use crate::plan::{PrunePolicy, plan};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -97,36 +98,76 @@ async fn one(
     tokio::spawn(async move { while noticed.recv().await.is_some() {} });
     let watches = Arc::new(Watches::new(cluster.clone(), index.clone(), notices));
     let engine = Engine { cluster: cluster.clone(), index, watches };
-    let mut used: std::collections::HashSet<Gvk> =
-        rendered.desired.iter().map(|object| object.gvk.clone()).collect();
+    let desired = &rendered.prepared.desired;
+    let mut used: std::collections::HashSet<Gvk> = desired.iter().map(|object| object.gvk.clone()).collect();
     used.extend(inventory.iter().map(|(key, owned)| Gvk::parse(&owned.api_version, &key.kind)));
     let blind = engine.watch(&used).await.into_iter().next().map(|(_, error)| error);
-    let gvks: std::collections::HashMap<_, _> =
-        rendered.desired.iter().map(|object| (object.key.clone(), object.gvk.clone())).collect();
-    let live = |key: &crate::model::Key| gvks.get(key).map_or(Live::Unknown, |gvk| engine.live(gvk, key));
-    let prune = application.spec.sync.prune;
-    let todo = plan(&rendered.desired, &inventory, &label, live, blind.is_none(), prune);
-    let permissions = Permissions { apply: true, repair: true };
+    let spec = &application.spec;
+    let policy = Policy::of(spec)?;
+    let pruning = PrunePolicy {
+        complete: blind.is_none(),
+        wanted: spec.sync.prune,
+        budget: policy.budget,
+        protected: spec.sync.prune_protected,
+        empty: spec.sync.allow_empty && desired.is_empty(),
+        confirmed: application.annotations().get(CONFIRM).cloned().unwrap_or_default(),
+    };
     let all = workspace_labels(&api).await?;
     let is_application = |label: &str| all.iter().any(|known| known == label);
-    let outcome = engine
-        .execute(
-            &label,
-            &rendered.desired,
-            &todo,
-            inventory,
-            permissions,
-            &mut crate::agent::Fights::default(),
-            &is_application,
-        )
-        .await;
+    let pass = Pass {
+        label: &label,
+        prepared: &rendered.prepared,
+        permissions: Permissions { apply: true, repair: true },
+        replace: spec.sync.replace,
+        force: spec.sync.force,
+        is_application: &is_application,
+        new_kinds: AtomicBool::new(false),
+    };
+    let digest = rendered.digest.map(|digest| digest.to_string()).unwrap_or_default();
+    let revisions: Vec<String> = snapshots.iter().map(|snapshot| snapshot.commit.clone()).collect();
+    let request = Timestamp::now().to_string();
+    let begin = Instant::now();
+    let (mut held, mut operation) = (inventory, None::<OperationStatus>);
+    let (mut applied, mut pruned) = (Vec::new(), Vec::new());
+    let mut outcome = loop {
+        let todo = plan(&rendered.prepared, &held, &label, |gvk, key| engine.live(gvk, key), &pruning);
+        let order = Order {
+            plan: &todo,
+            policy: &policy,
+            is_sync: true,
+            uid: application.metadata.uid.as_deref().unwrap_or_default(),
+            digest: &digest,
+            revisions: &revisions,
+            request: &request,
+            // Nobody goes on with this sync when this process is killed: what it knows is as good as written.
+            written: operation.as_ref(),
+            before: operation.clone(),
+            namespace: spec
+                .sync
+                .create_namespace
+                .as_ref()
+                .map(|wanted| (spec.destination.namespace.as_deref().unwrap_or(&namespace), wanted)),
+            now: Timestamp::now(),
+        };
+        let outcome = engine.sync(&pass, order, held, &mut Fights::default()).await;
+        held = outcome.inventory.clone();
+        operation.clone_from(&outcome.operation);
+        applied.extend(outcome.applied.iter().cloned());
+        pruned.extend(outcome.pruned.iter().cloned());
+        let again = !outcome.waits.is_empty() || outcome.due == Some(Duration::ZERO);
+        // A sync that has begun goes on to its end: half of it is what nobody wants.
+        if !again || !outcome.failures.is_empty() || begin.elapsed() > policy.wait_limit {
+            break outcome;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    (outcome.applied, outcome.pruned) = (applied, pruned);
     for (key, why) in &outcome.applied {
         output.data(&format!("applied  {key}  ({why:?})\n"));
     }
     for key in &outcome.pruned {
         output.data(&format!("deleted  {key}\n"));
     }
-    let begin = Instant::now();
     let mut health = engine.health(&outcome.inventory);
     while let Some(limit) = wait
         && health.status != Status::Healthy
@@ -154,6 +195,12 @@ async fn one(
     api.patch_status(&name, &PatchParams::default(), &Patch::Merge(json!({"status": status})))
         .await
         .map_err(|error| translate(&error))?;
+    if let Some(failed) = outcome.operation.as_ref().filter(|found| found.state == OperationState::Failed) {
+        return Err(Error::new(Code::SyncFailed, failed.message.clone()));
+    }
+    if !outcome.waits.is_empty() {
+        return Err(Error::new(Code::TimedOut, outcome.waits));
+    }
     if let Some(failure) = outcome.failures.into_iter().next() {
         return Err(failure.error);
     }

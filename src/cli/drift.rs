@@ -100,9 +100,17 @@ async fn app(client: &Client, cluster: &Arc<Cluster>, application: &Application)
             Inventory::new()
         }
     };
-    let lookups: Vec<_> = rendered.desired.iter().map(|object| one(cluster, object, &inventory)).collect();
+    let lookups: Vec<_> = rendered
+        .prepared
+        .desired
+        .iter()
+        .filter(|object| object.hook.is_none())
+        .map(|object| one(cluster, object, &inventory))
+        .collect();
     let results: Vec<_> = futures::stream::iter(lookups).buffered(16).collect().await;
-    for (object, result) in rendered.desired.iter().zip(results) {
+    for (object, result) in
+        rendered.prepared.desired.iter().filter(|object| object.hook.is_none()).zip(results)
+    {
         match result {
             Ok(None) => report.unchanged += 1,
             Ok(Some(found)) => report.objects.push(found),
@@ -126,7 +134,13 @@ async fn app(client: &Client, cluster: &Arc<Cluster>, application: &Application)
             ));
         }
     }
-    let wanted: std::collections::HashSet<_> = rendered.desired.iter().map(|object| &object.key).collect();
+    let wanted: std::collections::HashSet<_> = rendered
+        .prepared
+        .desired
+        .iter()
+        .map(|object| &object.key)
+        .chain(&rendered.prepared.released)
+        .collect();
     for (key, owned) in inventory.iter().filter(|(key, _)| !wanted.contains(key)) {
         let gvk = Gvk::parse(&owned.api_version, &key.kind);
         let found = match cluster.resource(&gvk, false).await {

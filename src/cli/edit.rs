@@ -12,7 +12,7 @@ use super::Global;
 use super::output::Output;
 use super::workspace;
 use crate::agent::AppKey;
-use crate::api::{Application, ConditionStatus, POKE};
+use crate::api::{Application, CHOSEN, CONFIRM, ConditionStatus, POKE};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, translate};
 use crate::model::short_commit;
@@ -32,6 +32,12 @@ pub(super) struct SyncArguments {
     /// Ask Git at once; sync always does, the flag says so in scripts
     #[arg(long)]
     refresh: bool,
+    /// Only these objects, without hooks: Kind/name or Kind/namespace/name; may be given several times
+    #[arg(long, value_name = "OBJECT")]
+    object: Vec<String>,
+    /// Delete what is held back: the token that status.prune and the condition PruneHeld show
+    #[arg(long, value_name = "TOKEN")]
+    confirm_prune: Option<String>,
     /// Wait until the sync has ended and the Application is Ready
     #[arg(long)]
     wait: bool,
@@ -58,6 +64,9 @@ pub(super) struct SuspendArguments {
     /// Why, for whoever finds it
     #[arg(long, default_value = "")]
     why: String,
+    /// Until when: a time (2026-01-31T18:00:00Z) or from now on (2h); until `driftless resume` where not given
+    #[arg(long, default_value = "")]
+    until: String,
 }
 
 async fn find(global: &Global, app: &str) -> Result<(Cluster, Application)> {
@@ -88,7 +97,27 @@ pub(super) async fn sync(global: &Global, arguments: SyncArguments, output: &Out
     let request = Timestamp::now().to_string();
     for app in &arguments.apps {
         let (cluster, application) = find(global, app).await?;
-        patch(&cluster, &application, json!({"metadata": {"annotations": {POKE: request}}})).await?;
+        let mut annotations = json!({POKE: request, CHOSEN: null});
+        if !arguments.object.is_empty() {
+            annotations[CHOSEN] = arguments.object.join(",").into();
+        }
+        if let Some(token) = &arguments.confirm_prune {
+            let held = application.status.clone().unwrap_or_default().prune;
+            if held.token != *token {
+                let why = format!("{token} is not what {} asks for", workspace::title(&application));
+                let hint = match held.token.as_str() {
+                    "" => "nothing of it is held back that a word would let go".to_owned(),
+                    token => format!(
+                        "it asks for {token}: {} objects, first {}",
+                        held.count,
+                        held.held.first().map(|first| first.object.clone()).unwrap_or_default()
+                    ),
+                };
+                return Err(Error::new(Code::Usage, why).hint(hint));
+            }
+            annotations[CONFIRM] = token.clone().into();
+        }
+        patch(&cluster, &application, json!({"metadata": {"annotations": annotations}})).await?;
         if arguments.wait {
             await_sync(&cluster, &application, &request, Duration::from_secs(arguments.timeout)).await?;
             output.data(&format!("{} is synced and ready\n", workspace::title(&application)));
@@ -186,10 +215,36 @@ fn means(wanted: &str, revision: &str) -> bool {
 
 pub(super) async fn suspend(global: &Global, arguments: SuspendArguments, output: &Output) -> Result<u8> {
     let (cluster, application) = find(global, &arguments.app).await?;
-    let hold = json!({"spec": {"suspend": {"by": user(), "why": arguments.why, "since": now()}}});
-    patch(&cluster, &application, hold).await?;
-    output.data(&format!("{} is suspended\n", workspace::title(&application)));
+    let until = until(&arguments.until)?;
+    let mut hold = json!({"by": user(), "why": arguments.why, "since": now()});
+    let mut words = String::new();
+    if !until.is_empty() {
+        words = format!(" until {until}");
+        hold["until"] = until.into();
+    }
+    // Nothing is left of an older one.
+    patch(&cluster, &application, json!({"spec": {"suspend": null}})).await?;
+    patch(&cluster, &application, json!({"spec": {"suspend": hold}})).await?;
+    output.data(&format!("{} is suspended{words}\n", workspace::title(&application)));
     Ok(0)
+}
+
+/// A time, as the Application keeps it.
+fn until(text: &str) -> Result<String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let after = |text: &str| {
+        let duration = text.parse::<jiff::SignedDuration>().ok()?;
+        Timestamp::now().checked_add(duration).ok()
+    };
+    let at = text.parse::<Timestamp>().ok().or_else(|| after(text)).ok_or_else(|| {
+        Error::new(
+            Code::Usage,
+            format!("--until {text}: neither a time such as 2026-01-31T18:00:00Z nor a duration such as 2h"),
+        )
+    })?;
+    Ok(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 pub(super) async fn resume(global: &Global, arguments: NameArguments, output: &Output) -> Result<u8> {

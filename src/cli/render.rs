@@ -102,7 +102,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
                     ));
                 }
             }
-            for object in &rendered.desired {
+            for object in &rendered.prepared.desired {
                 hidden.merge(&object.hidden);
                 values.push(
                     serde_json::from_slice(&object.body)

@@ -60,7 +60,11 @@ impl Health {
 pub fn assess(gvk: &Gvk, object: &Value) -> Health {
     let metadata = &object["metadata"];
     if metadata["deletionTimestamp"].is_string() {
-        return Health::new(Status::Progressing, "it is being deleted");
+        let held: Vec<&str> =
+            metadata["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let waits =
+            if held.is_empty() { String::new() } else { format!(", and waits for {}", held.join(", ")) };
+        return Health::new(Status::Progressing, format!("it is being deleted{waits}"));
     }
     builtin::assess(gvk, object).unwrap_or_else(|| generic(object))
 }

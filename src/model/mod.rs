@@ -25,6 +25,9 @@ pub fn short_commit(commit: &str) -> &str {
     commit.get(..begin + 7).unwrap_or(commit)
 }
 
+/// The API group of our own kinds.
+pub const GROUP: &str = "driftless.dev";
+
 /// The label on every top-level object that an application manages: `NAMESPACE.NAME`, cut and hashed
 /// beyond 63 characters. It finds objects for the watches; it never decides a deletion.
 pub const TRACKING_LABEL: &str = "driftless.dev/application";

@@ -48,7 +48,8 @@ pub struct Object {
 }
 
 impl Object {
-    /// Checks that the value names an object. `generateName` is no name: it cannot be compared.
+    /// Checks that the value names an object. `generateName` is no name, it cannot be compared; except for hooks, which
+    /// are made anew each time: they are called by it.
     pub fn new(value: Value, origin: Origin) -> Result<Self> {
         let incomplete =
             |why: String| Error::new(Code::ManifestIncomplete, why).in_file(&origin.file).at(origin.line, 0);
@@ -67,7 +68,16 @@ impl Object {
         let api_version = filled(text(&value, "apiVersion"), "apiVersion")?;
         let kind = filled(text(&value, "kind"), "kind")?;
         let metadata = fields.get("metadata").cloned().unwrap_or(Value::Null);
-        filled(text(&metadata, "name"), "metadata.name")?;
+        let is_hook = || {
+            let annotations = metadata.get("annotations").and_then(Value::as_object);
+            annotations.is_some_and(|all| all.keys().any(|name| name.ends_with("/hook")))
+        };
+        let generated = text(&metadata, "generateName").filter(|_| metadata.get("name").is_none());
+        if generated.is_none() || !is_hook() {
+            filled(text(&metadata, "name"), "metadata.name")?;
+        } else {
+            filled(generated, "metadata.generateName")?;
+        }
         for field in ["labels", "annotations"] {
             let Some(map) = metadata.get(field).filter(|map| !map.is_null()) else { continue };
             let strings = map
@@ -87,9 +97,9 @@ impl Object {
         &self.gvk
     }
 
-    /// `metadata.name`.
+    /// `metadata.name`; of a hook without one, `metadata.generateName`.
     pub fn name(&self) -> &str {
-        self.metadata("name").unwrap_or_default()
+        self.metadata("name").or_else(|| self.metadata("generateName")).unwrap_or_default()
     }
 
     /// `metadata.namespace`, empty where not stated.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
-use super::hook::{self, Phase, Role};
+use super::hook::{self, Hook, Role};
+use super::options::ObjectOptions;
 use crate::diff::{IgnoreRule, scaled_targets, strip};
 use crate::error::Result;
 use crate::model::{
@@ -25,10 +26,14 @@ pub struct Desired {
     pub digest: Digest,
     /// Where Git states it.
     pub origin: Origin,
-    /// When in a sync it is applied.
-    pub phase: Phase,
-    /// And in which wave of that phase.
+    /// In which wave of its phase it is applied.
     pub wave: i64,
+    /// That it is made for moments of a sync; ordinary objects are not.
+    pub hook: Option<Hook>,
+    /// How it wants to be treated.
+    pub options: ObjectOptions,
+    /// Git itself says that it stands still, so nobody waits for it.
+    pub rests: bool,
     /// Fields that Git states and somebody else decides, with who that is.
     pub ceded: Vec<(String, String)>,
     /// What is masked wherever this is shown.
@@ -44,12 +49,23 @@ impl Default for Desired {
             body: Vec::new(),
             digest: Digest::of(b""),
             origin: Origin::default(),
-            phase: Phase::default(),
             wave: 0,
+            hook: None,
+            options: ObjectOptions::default(),
+            rests: false,
             ceded: Vec::new(),
             hidden: Confidential::default(),
         }
     }
+}
+
+/// What an application wants.
+#[derive(Clone, Debug, Default)]
+pub struct Prepared {
+    /// What will be applied, hooks among it.
+    pub desired: Vec<Desired>,
+    /// Objects that Git names and tells to leave alone: never applied, never deleted.
+    pub released: Vec<Key>,
 }
 
 /// What an application adds to its objects.
@@ -68,7 +84,7 @@ pub struct Settings {
 /// Prepares all objects of an application. `namespaced` answers for kinds that are known; an unknown kind
 /// is looked up among the CRDs of the same set, and taken for namespaced where neither knows it. `live`
 /// gives whole live objects, for rules by manager and for `generated` texts, which go by the place of their object.
-/// Objects that are no part of a sync (tests of a chart, hooks of a deletion) are left out.
+/// Objects that are no part of a sync or a deletion (tests of a chart) are left out.
 ///
 /// # Errors
 /// `ApplicationInvalid` for a rule that cannot be read, `DuplicateObject` where two objects meet in one
@@ -79,11 +95,16 @@ pub fn prepare(
     settings: &Settings,
     namespaced: impl Fn(&Gvk) -> Option<bool>,
     live: impl Fn(&Key) -> Option<Value>,
-) -> Result<Vec<Desired>> {
-    let wanted = |(_, object): &(usize, &Object)| !matches!(hook::role(object), Role::Elsewhere(_));
-    let (numbers, mut placed): (Vec<usize>, Vec<Object>) =
-        objects.iter().enumerate().filter(wanted).map(|(number, object)| (number, object.clone())).unzip();
-    place(&mut placed, &settings.namespace, namespaced);
+) -> Result<Prepared> {
+    let mut all = objects.to_vec();
+    place(&mut all, &settings.namespace, namespaced);
+    let left_alone = |object: &Object| {
+        matches!(hook::role(object), Role::Elsewhere(_)) || ObjectOptions::of(object).ignored
+    };
+    let (alone, wanted): (Vec<_>, Vec<_>) =
+        all.into_iter().enumerate().partition(|(_, object)| left_alone(object));
+    let released = alone.into_iter().map(|(_, object)| object.key()).collect();
+    let (numbers, mut placed): (Vec<usize>, Vec<Object>) = wanted.into_iter().unzip();
     for object in &mut placed {
         if object.gvk().is("", "Secret") {
             encode_string_data(object);
@@ -127,15 +148,23 @@ pub fn prepare(
         }
         let body = object.canonical();
         let (gvk, origin) = (object.gvk().clone(), object.origin().clone());
-        let phase = match hook::role(&object) {
-            Role::Hook(phases) => phases.first().copied().unwrap_or_default(),
-            Role::Object | Role::Elsewhere(_) => Phase::Sync,
+        let hook = match hook::role(&object) {
+            Role::Hook(hook) => Some(hook),
+            Role::Object | Role::Elsewhere(_) => None,
         };
-        let wave = hook::wave(&object);
+        let (wave, options, rests) = (hook::wave(&object), ObjectOptions::of(&object), rests(object.value()));
         let (digest, hidden) = (Digest::of(&body), Confidential::default());
-        desired.push(Desired { key, gvk, body, digest, origin, phase, wave, ceded, hidden });
+        desired.push(Desired { key, gvk, body, digest, origin, wave, hook, options, rests, ceded, hidden });
     }
-    Ok(desired)
+    Ok(Prepared { desired, released })
+}
+
+/// Whether an object is meant to stand still: a paused Deployment, a suspended job, a stopped service.
+fn rests(object: &Value) -> bool {
+    ["/spec/suspend", "/spec/paused", "/spec/runPolicy/suspend", "/spec/training/paused"]
+        .iter()
+        .any(|pointer| object.pointer(pointer) == Some(&Value::Bool(true)))
+        || object.pointer("/metadata/annotations/serving.kserve.io~1stop").is_some_and(|stop| stop == "true")
 }
 
 /// Gives a namespace to objects that need one and state none, and takes it from those that live in none.
@@ -200,6 +229,7 @@ fn clean(object: &mut Object) {
 mod tests {
     use super::*;
     use crate::model::yaml;
+    use crate::plan::Phase;
 
     fn objects(text: &str) -> Vec<Object> {
         let documents = yaml::read(text.as_bytes(), "f").unwrap();
@@ -218,6 +248,7 @@ mod tests {
         };
         let desired = prepare(&objects(text), &BTreeMap::new(), &settings, known, |_| None).unwrap();
         desired
+            .desired
             .into_iter()
             .map(|object| {
                 let value = serde_json::from_slice(&object.body).unwrap();
@@ -256,8 +287,9 @@ mod tests {
         };
         let all =
             prepared(&[job("a", "test"), job("b", "post-delete"), job("c", "post-install")].concat(), vec![]);
-        let left: Vec<_> = all.iter().map(|(object, _)| (object.key.name.as_str(), object.phase)).collect();
-        assert_eq!(left, [("c", Phase::PostSync)]);
+        let phases = |object: &Desired| object.hook.clone().unwrap().phases;
+        let left: Vec<_> = all.iter().map(|(object, _)| (object.key.name.as_str(), phases(object))).collect();
+        assert_eq!(left, [("b", vec![Phase::PostDelete]), ("c", vec![Phase::PostSync])]);
     }
 
     #[test]

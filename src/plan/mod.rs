@@ -4,20 +4,30 @@
 //! 2. `plan`: each desired object is compared by identity alone: digest, uid, fingerprint of our entry.
 //! 3. What stands in the inventory and is no longer desired is pruned, unless anything is unknown.
 //!
+//! `operation` turns that into steps with gates between them, `prune` decides what may go, `window` when.
+//!
 //! Must not know how things are applied. Deletions come from the inventory only (I1) and only from a
 //! pass that knows everything (I2).
 
 mod desired;
 mod hook;
+mod operation;
+mod options;
 mod order;
+mod prune;
+mod window;
 
 use std::collections::{BTreeMap, HashSet};
 
-pub use desired::{Desired, Settings, place, prepare};
-pub use hook::{Phase, Role};
+pub use desired::{Desired, Prepared, Settings, place, prepare};
+pub use hook::{Cleanup, Hook, Phase, Role};
+pub use operation::{Gate, Retry, Run, Step, awaited, gate, hook_name, prune_waves, steps};
+pub use options::{Consent, ObjectOptions, ignores_extraneous, is_protected};
 pub use order::rank;
+pub use prune::{Budget, Held, PrunePolicy, Pruning};
+pub use window::{Window, WindowKind, Windows};
 
-use crate::model::{Digest, Key};
+use crate::model::{Digest, Gvk, Key};
 
 /// What is recorded of an owned object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +42,30 @@ pub struct Owned {
     pub ours: u64,
     /// metadata.generation after the apply.
     pub generation: i64,
+    /// Its wave, for the order of deletions.
+    pub wave: i64,
+    /// Whether it may be pruned.
+    pub prune: Consent,
+    /// Whether it may be deleted with the application.
+    pub delete: Consent,
+    /// Whether it is pruned last of all.
+    pub prune_last: bool,
+}
+
+impl Default for Owned {
+    fn default() -> Self {
+        Self {
+            api_version: String::new(),
+            uid: String::new(),
+            digest: Digest::of(b""),
+            ours: 0,
+            generation: 0,
+            wave: 0,
+            prune: Consent::default(),
+            delete: Consent::default(),
+            prune_last: false,
+        }
+    }
 }
 
 /// What an application owns.
@@ -86,13 +120,14 @@ impl Why {
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Indices into the desired objects, with the reason, in stages: all of a stage may be applied at
-    /// once, and a stage begins when the one before is done.
-    pub stages: Vec<Vec<(usize, Why)>>,
-    /// Objects to delete, in order, with their uids; empty while anything is unknown.
-    pub prune: Vec<(Key, Owned)>,
-    /// Objects that would be pruned if this pass knew everything.
-    pub held: Vec<Key>,
+    /// What must be applied, by its place among the desired objects, with the reason.
+    pub todo: BTreeMap<usize, Why>,
+    /// What is deleted and what is held back.
+    pub pruning: Pruning,
+    /// Objects that are being deleted and will be made again when they are gone.
+    pub leaving: Vec<Key>,
+    /// What Git tells to leave alone, and an inventory still holds: forgotten, not deleted.
+    pub released: Vec<Key>,
     /// How many objects need nothing.
     pub unchanged: usize,
 }
@@ -100,62 +135,67 @@ pub struct Plan {
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.stages.is_empty() && self.prune.is_empty()
-    }
-
-    /// All objects to apply.
-    pub fn applies(&self) -> impl Iterator<Item = &(usize, Why)> {
-        self.stages.iter().flatten()
+        self.todo.is_empty() && self.pruning.now.is_empty() && self.released.is_empty()
     }
 }
 
-/// Decides. `complete` is whether every step before this one gave its whole result; `prune` whether the
-/// application wants deletions.
+/// Decides by identity alone.
 pub fn plan(
-    desired: &[Desired],
+    prepared: &Prepared,
     inventory: &Inventory,
     label: &str,
-    live: impl Fn(&Key) -> Live,
-    complete: bool,
-    prune: bool,
+    live: impl Fn(&Gvk, &Key) -> Live,
+    policy: &PrunePolicy,
 ) -> Plan {
     let mut result = Plan::default();
-    let mut stages: BTreeMap<order::Stage, Vec<(usize, Why)>> = BTreeMap::new();
-    let mut wanted: HashSet<&Key> = HashSet::with_capacity(desired.len());
-    for (index, object) in desired.iter().enumerate() {
+    let mut wanted: HashSet<&Key> = HashSet::with_capacity(prepared.desired.len());
+    let mut alone: HashSet<&Key> = prepared.released.iter().collect();
+    for (index, object) in prepared.desired.iter().enumerate() {
+        if object.hook.is_some() {
+            alone.insert(&object.key);
+            continue;
+        }
         wanted.insert(&object.key);
-        match reason(object, inventory.get(&object.key), label, &live(&object.key)) {
-            Some(why) => stages.entry(order::stage(object)).or_default().push((index, why)),
+        let live = live(&object.gvk, &object.key);
+        if matches!(live, Live::Present { deleting: true, .. }) {
+            // An apply would be lost with it; that it has gone is an event of its own.
+            result.leaving.push(object.key.clone());
+            continue;
+        }
+        match reason(object, inventory.get(&object.key), label, &live) {
+            Some(why) => {
+                result.todo.insert(index, why);
+            }
             None => result.unchanged += 1,
         }
     }
-    result.stages = stages.into_values().collect();
-    let mut gone: Vec<(Key, Owned)> = inventory
-        .iter()
-        .filter(|(key, _)| !wanted.contains(key))
-        .map(|(key, owned)| (key.clone(), owned.clone()))
-        .collect();
-    gone.sort_by_key(|(key, owned)| {
-        std::cmp::Reverse(rank(&crate::model::Gvk::parse(&owned.api_version, &key.kind)))
-    });
-    if prune && complete {
-        result.prune = gone;
-    } else {
-        result.held = gone.into_iter().map(|(key, _)| key).collect();
+    let mut gone = Vec::new();
+    for (key, owned) in inventory.iter().filter(|(key, _)| !wanted.contains(key)) {
+        if alone.contains(key) {
+            result.released.push(key.clone());
+        } else {
+            let live = live(&Gvk::parse(&owned.api_version, &key.kind), key);
+            gone.push((key.clone(), owned.clone(), live));
+        }
     }
+    result.pruning = prune::decide(gone, inventory.len(), policy);
     result
 }
 
 fn reason(object: &Desired, owned: Option<&Owned>, label: &str, live: &Live) -> Option<Why> {
     let Some(owned) = owned else { return Some(Why::New) };
+    if object.options.create_only {
+        // Made once: only its loss matters.
+        let lost =
+            matches!(live, Live::Absent) || matches!(live, Live::Present { uid, .. } if *uid != owned.uid);
+        return lost.then_some(Why::Missing);
+    }
     if owned.digest != object.digest {
         return Some(Why::Changed);
     }
     match live {
         Live::Unknown => None,
         Live::Absent => Some(Why::Missing),
-        // What is being deleted is made again when it is gone, which is an event of its own.
-        Live::Present { deleting: true, .. } => None,
         Live::Present { uid, ours, generation, label: found, .. } => {
             if *uid != owned.uid {
                 Some(Why::Recreated)
@@ -195,7 +235,17 @@ mod tests {
             digest: Digest::of(&[number, version]),
             ours: u64::from(version) + 1,
             generation: 1,
+            ..Owned::default()
         }
+    }
+
+    fn prepared(desired: Vec<Desired>) -> Prepared {
+        Prepared { desired, released: Vec::new() }
+    }
+
+    /// Without a budget, which has tests of its own.
+    fn policy(complete: bool, wanted: bool) -> PrunePolicy {
+        PrunePolicy { complete, wanted, protected: true, ..PrunePolicy::default() }
     }
 
     fn present(number: u8, version: u8) -> Live {
@@ -238,19 +288,22 @@ mod tests {
         ) {
             let desired: Vec<Desired> = wanted.iter().map(|(number, version)| desired(*number, *version)).collect();
             let inventory: Inventory = have.iter().map(|(number, version)| (key(*number), owned(*number, *version))).collect();
-            let live = |wanted: &Key| lives[wanted.name.parse::<usize>().unwrap()].clone();
-            let result = plan(&desired, &inventory, "l", live, complete, prune);
-            for (pruned, owned) in &result.prune {
+            let live = |_: &Gvk, wanted: &Key| lives[wanted.name.parse::<usize>().unwrap()].clone();
+            let all = prepared(desired.clone());
+            let result = plan(&all, &inventory, "l", live, &policy(complete, prune));
+            for (pruned, owned) in &result.pruning.now {
                 // I1: only what the inventory holds, with its uid, and never what is wanted.
                 prop_assert_eq!(inventory.get(pruned), Some(owned));
                 prop_assert!(!desired.iter().any(|object| object.key == *pruned));
             }
             // I2: nothing is deleted on partial knowledge, nor against the application's word.
-            prop_assert!(complete && prune || result.prune.is_empty());
-            let applied = result.applies().count();
-            prop_assert_eq!(applied + result.unchanged, desired.len());
+            prop_assert!(complete && prune || result.pruning.now.is_empty());
+            prop_assert_eq!(result.todo.len() + result.leaving.len() + result.unchanged, desired.len());
             // Namespaces come before what lives in them, and go after it.
-            let ranks: Vec<u8> = result.applies().map(|(index, _)| rank(&desired[*index].gvk)).collect();
+            let steps = steps(&desired, &result.todo, &[Phase::Sync]);
+            let applied = steps.iter().flat_map(|step| step.stages.iter().flatten());
+            let ranks: Vec<u8> = applied.map(|(index, _)| rank(&desired[*index].gvk)).collect();
+            prop_assert_eq!(ranks.len(), result.todo.len());
             prop_assert!(ranks.is_sorted());
         }
 
@@ -259,8 +312,8 @@ mod tests {
             // I4: what was applied and is live as it was applied needs nothing.
             let desired: Vec<Desired> = wanted.iter().map(|(number, version)| desired(*number, *version)).collect();
             let inventory: Inventory = wanted.iter().map(|(number, version)| (key(*number), owned(*number, *version))).collect();
-            let live = |key: &Key| { let number = key.name.parse().unwrap(); present(number, wanted[&number]) };
-            prop_assert!(plan(&desired, &inventory, "l", live, true, true).is_empty());
+            let live = |_: &Gvk, key: &Key| { let number = key.name.parse().unwrap(); present(number, wanted[&number]) };
+            prop_assert!(plan(&prepared(desired), &inventory, "l", live, &policy(true, true)).is_empty());
         }
     }
 
@@ -329,10 +382,12 @@ mod tests {
         fn pass(&mut self, failing: u8, crash: bool) {
             let wanted: Vec<Desired> =
                 self.head.iter().map(|(number, version)| desired(*number, *version)).collect();
-            let todo = plan(&wanted, &self.inventory, "l", |key| self.look(key), true, true);
+            let wanted = prepared(wanted);
+            let todo = plan(&wanted, &self.inventory, "l", |_, key| self.look(key), &policy(true, true));
+            let wanted = wanted.desired;
             let before = self.inventory.clone();
             let mut failed = false;
-            for (index, _) in todo.applies() {
+            for index in todo.todo.keys() {
                 let number: u8 = wanted[*index].key.name.parse().unwrap();
                 if failing & (1 << number) != 0 {
                     failed = true;
@@ -346,7 +401,10 @@ mod tests {
                 self.inventory.insert(key(number), entry);
             }
             if !failed {
-                for (key, owned) in &todo.prune {
+                for key in &todo.pruning.gone {
+                    self.inventory.remove(key);
+                }
+                for (key, owned) in &todo.pruning.now {
                     let number: u8 = key.name.parse().unwrap();
                     // The uid is a precondition of the deletion.
                     if self.live.get(&number).is_some_and(|(uid, ..)| uid.to_string() == owned.uid) {
@@ -392,7 +450,8 @@ mod tests {
                 prop_assert!(kept || world.ours.contains(uid));
             }
             let wanted: Vec<Desired> = world.head.iter().map(|(number, version)| desired(*number, *version)).collect();
-            prop_assert!(plan(&wanted, &world.inventory, "l", |key| world.look(key), true, true).is_empty());
+            let wanted = prepared(wanted);
+            prop_assert!(plan(&wanted, &world.inventory, "l", |_, key| world.look(key), &policy(true, true)).is_empty());
         }
     }
 
@@ -402,10 +461,9 @@ mod tests {
             let mut live = present(0, 1);
             change(&mut live);
             let inventory = [(key(0), owned(0, 1))].into();
-            plan(&[desired(0, 1)], &inventory, "l", |_| live.clone(), true, true)
-                .applies()
-                .map(|(_, why)| *why)
-                .next()
+            let wanted = prepared(vec![desired(0, 1)]);
+            let todo = plan(&wanted, &inventory, "l", |_, _| live.clone(), &policy(true, true));
+            todo.todo.values().next().copied()
         };
         assert_eq!(with(|_| ()), None);
         assert_eq!(with(|live| *live = Live::Absent), Some(Why::Missing));

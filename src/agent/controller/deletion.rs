@@ -5,12 +5,16 @@ use std::time::Duration;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 
-use super::super::{AppKey, inventory};
+use super::super::{AppKey, Policy, inventory};
 use super::Memory;
-use crate::api::{Application, Deletion, FINALIZER};
-use crate::error::Result;
+use crate::api::{Application, CONFIRM, Deletion, FINALIZER};
+use crate::error::{Code, Error, Result};
 use crate::live::kube::translate;
-use crate::plan::Inventory;
+use crate::model::Key;
+use crate::plan::Consent;
+
+/// What confirms the deletion of objects that ask for it, when their application is deleted.
+const DELETION: &str = "delete";
 
 fn has_finalizer(application: &Application) -> bool {
     application.finalizers().iter().any(|name| name == FINALIZER)
@@ -58,8 +62,35 @@ impl super::Controller {
                 Some(held) => held,
                 None => inventory::load(&self.engine.cluster, application).await?,
             };
-            self.engine.delete_all(label, &held).await.map_err(|error| error.in_app(app))?;
-            memory.inventory = Some(Inventory::new());
+            let propagation = Policy::of(&application.spec).ok().and_then(|policy| policy.propagation);
+            let asks: Vec<&Key> = (held.iter())
+                .filter(|(_, owned)| owned.delete == Consent::Asked)
+                .map(|(key, _)| key)
+                .collect();
+            if let Some(first) = asks.first()
+                && application.annotations().get(CONFIRM).is_none_or(|word| *word != DELETION)
+            {
+                let why =
+                    format!("{} objects ask for a confirmation of their deletion, first {first}", asks.len());
+                memory.inventory = Some(held.clone());
+                return Err(Error::new(Code::PruneRefused, why)
+                    .hint(format!("kubectl annotate application {} {CONFIRM}={DELETION}", app.name))
+                    .in_app(app));
+            }
+            if let Some(operation) = application.status.as_ref().and_then(|status| status.operation.as_ref())
+            {
+                self.engine.abandon_hooks(operation).await.map_err(|error| error.in_app(app))?;
+            }
+            let (left, failures) = self.engine.delete_all(label, &held, propagation).await;
+            let count = left.len();
+            memory.inventory = Some(left);
+            if let Some(failure) = failures.into_iter().next() {
+                return Err(failure.error.in_app(app));
+            }
+            if count > 0 {
+                // Their events come; this is for those that no watch sees.
+                return Ok(Some(Duration::from_secs(5)));
+            }
             tracing::info!(app = %app, deleted = held.len(), "Deleted with its objects.");
         }
         self.set_finalizer(application, false).await?;

@@ -1,6 +1,7 @@
 //! The agent: watches Applications, hands out passes, writes status and events.
 
 mod deletion;
+mod dependencies;
 mod render;
 mod report;
 
@@ -16,19 +17,22 @@ use kube::{Api, ResourceExt};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
+use self::dependencies::Dependencies;
 use self::report::Facts;
-use super::engine::Fights;
 use super::events::Events;
 use super::inputs::Inputs;
 use super::kinds;
 use super::queue::{Queue, Urgency};
 use super::render::kinds as kinds_of;
-use super::{AppKey, Config, Engine, Metrics, Permissions, RenderedApp, Sources, inventory, settings};
-use crate::api::{Application, POKE, label_value};
+use super::{
+    AppKey, Config, Engine, Fights, Metrics, Order, Pass, Permissions, Policy, RenderedApp, Sources,
+    inventory, settings,
+};
+use crate::api::{Application, CHOSEN, CONFIRM, OperationState, OperationStatus, POKE, label_value};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, Index, Watches};
 use crate::model::{Confidential, Digest, Gvk, Key};
-use crate::plan::{Desired, Inventory, Live, Why, plan};
+use crate::plan::{Desired, Inventory, Plan, Prepared, PrunePolicy, Why, plan};
 use crate::render::Cache;
 use crate::source::Client;
 
@@ -50,6 +54,8 @@ struct Memory {
     failures: u32,
     /// The sync request whose poll has ended.
     refreshed: String,
+    /// The sync of several steps that is under way, or the last one.
+    operation: Option<OperationStatus>,
     /// Since when health is not written.
     progressing: Option<Instant>,
     deep: Option<Instant>,
@@ -80,6 +86,8 @@ struct Controller {
     apps: Mutex<HashMap<AppKey, Arc<tokio::sync::Mutex<Memory>>>>,
     labels: Mutex<HashMap<String, AppKey>>,
     unready: Mutex<HashSet<AppKey>>,
+    /// Who depends on whom, and how those stand.
+    dependencies: Dependencies,
     /// Applications that have a chart.
     charts: Mutex<HashSet<AppKey>>,
     /// There is a chart.
@@ -129,6 +137,7 @@ pub async fn run(
         apps: Mutex::default(),
         labels: Mutex::default(),
         unready: Mutex::default(),
+        dependencies: Dependencies::default(),
         charts: Mutex::default(),
         any_chart: Notify::new(),
         cores: tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
@@ -290,6 +299,7 @@ impl Controller {
         guard(&self.apps).remove(app);
         guard(&self.labels).remove(&label_value(&app.namespace, &app.name));
         guard(&self.unready).remove(app);
+        self.dependencies.forget(app);
         guard(&self.charts).remove(app);
         self.sources.unsubscribe(app);
         self.inputs.unsubscribe(app);
@@ -429,58 +439,133 @@ impl Controller {
         let Some(rendered) = memory.rendered.as_mut() else { return Ok(None) };
         rendered.commits.clone_from(&commits);
 
-        let mut used = kinds_of(&rendered.app.desired);
+        let mut used = kinds_of(&rendered.app.prepared.desired);
         used.extend(held.iter().map(|(key, owned)| Gvk::parse(&owned.api_version, &key.kind)));
         let blind = self.engine.watch(&used).await;
-        let planned = |desired: &[Desired]| {
-            let gvks: HashMap<&Key, &Gvk> = desired.iter().map(|object| (&object.key, &object.gvk)).collect();
-            let live = |key: &Key| gvks.get(key).map_or(Live::Unknown, |gvk| self.engine.live(gvk, key));
-            let mut todo = plan(desired, &held, &settings.label, live, blind.is_empty(), spec.sync.prune);
+        let policy = match Policy::of(spec) {
+            Ok(policy) => policy,
+            Err(error) => {
+                let error = error.in_app(app);
+                let facts = Facts { snapshots: &snapshots, render: Some(&error), ..Facts::default() };
+                self.report(&application, memory, &facts).await?;
+                return Ok(None);
+            }
+        };
+        let pruning = PrunePolicy {
+            complete: blind.is_empty(),
+            wanted: spec.sync.prune,
+            budget: policy.budget,
+            protected: spec.sync.prune_protected,
+            empty: spec.sync.allow_empty && rendered.app.prepared.desired.is_empty(),
+            confirmed: application.annotations().get(CONFIRM).cloned().unwrap_or_default(),
+        };
+        let planned = |prepared: &Prepared| {
+            let live = |gvk: &Gvk, key: &Key| self.engine.live(gvk, key);
+            let mut todo = plan(prepared, &held, &settings.label, live, &pruning);
             if deep {
-                let known: HashSet<usize> = todo.applies().map(|(index, _)| *index).collect();
-                let rest = (0..desired.len()).filter(|index| !known.contains(index));
-                todo.stages.push(rest.map(|index| (index, Why::Moved)).collect());
+                for index in (0..prepared.desired.len()).filter(|at| prepared.desired[*at].hook.is_none()) {
+                    todo.todo.entry(index).or_insert(Why::Moved);
+                }
             }
             todo
         };
-        let mut todo = planned(&rendered.app.desired);
+        let mut todo = planned(&rendered.app.prepared);
         if memory.deep.is_none() || deep {
             memory.deep = Some(Instant::now());
         }
-        if todo.applies().next().is_some() && !full {
-            let drift: HashMap<Key, Why> = todo
-                .applies()
+        let now = Timestamp::now();
+        let status = application.status.as_ref();
+        let requested = !memory.refreshed.is_empty()
+            && status.is_none_or(|status| status.last_sync_request != memory.refreshed);
+        let operation = memory.operation.clone().or_else(|| status.and_then(|found| found.operation.clone()));
+        let digest = rendered.app.digest.map(|digest| digest.to_string()).unwrap_or_default();
+        let under_way = operation.as_ref().is_some_and(|found| {
+            found.rendered_digest == digest
+                && matches!(found.state, OperationState::Running | OperationState::Failing)
+        });
+        let is_new = status.is_none_or(|status| status.rendered_digest != digest);
+        let chosen = chosen(&application).filter(|_| requested);
+        let is_sync = (is_new || requested || under_way) && chosen.is_none();
+        // Hooks are made from their bodies, whenever one's turn comes.
+        let needs_bodies = todo.todo.keys().next().is_some() || is_sync;
+        if needs_bodies && !full {
+            let desired = &rendered.app.prepared.desired;
+            let drift: HashMap<Key, Why> = (todo.todo.iter())
                 .filter(|(_, why)| why.is_drift())
-                .map(|(index, why)| (rendered.app.desired[*index].key.clone(), *why))
+                .map(|(index, why)| (desired[*index].key.clone(), *why))
                 .collect();
             rendered.app = self.render(app, spec, &settings, &snapshots).await?;
             // What is generated or looked up may be another now, which is no news of Git.
-            todo = planned(&rendered.app.desired);
-            for (index, why) in todo.stages.iter_mut().flatten() {
-                *why = drift.get(&rendered.app.desired[*index].key).copied().unwrap_or(*why);
+            todo = planned(&rendered.app.prepared);
+            for (index, why) in &mut todo.todo {
+                *why = drift.get(&rendered.app.prepared.desired[*index].key).copied().unwrap_or(*why);
             }
         }
-        let requested = !memory.refreshed.is_empty()
-            && application.status.as_ref().is_none_or(|status| status.last_sync_request != memory.refreshed);
-        let free = spec.suspend.is_none();
+        let opening = policy.windows.at(now);
+        let begun = under_way
+            && (spec.sync.automated || operation.as_ref().is_some_and(|found| !found.request.is_empty()));
+        let free = !policy.is_suspended(now);
+        let stays = self.stays(app, spec, &commits, is_sync && !under_way && spec.rollback.is_none());
+        let asks = requested || spec.rollback.is_some();
+        let may = begun
+            || (stays.is_none() && (spec.sync.automated && opening.automatic || asks && opening.manual));
         let permissions = Permissions {
-            apply: free && (spec.sync.automated || requested || spec.rollback.is_some()),
-            repair: free && (spec.sync.self_heal || requested),
+            apply: free && may,
+            repair: free && (spec.sync.self_heal && opening.automatic || requested),
         };
+        if let Some(chosen) = &chosen {
+            choose(&mut todo, &rendered.app.prepared.desired, chosen);
+        }
         let is_application = |label: &str| guard(&self.labels).contains_key(label);
-        let outcome = self
-            .engine
-            .execute(
-                &settings.label,
-                &rendered.app.desired,
-                &todo,
-                held,
-                permissions,
-                &mut memory.fights,
-                &is_application,
-            )
-            .await;
-        for object in &mut rendered.app.desired {
+        let pass = Pass {
+            label: &settings.label,
+            prepared: &rendered.app.prepared,
+            permissions,
+            replace: spec.sync.replace,
+            force: spec.sync.force,
+            is_application: &is_application,
+            new_kinds: AtomicBool::new(false),
+        };
+        let order = Order {
+            plan: &todo,
+            policy: &policy,
+            is_sync,
+            uid: application.metadata.uid.as_deref().unwrap_or_default(),
+            digest: &digest,
+            revisions: &commits,
+            request: if requested { &memory.refreshed } else { "" },
+            written: status.and_then(|status| status.operation.as_ref()),
+            before: operation,
+            namespace: spec
+                .sync
+                .create_namespace
+                .as_ref()
+                .map(|wanted| (settings.namespace.as_str(), wanted)),
+            now,
+        };
+        let mut outcome = self.engine.sync(&pass, order, held, &mut memory.fights).await;
+        let wants = !outcome.pending.is_empty() || chosen.is_some();
+        let mut turns = None;
+        if wants && free && !outcome.is_done() {
+            if let Some(why) = stays {
+                outcome.stay("WaitsForDependency", why);
+            } else if spec.sync.automated && !opening.automatic {
+                outcome.stay("OutsideWindow", opening.why);
+            }
+        }
+        if let Some(until) = opening.until {
+            turns = Some(Duration::from_secs(
+                u64::try_from(until.as_second() - now.as_second()).unwrap_or_default() + 1,
+            ));
+        }
+        if let Some(until) = policy.suspended.flatten().filter(|until| *until > now) {
+            let left = Duration::from_secs(
+                u64::try_from(until.as_second() - now.as_second()).unwrap_or_default() + 1,
+            );
+            turns = Some(turns.map_or(left, |other: Duration| other.min(left)));
+        }
+        memory.operation.clone_from(&outcome.operation);
+        for object in &mut rendered.app.prepared.desired {
             object.body = Vec::new();
             object.hidden = Confidential::default();
         }
@@ -516,8 +601,25 @@ impl Controller {
             return Err(error.in_app(app));
         }
         let next_deep = deep_after.zip(memory.deep).map(|(after, at)| after.saturating_sub(at.elapsed()));
-        Ok([wait, outcome.due, self.inputs.due(app, false), next_deep].into_iter().flatten().min())
+        Ok([wait, outcome.due, turns, self.inputs.due(app, false), next_deep].into_iter().flatten().min())
     }
+}
+
+/// The objects that a request names; `None` where it is for all.
+fn chosen(application: &Application) -> Option<Vec<String>> {
+    let text = application.annotations().get(CHOSEN).filter(|text| !text.trim().is_empty())?;
+    Some(text.split(',').map(|word| word.trim().to_owned()).collect())
+}
+
+/// Leaves in a plan what was chosen: `Kind/name` or `Kind/namespace/name`.
+fn choose(todo: &mut Plan, desired: &[Desired], chosen: &[String]) {
+    let is_chosen = |key: &Key| {
+        let short = format!("{}/{}", key.kind, key.name);
+        let long = format!("{}/{}/{}", key.kind, key.namespace, key.name);
+        chosen.iter().any(|name| *name == short || *name == long)
+    };
+    todo.todo.retain(|index, _| is_chosen(&desired[*index].key));
+    todo.pruning.now.retain(|(key, _)| is_chosen(key));
 }
 
 fn verdict<T>(result: &Result<T>) -> &'static str {

@@ -9,7 +9,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 
 use super::super::{AppKey, Outcome, Summary, compose, inventory};
-use super::{FLEET, Memory, PROGRESS, guard};
+use super::{FLEET, Memory, PROGRESS, Urgency, guard};
 use crate::api::{Application, ApplicationStatus};
 use crate::error::{Code, Error, Result};
 use crate::health::Status;
@@ -40,8 +40,14 @@ impl super::Controller {
         let held = memory.inventory.clone();
         let health =
             held.as_ref().map_or_else(crate::health::Health::healthy, |held| self.engine.health(held));
+        let before_operation = application.status.as_ref().and_then(|status| status.operation.clone());
         let on_its_way = health.status == Status::Progressing
-            && facts.outcome.is_some_and(|outcome| outcome.failures.is_empty() && outcome.pending.is_empty());
+            && facts.outcome.is_some_and(|outcome| {
+                // A sync of several steps is written down at each of them: its hooks must be known.
+                outcome.failures.is_empty()
+                    && outcome.pending.is_empty()
+                    && outcome.operation == before_operation
+            });
         if on_its_way {
             let since = *memory.progressing.get_or_insert_with(Instant::now);
             // With a fleet on its way, the writes that finish something go before those that say "not yet".
@@ -85,6 +91,10 @@ impl super::Controller {
                 unready.insert(app.clone());
             }
             self.metrics.unready.set(i64::try_from(unready.len()).unwrap_or(i64::MAX));
+        }
+        let commits: Vec<String> = facts.snapshots.iter().map(|snapshot| snapshot.commit.clone()).collect();
+        for waiting in self.dependencies.stands(&app, &application.spec, &commits, ready) {
+            self.queue.push(waiting, Urgency::High);
         }
         if news(&before, &status) {
             self.write_status(application, &before, &status).await?;

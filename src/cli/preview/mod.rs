@@ -190,7 +190,7 @@ fn app(
     }
     let after = sides.side(is, &sides.after)?;
     let by_key = |rendered: RenderedApp| -> BTreeMap<Key, Desired> {
-        rendered.desired.into_iter().map(|object| (object.key.clone(), object)).collect()
+        rendered.prepared.desired.into_iter().map(|object| (object.key.clone(), object)).collect()
     };
     let (before, after) = (by_key(before), by_key(after));
     let mut report = is.or(was).map(|application| blank(application, &sides.after)).unwrap_or_default();

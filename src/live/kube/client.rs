@@ -44,6 +44,46 @@ pub enum Force {
     No,
 }
 
+/// What happens to fields that the API server does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// They are refused.
+    Strict,
+    /// They are dropped.
+    Ignore,
+}
+
+impl Check {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Strict => "Strict",
+            Self::Ignore => "Ignore",
+        }
+    }
+}
+
+/// What a deletion does to the objects that hang on the deleted one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// They go first, and the deletion waits for them.
+    Foreground,
+    /// They go afterwards.
+    Background,
+    /// They stay.
+    Orphan,
+}
+
+/// What a deletion came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// The object is gone, by this request.
+    Gone,
+    /// It is on its way: finalizers or dependents hold it.
+    Leaving,
+    /// It was gone already, or another object has its name.
+    NotThere,
+}
+
 /// What the API server answered to an apply.
 #[derive(Clone, Debug)]
 pub enum Applied {
@@ -209,10 +249,10 @@ impl Cluster {
         key: &Key,
         body: Vec<u8>,
         force: Force,
+        check: Check,
     ) -> Result<Applied> {
         let forced = if force == Force::Yes { "&force=true" } else { "" };
-        let url =
-            format!("{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{forced}", path(resource, key));
+        let url = format!("{}{forced}", writing(&path(resource, key), check));
         match self.write(Method::PATCH, &url, "application/apply-patch+yaml", body).await {
             Ok(lean) => Ok(Applied::Done(Box::new(lean))),
             Err(kube::Error::Api(status)) if status.code == 409 && force == Force::No => {
@@ -254,18 +294,91 @@ impl Cluster {
         self.send::<Value>(request).await.map(Some).map_err(|error| translate(&error).on_object(&key))
     }
 
-    /// Deletes the object with exactly this uid (I1). `false`: it is gone, or another one has its name.
-    pub async fn delete(&self, resource: &Resource, key: &Key, uid: &str) -> Result<bool> {
+    /// Makes the object; `None` where one of this name is there.
+    pub async fn create(
+        &self,
+        resource: &Resource,
+        key: &Key,
+        body: Vec<u8>,
+        check: Check,
+    ) -> Result<Option<Lean>> {
+        let whole = path(resource, key);
+        let folder = whole.rsplit_once('/').map_or(whole.as_str(), |(folder, _)| folder);
+        match self.write(Method::POST, &writing(folder, check), "application/json", body).await {
+            Ok(lean) => Ok(Some(lean)),
+            Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
+                Ok(None)
+            }
+            Err(error) => Err(translate(&error).on_object(key)),
+        }
+    }
+
+    /// Puts the object in the place of the one that is there; nothing where none is. What others own of it is lost.
+    pub async fn replace(&self, resource: &Resource, key: &Key, body: Vec<u8>, check: Check) -> Result<()> {
+        let Some(live) = self.look(resource, key).await? else { return Ok(()) };
+        let broken = |error: serde_json::Error| Error::new(Code::Internal, error.to_string());
+        let mut object: Value = serde_json::from_slice(&body).map_err(broken)?;
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("resourceVersion".into(), live.metadata.resource_version.into());
+        }
+        let bytes = object.to_string().into_bytes();
+        match self.write(Method::PUT, &writing(&path(resource, key), check), "application/json", bytes).await
+        {
+            Ok(_) => Ok(()),
+            Err(error) => Err(translate(&error).on_object(key)),
+        }
+    }
+
+    /// What is kept of the live object, read from etcd and not from a cache; `None` where there is none.
+    pub async fn look(&self, resource: &Resource, key: &Key) -> Result<Option<Lean>> {
+        let request = request(Method::GET, &path(resource, key), "", METADATA, Vec::new())?;
+        match self.send::<Lean>(request).await {
+            Ok(lean) => Ok(Some(lean)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(translate(&error).on_object(key)),
+        }
+    }
+
+    /// Takes one finalizer off the object with this uid; nothing where it has none.
+    pub async fn take_finalizer(&self, resource: &Resource, key: &Key, uid: &str, name: &str) -> Result<()> {
+        let Some(live) = self.look(resource, key).await? else { return Ok(()) };
+        let finalizers = live.metadata.finalizers.unwrap_or_default();
+        if live.metadata.uid.as_deref() != Some(uid) || !finalizers.iter().any(|found| found == name) {
+            return Ok(());
+        }
+        let left: Vec<&String> = finalizers.iter().filter(|found| *found != name).collect();
+        // The resourceVersion makes sure that nobody's finalizer is lost.
+        let patch = serde_json::json!({"metadata": {
+            "uid": uid, "resourceVersion": live.metadata.resource_version, "finalizers": left}});
+        let url = format!("{}?fieldManager={FIELD_MANAGER}", path(resource, key));
+        let bytes = patch.to_string().into_bytes();
+        match self.write(Method::PATCH, &url, "application/merge-patch+json", bytes).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(translate(&error).on_object(key)),
+        }
+    }
+
+    /// Deletes the object with exactly this uid (I1).
+    pub async fn delete(
+        &self,
+        resource: &Resource,
+        key: &Key,
+        uid: &str,
+        propagation: Propagation,
+    ) -> Result<Deleted> {
         let body = serde_json::json!({
             "apiVersion": "v1", "kind": "DeleteOptions",
-            "preconditions": {"uid": uid}, "propagationPolicy": "Background",
+            "preconditions": {"uid": uid}, "propagationPolicy": format!("{propagation:?}"),
         });
         let bytes = body.to_string().into_bytes();
         match self.write(Method::DELETE, &path(resource, key), "application/json", bytes).await {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+            // What is gone is answered with a Status, or with the object as it was.
+            Ok(left) if left.metadata.deletion_timestamp.is_some() => Ok(Deleted::Leaving),
+            Ok(_) => Ok(Deleted::Gone),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Deleted::NotThere),
             Err(kube::Error::Api(status)) if status.code == 409 && status.message.contains("UID") => {
-                Ok(false)
+                Ok(Deleted::NotThere)
             }
             Err(error) => Err(translate(&error).on_object(key)),
         }
@@ -295,6 +408,11 @@ impl Cluster {
             Err(_) => Err(kube::Error::Service("no answer from the API server within 30 s".into())),
         }
     }
+}
+
+/// As our manager.
+fn writing(path: &str, check: Check) -> String {
+    format!("{path}?fieldManager={FIELD_MANAGER}&fieldValidation={}", check.word())
 }
 
 /// `/apis/apps/v1/namespaces/ml/deployments/fraud`.

@@ -18,6 +18,8 @@ pub struct Seen {
     pub ours: u64,
     /// The tracking label's value; empty where missing.
     pub label: Box<str>,
+    /// The sync that made it, where it is a hook; empty where not.
+    pub operation: Box<str>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Its health; the reason is empty for healthy objects.
@@ -33,6 +35,7 @@ impl Seen {
             && self.generation == other.generation
             && self.ours == other.ours
             && self.label == other.label
+            && self.operation == other.operation
             && self.deleting == other.deleting
             && self.health == other.health
     }

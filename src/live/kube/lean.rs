@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use crate::api::{FIELD_MANAGER, LABEL};
+use crate::api::{FIELD_MANAGER, LABEL, OPERATION};
 
 /// Watched with spec and status, for kinds whose health needs them.
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +38,12 @@ impl Form for MetadataOnly {
 /// What is kept of an object while it passes by.
 #[derive(Clone, Debug)]
 pub struct Lean<F = Whole> {
-    /// Name, namespace, uid, resourceVersion, generation and deletionTimestamp; nothing else is filled.
+    /// Name, namespace, uid, resourceVersion, generation, deletionTimestamp and finalizers; nothing else is filled.
     pub metadata: ObjectMeta,
     /// The value of our tracking label; empty where missing.
     pub label: String,
+    /// The sync that made it, where it is a hook; empty where not.
+    pub operation: String,
     /// Fingerprint of our managedFields entry; 0 where there is none.
     pub ours: u64,
     /// The other manager that wrote last, if any, with its time.
@@ -78,8 +80,12 @@ struct WireMetadata<'a> {
     generation: Option<i64>,
     #[serde(default)]
     deletion_timestamp: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>,
+    #[serde(default)]
+    finalizers: Option<Vec<String>>,
     #[serde(default, borrow)]
     labels: Option<std::collections::HashMap<Cow<'a, str>, Option<String>>>,
+    #[serde(default, borrow)]
+    annotations: Option<std::collections::HashMap<Cow<'a, str>, Option<Cow<'a, str>>>>,
     #[serde(default)]
     managed_fields: Vec<WireEntry>,
 }
@@ -115,6 +121,7 @@ impl<'de, F: Form> Deserialize<'de> for Lean<F> {
             }
         }
         let label = metadata.labels.and_then(|mut labels| labels.remove(LABEL).flatten()).unwrap_or_default();
+        let operation = metadata.annotations.and_then(|mut all| all.remove(OPERATION).flatten());
         Ok(Self {
             metadata: ObjectMeta {
                 name: metadata.name,
@@ -123,9 +130,11 @@ impl<'de, F: Form> Deserialize<'de> for Lean<F> {
                 resource_version: metadata.resource_version,
                 generation: metadata.generation,
                 deletion_timestamp: metadata.deletion_timestamp,
+                finalizers: metadata.finalizers,
                 ..ObjectMeta::default()
             },
             label,
+            operation: operation.map(Cow::into_owned).unwrap_or_default(),
             ours,
             last_writer,
             spec,

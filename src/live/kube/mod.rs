@@ -12,7 +12,7 @@ mod index;
 mod lean;
 mod watch;
 
-pub use client::{Applied, Cluster, Connection, Force};
+pub use client::{Applied, Check, Cluster, Connection, Deleted, Force, Propagation};
 pub use discovery::{Discovered, Resource};
 pub use failure::{conflicting_managers, translate};
 pub use index::{Index, Seen};

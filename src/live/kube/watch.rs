@@ -196,8 +196,10 @@ pub fn seen<F: Form>(gvk: &Gvk, lean: Lean<F>) -> Seen {
     if let Some(generation) = lean.metadata.generation {
         metadata.insert("generation".into(), generation.into());
     }
-    if let Some(time) = &lean.metadata.deletion_timestamp {
+    // How a hook ended counts, not that it is taken away afterwards.
+    if let Some(time) = lean.metadata.deletion_timestamp.as_ref().filter(|_| lean.operation.is_empty()) {
         metadata.insert("deletionTimestamp".into(), time.0.to_string().into());
+        metadata.insert("finalizers".into(), lean.metadata.finalizers.clone().unwrap_or_default().into());
     }
     let mut object = Map::new();
     object.insert("metadata".into(), Value::Object(metadata));
@@ -213,6 +215,7 @@ pub fn seen<F: Form>(gvk: &Gvk, lean: Lean<F>) -> Seen {
         generation: lean.metadata.generation.unwrap_or_default(),
         ours: lean.ours,
         label: lean.label.into(),
+        operation: lean.operation.into(),
         deleting: lean.metadata.deletion_timestamp.is_some(),
         health,
         last_writer: lean.last_writer.map(|(manager, _)| manager.into()),

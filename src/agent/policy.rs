@@ -1,0 +1,105 @@
+//! What an Application says of its syncs, as it is used.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::{ApplicationSpec, PropagationPolicy, SyncWindowKind};
+use crate::error::{Code, Error, Result};
+use crate::live::kube::Propagation;
+use crate::plan::{Budget, Retry, Window, WindowKind, Windows};
+
+/// The sync policy of an Application.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// How long a step may take.
+    pub wait_limit: Duration,
+    /// How a failed sync is tried again.
+    pub retry: Retry,
+    /// When syncs may happen.
+    pub windows: Windows,
+    /// How much may be deleted at once.
+    pub budget: Budget,
+    /// How it is deleted; by its waves where `None`.
+    pub propagation: Option<Propagation>,
+    /// Deletions wait until everything else is healthy.
+    pub prune_last: bool,
+    /// Until when it is suspended: `None` where it is not, no time where nobody said one.
+    pub suspended: Option<Option<Timestamp>>,
+}
+
+/// A duration as people write it, such as 1h30m.
+fn duration(text: &str, field: &str) -> Result<Duration> {
+    let parsed = text.parse::<SignedDuration>().ok().and_then(|found| Duration::try_from(found).ok());
+    parsed.ok_or_else(|| {
+        Error::new(
+            Code::ApplicationInvalid,
+            format!("{field}: `{text}` is no duration such as 30s, 5m or 1h30m"),
+        )
+    })
+}
+
+impl Policy {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `ApplicationInvalid` with the field.
+    pub fn of(spec: &ApplicationSpec) -> Result<Self> {
+        let (sync, retry) = (&spec.sync, &spec.sync.retry);
+        let windows = sync.windows.iter().map(|window| {
+            let kind = match window.kind {
+                SyncWindowKind::Allow => WindowKind::Allow,
+                SyncWindowKind::Deny => WindowKind::Deny,
+            };
+            let open = duration(&window.duration, "spec.sync.windows.duration")?;
+            Window::new(kind, &window.schedule, &window.time_zone, open, window.manual)
+        });
+        let suspended = match &spec.suspend {
+            None => None,
+            Some(hold) if hold.until.is_empty() => Some(None),
+            Some(hold) => Some(Some(hold.until.parse().map_err(|_| {
+                let why =
+                    format!("spec.suspend.until: `{}` is no time such as 2026-01-31T18:00:00Z", hold.until);
+                Error::new(Code::ApplicationInvalid, why)
+            })?)),
+        };
+        Ok(Self {
+            wait_limit: duration(&sync.wait_limit, "spec.sync.waitLimit")?,
+            retry: Retry {
+                limit: u32::try_from(retry.limit).ok(),
+                first: duration(&retry.backoff, "spec.sync.retry.backoff")?,
+                factor: retry.factor,
+                most: duration(&retry.max_backoff, "spec.sync.retry.maxBackoff")?,
+            },
+            windows: Windows::new(windows.collect::<Result<_>>()?),
+            budget: Budget { count: sync.prune_budget.count, percent: sync.prune_budget.percent },
+            propagation: sync.prune_propagation.map(|propagation| match propagation {
+                PropagationPolicy::Foreground => Propagation::Foreground,
+                PropagationPolicy::Background => Propagation::Background,
+                PropagationPolicy::Orphan => Propagation::Orphan,
+            }),
+            prune_last: sync.prune_last,
+            suspended,
+        })
+    }
+
+    /// Whether it is suspended, and when that ends by itself.
+    pub fn is_suspended(&self, now: Timestamp) -> bool {
+        self.suspended.is_some_and(|until| until.is_none_or(|until| until > now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in [("30s", 30), ("5m", 300), ("1h30m", 5400), ("2h", 7200), ("PT1M", 60)] {
+            assert_eq!(duration(text, "f").unwrap().as_secs(), seconds, "{text}");
+        }
+        for text in ["", "5", "soon", "-5m"] {
+            assert!(duration(text, "spec.f").unwrap_err().why.starts_with("spec.f: "), "{text}");
+        }
+    }
+}
