@@ -33,6 +33,7 @@ impl World {
         AGENT
             .get_or_init(|| async {
                 install(&client).await;
+                cluster::node(&client).await;
                 std::sync::Mutex::new(Agent::start(&plane, &["--interval", "5"]))
             })
             .await;

@@ -125,6 +125,7 @@ impl Engine {
         } else {
             self.at_once(pass, &order, &steps, fights, &mut outcome).await;
         }
+        self.release(pass, &order, &mut outcome).await;
         outcome.prune = prune_status(order.plan, &outcome);
         outcome
     }
@@ -192,6 +193,13 @@ impl Engine {
         if !pass.permissions.apply {
             outcome.pending.extend(now.into_iter().map(|(key, _)| key));
             return true;
+        }
+        // Of a later wave than what comes next: that waits until they are gone.
+        let wave = |key: &Key| outcome.inventory.get(key).map(|owned| owned.wave);
+        let leaving = order.plan.pruning.leaving.iter().filter_map(|key| Some((wave(key)?, key))).max();
+        if let Some((_, key)) = leaving.filter(|(wave, _)| now.iter().any(|(_, owned)| owned.wave < *wave)) {
+            outcome.waits = awaited(&[format!("{key} to be deleted")]);
+            return false;
         }
         let last: Vec<_> = if order.policy.prune_last {
             std::mem::take(&mut now)
@@ -279,6 +287,10 @@ impl Engine {
         if failing {
             self.after_failure(pass, order, outcome).await;
         }
+    }
+
+    /// Lets hooks go whose phase is over and whose end is written down.
+    async fn release(&self, pass: &Pass<'_>, order: &Order<'_>, outcome: &mut Outcome) {
         let Some(mut operation) = outcome.operation.take() else { return };
         let ended = operation.state != OperationState::Running;
         let at = operation.step.split(' ').next().and_then(Phase::parse);

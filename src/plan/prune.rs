@@ -126,6 +126,8 @@ pub(super) fn decide(gone: Vec<(Key, Owned, Live)>, owned: usize, policy: &Prune
             if confirmed { result.now.push((key, entry)) } else { result.held.push((key, held)) }
         }
     }
+    // What a person can do something about comes first.
+    result.held.sort_by_key(|(_, held)| std::cmp::Reverse(*held));
     result
 }
 

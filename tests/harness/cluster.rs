@@ -7,7 +7,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 
 use driftless::api::{Application, POKE};
-use k8s_openapi::api::core::v1::Namespace;
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::{Namespace, Node};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -53,7 +54,7 @@ static RUNNING: OnceLock<Running> = OnceLock::new();
 
 /// The control plane of this process; started at the first call (3 s, or 5 minutes when it must be built).
 pub(crate) fn control_plane() -> ControlPlane {
-    RUNNING.get_or_init(|| launch(None, "controller-manager")).plane.clone()
+    RUNNING.get_or_init(|| launch(None, "controller-manager,scheduler,kwok")).plane.clone()
 }
 
 /// Starts a control plane with these parts, in a folder or a temporary one. `DRIFTLESS_TEST_KUBECONFIG`
@@ -88,6 +89,17 @@ pub(crate) fn launch(folder: Option<&Path>, parts: &str) -> Running {
     let plane = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
     let alive = process.stdin.take();
     Running { plane, _folder: temporary, alive, process: Some(process) }
+}
+
+/// A node without a kubelet: KWOK says what its pods do. They become ready, those of jobs complete.
+pub(crate) async fn node(client: &kube::Client) {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let node = json!({"metadata": {"name": "node-0", "annotations": {"kwok.x-k8s.io/node": "fake"}},
+        "status": {"allocatable": {"cpu": "100", "memory": "1Ti", "pods": "1000"},
+            "capacity": {"cpu": "100", "memory": "1Ti", "pods": "1000"}}});
+    let node: Node = serde_json::from_value(node).expect("a node");
+    let made = nodes.create(&PostParams::default(), &node).await;
+    assert!(made.is_ok() || nodes.get("node-0").await.is_ok(), "{made:?}");
 }
 
 /// Installs the CRDs and waits until they are served.
@@ -231,10 +243,21 @@ pub(crate) fn is_ready(app: &Application, commit: &str) -> bool {
 
 /// Waits until an Application is ready at a commit.
 pub(crate) async fn ready(apps: &Api<Application>, name: &str, commit: &str) {
-    eventually(&format!("{name} is ready at {commit}"), || async {
-        is_ready(&apps.get(name).await.ok()?, commit).then_some(())
-    })
-    .await;
+    let last = std::sync::Mutex::new(None);
+    let what = format!("{name} is ready at {commit}");
+    let wait = eventually(&what, || async {
+        let app = apps.get(name).await.ok()?;
+        let ready = is_ready(&app, commit);
+        *last.lock().expect("one thread") = app.status;
+        ready.then_some(())
+    });
+    if std::panic::AssertUnwindSafe(wait).catch_unwind().await.is_err() {
+        let mut status = last.lock().expect("one thread").take();
+        if let Some(status) = &mut status {
+            status.inventory = Default::default();
+        }
+        panic!("not so after 60 s: {what}, but {status:#?}");
+    }
 }
 
 /// The program under test.
