@@ -7,9 +7,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use driftless::api::Application;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -513,14 +515,21 @@ async fn hooks_and_waves_come_in_their_order() {
         ],
         "First",
     );
+    let config = watcher::Config::default().labels("driftless.dev/application");
+    let mut events = watcher::watcher(world.maps(), config).boxed();
+    let mut names: Vec<String> = Vec::new();
     world.application("app", json!({})).await;
+    while names.len() < 6 {
+        let event = tokio::time::timeout(Duration::from_secs(60), events.next()).await;
+        if let Some(Ok(watcher::Event::Apply(map))) = event.unwrap_or_else(|_| panic!("only {names:?}"))
+            && !names.contains(&map.name_any())
+        {
+            names.push(map.name_any());
+        }
+    }
     world.ready("app", &first).await;
-    let all: Vec<ConfigMap> =
-        world.maps().list(&ListParams::default().labels("driftless.dev/application")).await.unwrap().items;
-    let mut order: Vec<(u64, String)> =
-        all.iter().map(|one| (one.resource_version().unwrap().parse().unwrap(), one.name_any())).collect();
-    order.sort();
-    let names: Vec<&str> = order.iter().map(|(_, name)| name.as_str()).collect();
+    let all = world.maps().list(&ListParams::default().labels("driftless.dev/application")).await.unwrap();
+    assert_eq!(all.items.len(), 6);
     assert_eq!(names, ["d-first", "c-second", "g-early", "b-ordinary", "h-late", "a-last"]);
 }
 

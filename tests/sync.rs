@@ -494,3 +494,29 @@ async fn a_missing_namespace_is_made_where_that_is_asked() {
     let status = application(&world, "fraud").await.status.unwrap();
     assert_eq!(status.inventory.count, 1);
 }
+
+#[tokio::test]
+async fn a_dry_run_asks_the_server_and_writes_nothing() {
+    let world = World::new("sync-dry").await;
+    world.repository.commit(
+        &[
+            ("app/a.yaml", map("a", "one").as_str()),
+            ("app/d.yaml", &deployment("d", "", 1).replace("replicas: 1", "replicas: many")),
+        ],
+        "First",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.yaml");
+    let text = format!(
+        "apiVersion: driftless.dev/v1alpha1\nkind: Application\nmetadata: {{name: fraud, namespace: {}}}\nspec: {{source: {{repo: '{}', revision: main, path: app}}}}\n",
+        world.namespace, world.repository.url
+    );
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let (code, out, err) = cli(&world, &["apply", "-f", file, "--dry-run"]).await;
+    assert_eq!(code, 4, "{out}{err}");
+    assert!(out.contains("would be taken  ConfigMap sync-dry/a"), "{out}");
+    assert!(err.contains("app/d.yaml:1") && err.contains("replicas"), "{err}");
+    assert_eq!(world.value("a").await, None);
+    assert!(world.apps().get_opt("fraud").await.unwrap().is_none());
+}

@@ -23,7 +23,7 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
     ),
     ("diff", &["model"], PURE),
     ("health", &["model"], PURE),
-    ("plan", &["model", "diff"], PURE),
+    ("plan", &["model", "diff", "health"], PURE),
     ("render", &["model"], PURE),
     ("report", &["model"], PURE),
     ("source", &["model", "render"], &["kube::", "kube_"]),

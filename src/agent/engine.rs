@@ -313,7 +313,7 @@ impl Engine {
 }
 
 /// The server's words without what is secret, and with the place in Git.
-pub(super) fn scrubbed(error: Error, object: &Desired) -> Error {
+pub fn scrubbed(error: Error, object: &Desired) -> Error {
     let value: Value = serde_json::from_slice(&object.body).unwrap_or_default();
     let why = object.hidden.scrub(&mask::scrub(&error.why, &object.gvk, &value));
     let place = format!("{}:{}", object.origin.file, object.origin.line);

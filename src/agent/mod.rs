@@ -31,7 +31,7 @@ mod sync;
 pub use capable::{Capable, capable, live_objects, random_seed};
 pub use config::Config;
 pub use controller::run;
-pub use engine::{Engine, Pass};
+pub use engine::{Engine, Pass, scrubbed};
 pub use fights::Fights;
 pub use inputs::{Material, Materials, Reference, Versions, materials, offline_materials};
 pub use inventory::{from_status, load, store};

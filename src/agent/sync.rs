@@ -475,7 +475,7 @@ fn wait(
     let limit = order.policy.wait_limit;
     let Some(operation) = &mut outcome.operation else { return Ok(()) };
     if operation.step != name {
-        operation.step = name.to_owned();
+        name.clone_into(&mut operation.step);
         operation.step_since = time(order.now);
     }
     let waited = seconds_since(&operation.step_since, order.now);

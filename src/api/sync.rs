@@ -36,7 +36,7 @@ pub struct SyncPolicy {
     /// How much may be deleted at once without a word.
     #[serde(default, skip_serializing_if = "PruneBudget::is_default")]
     pub prune_budget: PruneBudget,
-    /// Delete `PersistentVolumeClaim`, `PersistentVolume`, Namespace, CRD, `StatefulSet`, KServe's services and our own
+    /// Delete `PersistentVolumeClaim`, `PersistentVolume`, Namespace, CRD, `StatefulSet`, serving services and our own
     /// kinds without a word too.
     #[serde(default, skip_serializing_if = "is_false")]
     pub prune_protected: bool,

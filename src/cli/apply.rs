@@ -19,7 +19,7 @@ use crate::agent::{Engine, Fights, Order, Pass, Permissions, Policy, Summary, co
 use crate::api::{Application, CONFIRM, FIELD_MANAGER, OperationState, OperationStatus, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Status;
-use crate::live::kube::{Cluster, Index, Watches, translate};
+use crate::live::kube::{Check, Cluster, Index, Watches, translate};
 use crate::model::{Gvk, short_commit};
 use crate::plan::{PrunePolicy, plan};
 
@@ -29,8 +29,11 @@ pub(super) struct Arguments {
     #[arg(short, long, required = true)]
     filename: Vec<PathBuf>,
     /// Wait until everything is healthy
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
+    /// Ask the API server what it would take, and write nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Seconds to wait
     #[arg(long, default_value_t = 300)]
     timeout: u64,
@@ -51,7 +54,15 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
     for application in &applications {
         let title = workspace::title(application);
         let limit = arguments.wait.then(|| Duration::from_secs(arguments.timeout));
-        match one(&cluster, application, limit, output).await {
+        if arguments.dry_run {
+            if let Err(error) = Box::pin(dry_run(&cluster, application, output)).await {
+                let error = error.in_app(title);
+                output.error(&error);
+                code = code.max(error.code.kind().exit_code());
+            }
+            continue;
+        }
+        match Box::pin(one(&cluster, application, limit, output)).await {
             Ok(()) => {}
             Err(error) => {
                 let error = error.in_app(title);
@@ -220,6 +231,36 @@ async fn one(
         }
         _ => Ok(()),
     }
+}
+
+/// Every object by a dry run of the server; all refusals are shown, the first is the result.
+async fn dry_run(cluster: &Arc<Cluster>, application: &Application, output: &Output) -> Result<()> {
+    let scratch = Scratch(workspace::cache());
+    let client = workspace::client(&scratch);
+    let (_, rendered) = workspace::render(&client, Some(cluster), application).await?;
+    let (mut taken, mut refused) = (0, Vec::new());
+    for object in &rendered.prepared.desired {
+        let check = if object.options.lax { Check::Ignore } else { Check::Strict };
+        let tried = match cluster.resource(&object.gvk, false).await {
+            Ok(resource) => cluster.try_apply(&resource, &object.key, object.body.clone(), check).await,
+            Err(error) => Err(error.on_object(&object.key)),
+        };
+        match tried {
+            Ok(()) => {
+                taken += 1;
+                output.data(&format!("would be taken  {}\n", object.key));
+            }
+            Err(error) => refused.push(crate::agent::scrubbed(error, object)),
+        }
+    }
+    for error in refused.iter().skip(1) {
+        output.error(error);
+    }
+    if let Some(error) = refused.into_iter().next() {
+        return Err(error);
+    }
+    output.data(&format!("{}: {taken} objects would be taken\n", workspace::title(application)));
+    Ok(())
 }
 
 async fn workspace_labels(api: &Api<Application>) -> Result<Vec<String>> {

@@ -35,7 +35,7 @@ pub(super) struct SyncArguments {
     /// Only these objects, without hooks: Kind/name or Kind/namespace/name; may be given several times
     #[arg(long, value_name = "OBJECT")]
     object: Vec<String>,
-    /// Delete what is held back: the token that status.prune and the condition PruneHeld show
+    /// Delete what is held back: the token that status.prune and the condition `PruneHeld` show
     #[arg(long, value_name = "TOKEN")]
     confirm_prune: Option<String>,
     /// Wait until the sync has ended and the Application is Ready

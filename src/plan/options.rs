@@ -71,7 +71,14 @@ impl Consent {
 impl ObjectOptions {
     /// Reads the annotations.
     pub fn of(object: &Object) -> Self {
-        Self::read(object.gvk(), |name| object.annotation(name))
+        let mut options = Self::read(object.gvk(), |name| object.annotation(name));
+        // An Application that leaves its objects alone takes nothing with it.
+        let orphans = object.gvk().is(crate::model::GROUP, "Application")
+            && object.value()["spec"]["deletion"] != "Cascade";
+        if orphans && options.prune == Consent::Unsaid {
+            options.prune = Consent::Given;
+        }
+        options
     }
 
     /// As [`ObjectOptions::of`], for annotations that are at hand without their object.

@@ -28,6 +28,7 @@ impl Default for Budget {
 
 /// What is known and allowed when it is decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct PrunePolicy {
     /// Whether every step before this one gave its whole result.
     pub complete: bool,
@@ -120,7 +121,7 @@ pub(super) fn decide(gone: Vec<(Key, Owned, Live)>, owned: usize, policy: &Prune
     }
     if !asking.is_empty() {
         let parts = asking.iter().flat_map(|(key, entry, _)| [key.to_string(), entry.uid.clone()]);
-        result.token = Digest::of_parts(parts).to_string()[..12].to_owned();
+        Digest::of_parts(parts).to_string()[..12].clone_into(&mut result.token);
         let confirmed = policy.confirmed == result.token;
         for (key, entry, held) in asking {
             if confirmed { result.now.push((key, entry)) } else { result.held.push((key, held)) }
@@ -153,8 +154,8 @@ mod tests {
         PrunePolicy { complete: true, wanted: true, ..PrunePolicy::default() }
     }
 
-    fn check(gone: Vec<(Key, Owned, Live)>, owned: usize, policy: &PrunePolicy, expected: &[Option<Held>]) {
-        let found = decide(gone.clone(), owned, policy);
+    fn check(gone: &[(Key, Owned, Live)], owned: usize, policy: &PrunePolicy, expected: &[Option<Held>]) {
+        let found = decide(gone.to_vec(), owned, policy);
         let verdicts: Vec<Option<Held>> = gone
             .iter()
             .map(|(key, ..)| found.held.iter().find(|(held, _)| held == key).map(|(_, why)| *why))
@@ -167,14 +168,14 @@ mod tests {
     fn what_may_go_goes() {
         let maps =
             |count: usize| (0..count).map(|n| one("ConfigMap", n, Consent::Unsaid)).collect::<Vec<_>>();
-        check(maps(2), 3, &policy(), &[None, None]);
-        check(maps(1), 3, &PrunePolicy { wanted: false, ..policy() }, &[Some(Held::Off)]);
-        check(maps(1), 3, &PrunePolicy { complete: false, ..policy() }, &[Some(Held::Incomplete)]);
-        check(maps(11), 20, &policy(), &[Some(Held::Budget); 11]);
-        check(maps(10), 20, &policy(), &[None; 10]);
-        check(maps(20), 20, &PrunePolicy { empty: true, ..policy() }, &[None; 20]);
+        check(&maps(2), 3, &policy(), &[None, None]);
+        check(&maps(1), 3, &PrunePolicy { wanted: false, ..policy() }, &[Some(Held::Off)]);
+        check(&maps(1), 3, &PrunePolicy { complete: false, ..policy() }, &[Some(Held::Incomplete)]);
+        check(&maps(11), 20, &policy(), &[Some(Held::Budget); 11]);
+        check(&maps(10), 20, &policy(), &[None; 10]);
+        check(&maps(20), 20, &PrunePolicy { empty: true, ..policy() }, &[None; 20]);
         let budget = Budget { count: Some(1), percent: 100 };
-        check(maps(2), 3, &PrunePolicy { budget, ..policy() }, &[Some(Held::Budget); 2]);
+        check(&maps(2), 3, &PrunePolicy { budget, ..policy() }, &[Some(Held::Budget); 2]);
     }
 
     #[test]
@@ -187,12 +188,12 @@ mod tests {
             one("ConfigMap", 4, Consent::Unsaid),
         ];
         let held = [Some(Held::Protected), None, Some(Held::Asks), Some(Held::Refused), None];
-        check(all.clone(), 9, &policy(), &held);
+        check(&all, 9, &policy(), &held);
         let token = decide(all.clone(), 9, &policy()).token;
         let confirmed = PrunePolicy { confirmed: token, ..policy() };
-        check(all.clone(), 9, &confirmed, &[None, None, None, Some(Held::Refused), None]);
-        check(all[2..].to_vec(), 9, &confirmed, &[Some(Held::Asks), Some(Held::Refused), None]);
-        check(all[..1].to_vec(), 9, &PrunePolicy { protected: true, ..policy() }, &[None]);
+        check(&all, 9, &confirmed, &[None, None, None, Some(Held::Refused), None]);
+        check(&all[2..], 9, &confirmed, &[Some(Held::Asks), Some(Held::Refused), None]);
+        check(&all[..1], 9, &PrunePolicy { protected: true, ..policy() }, &[None]);
     }
 
     #[test]
@@ -206,8 +207,8 @@ mod tests {
             label: "l".into(),
         };
         let decided = |live| decide(vec![(key.clone(), owned.clone(), live)], 3, &policy());
-        assert_eq!(decided(live("u0", true)).leaving, [key.clone()]);
+        assert_eq!(decided(live("u0", true)).leaving, std::slice::from_ref(&key));
         assert_eq!(decided(live("other", true)).now.len(), 1);
-        assert_eq!(decided(Live::Absent).gone, [key.clone()]);
+        assert_eq!(decided(Live::Absent).gone, std::slice::from_ref(&key));
     }
 }

@@ -151,8 +151,9 @@ mod tests {
         Window::new(kind, cron, zone, Duration::from_secs(minutes * 60), manual).unwrap()
     }
 
-    fn check(windows: &[Window], now: &str, expected: (bool, bool, &str)) {
-        let found = Windows::new(windows.to_vec()).at(now.parse().unwrap());
+    fn check(windows: &[&Window], now: &str, expected: (bool, bool, &str)) {
+        let found =
+            Windows::new(windows.iter().map(|window| (*window).clone()).collect()).at(now.parse().unwrap());
         let until = found.until.map(|until| until.to_string()).unwrap_or_default();
         assert_eq!((found.automatic, found.manual, until.as_str()), expected, "{now} {}", found.why);
         assert_eq!(found.why.is_empty(), found.automatic);
@@ -163,27 +164,23 @@ mod tests {
         use WindowKind::{Allow, Deny};
         check(&[], "2026-11-25T12:00:00Z", (true, true, ""));
         let night = window(Allow, "0 22 * * *", "", 120, false);
-        check(&[night.clone()], "2026-11-25T21:59:59Z", (false, false, "2026-11-25T22:00:00Z"));
-        check(&[night.clone()], "2026-11-25T22:00:00Z", (true, true, "2026-11-26T00:00:00Z"));
-        check(&[night.clone()], "2026-11-26T00:00:00Z", (false, false, "2026-11-26T22:00:00Z"));
+        check(&[&night], "2026-11-25T21:59:59Z", (false, false, "2026-11-25T22:00:00Z"));
+        check(&[&night], "2026-11-25T22:00:00Z", (true, true, "2026-11-26T00:00:00Z"));
+        check(&[&night], "2026-11-26T00:00:00Z", (false, false, "2026-11-26T22:00:00Z"));
         let freeze = window(Deny, "0 0 * * 5", "", 3 * 24 * 60, true);
-        check(&[freeze.clone()], "2026-11-28T12:00:00Z", (false, true, "2026-11-30T00:00:00Z"));
-        check(&[freeze.clone()], "2026-11-26T12:00:00Z", (true, true, "2026-11-27T00:00:00Z"));
+        check(&[&freeze], "2026-11-28T12:00:00Z", (false, true, "2026-11-30T00:00:00Z"));
+        check(&[&freeze], "2026-11-26T12:00:00Z", (true, true, "2026-11-27T00:00:00Z"));
         // Deny beats allow; a person comes through only where both let them.
-        check(
-            &[night.clone(), freeze.clone()],
-            "2026-11-28T23:00:00Z",
-            (false, true, "2026-11-29T00:00:00Z"),
-        );
-        check(&[night, freeze], "2026-11-28T12:00:00Z", (false, false, "2026-11-28T22:00:00Z"));
+        check(&[&night, &freeze], "2026-11-28T23:00:00Z", (false, true, "2026-11-29T00:00:00Z"));
+        check(&[&night, &freeze], "2026-11-28T12:00:00Z", (false, false, "2026-11-28T22:00:00Z"));
     }
 
     #[test]
     fn zones_know_of_summer() {
         let office = window(WindowKind::Allow, "0 9 * * 1-5", "Europe/Berlin", 60, false);
-        check(&[office.clone()], "2026-07-01T07:30:00Z", (true, true, "2026-07-01T08:00:00Z"));
-        check(&[office.clone()], "2026-11-25T07:30:00Z", (false, false, "2026-11-25T08:00:00Z"));
-        check(&[office], "2026-11-25T08:30:00Z", (true, true, "2026-11-25T09:00:00Z"));
+        check(&[&office], "2026-07-01T07:30:00Z", (true, true, "2026-07-01T08:00:00Z"));
+        check(&[&office], "2026-11-25T07:30:00Z", (false, false, "2026-11-25T08:00:00Z"));
+        check(&[&office], "2026-11-25T08:30:00Z", (true, true, "2026-11-25T09:00:00Z"));
     }
 
     #[test]

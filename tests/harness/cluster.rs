@@ -254,7 +254,7 @@ pub(crate) async fn ready(apps: &Api<Application>, name: &str, commit: &str) {
     if std::panic::AssertUnwindSafe(wait).catch_unwind().await.is_err() {
         let mut status = last.lock().expect("one thread").take();
         if let Some(status) = &mut status {
-            status.inventory = Default::default();
+            status.inventory = driftless::api::Inventory::default();
         }
         panic!("not so after 60 s: {what}, but {status:#?}");
     }

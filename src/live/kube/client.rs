@@ -294,6 +294,15 @@ impl Cluster {
         self.send::<Value>(request).await.map(Some).map_err(|error| translate(&error).on_object(&key))
     }
 
+    /// Asks whether the server would take the object: validation and admission, nothing is written.
+    pub async fn try_apply(&self, resource: &Resource, key: &Key, body: Vec<u8>, check: Check) -> Result<()> {
+        let url = format!("{}&force=true&dryRun=All", writing(&path(resource, key), check));
+        match self.write(Method::PATCH, &url, "application/apply-patch+yaml", body).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(translate(&error).on_object(key)),
+        }
+    }
+
     /// Makes the object; `None` where one of this name is there.
     pub async fn create(
         &self,
