@@ -3,7 +3,11 @@
 //! What is compared is decided elsewhere; this room counts, sorts by danger and formats. It knows the
 //! model only.
 
+mod github;
+mod junit;
+mod lint;
 mod markdown;
+mod sarif;
 mod text;
 
 use schemars::JsonSchema;
@@ -13,7 +17,11 @@ use serde_json::Value;
 use crate::error::{Error, Kind};
 use crate::model::{Gvk, Key, Origin};
 
+pub use github::github;
+pub use junit::junit;
+pub use lint::{FindingReport, LintCounts, LintReport, RuleReport};
 pub use markdown::markdown;
+pub use sarif::sarif;
 pub use text::text;
 
 /// How an object differs.
