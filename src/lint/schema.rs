@@ -346,6 +346,11 @@ impl Checker<'_> {
     /// The conditions beside the structure of a CRD's schema.
     fn combined(&mut self, value: &Value, schema: &Value, path: &str) {
         let list = |name: &str| schema.get(name).and_then(Value::as_array);
+        if ["allOf", "anyOf", "oneOf", "not"].iter().all(|name| schema.get(*name).is_none()) {
+            return;
+        }
+        let filled = with_defaults(value, schema);
+        let value = &filled;
         let mut none = None;
         if let Some(all) = list("allOf") {
             none = (!all.iter().all(|one| accepts(one, value))).then_some("all of the conditions hold");
@@ -380,6 +385,25 @@ impl Checker<'_> {
             other => other.to_string(),
         }
     }
+}
+
+/// The value with what the server fills in before it validates.
+fn with_defaults(value: &Value, schema: &Value) -> Value {
+    let mut value = value.clone();
+    let known = schema.get("properties").and_then(Value::as_object);
+    if let (Some(fields), Some(known)) = (value.as_object_mut(), known) {
+        for (name, field) in known {
+            if let Some(default) = field.get("default").filter(|_| !fields.contains_key(name)) {
+                fields.insert(name.clone(), default.clone());
+            }
+        }
+        for (name, field) in fields.iter_mut() {
+            if let Some(schema) = known.get(name).filter(|_| field.is_object()) {
+                *field = with_defaults(field, schema);
+            }
+        }
+    }
+    value
 }
 
 /// Whether a schema says more of metadata than that it is there, as those of Kubernetes' own kinds do.
@@ -453,8 +477,8 @@ fn refused(value: &Value, schema: &Value) -> Option<String> {
     if let Some(words) = schema.get("enum").and_then(Value::as_array)
         && !words.contains(value)
     {
-        let words: Vec<String> =
-            words.iter().map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned)).collect();
+        let words = words.iter().map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned));
+        let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();
         return Some(format!("one of {} is wanted", words.join(", ")));
     }
     let limit = |name: &str| schema.get(name).and_then(Value::as_f64);

@@ -126,6 +126,8 @@ pub struct Set<'a> {
     subjects: &'a [Subject],
     by_kind: HashMap<(&'a str, &'a str), Vec<&'a Subject>>,
     elsewhere: &'a Names,
+    /// Kinds and names of what controllers make of these objects.
+    made: HashSet<(&'static str, String)>,
 }
 
 impl<'a> Set<'a> {
@@ -135,7 +137,8 @@ impl<'a> Set<'a> {
         for subject in subjects {
             by_kind.entry((&subject.gvk.group, &subject.gvk.kind)).or_default().push(subject);
         }
-        Self { subjects, by_kind, elsewhere }
+        let made = subjects.iter().flat_map(made).collect();
+        Self { subjects, by_kind, elsewhere, made }
     }
 
     /// All objects.
@@ -162,11 +165,40 @@ impl<'a> Set<'a> {
         siblings.peek().is_some()
             && siblings.all(|one| one.name() != name)
             && !self.elsewhere.holds(group, kind, name)
+            && !self.made.iter().any(|(made, other)| *made == kind && other == name)
     }
 
     /// Whether an object is neither here nor anywhere in the tree.
     pub(super) fn nowhere(&self, group: &str, kind: &str, namespace: &str, name: &str) -> bool {
         self.find(group, kind, namespace, name).is_none() && !self.elsewhere.holds(group, kind, name)
+    }
+}
+
+/// What a controller makes of an object: kinds and names of the core group.
+fn made(subject: &Subject) -> Vec<(&'static str, String)> {
+    let own = subject.name();
+    let or_own = |path: &str| match subject.text(path) {
+        "" => own.to_owned(),
+        name => name.to_owned(),
+    };
+    match (subject.gvk.group.as_str(), subject.gvk.kind.as_str()) {
+        ("cert-manager.io", "Certificate") => vec![("Secret", subject.text("/spec/secretName").to_owned())],
+        ("external-secrets.io", "ExternalSecret" | "ClusterExternalSecret") => {
+            vec![("Secret", or_own("/spec/target/name"))]
+        }
+        ("bitnami.com", "SealedSecret") => vec![("Secret", or_own("/spec/template/metadata/name"))],
+        ("", "Service") => {
+            let key = "service.beta.openshift.io/serving-cert-secret-name";
+            subject.annotation(key).map(|name| ("Secret", name.to_owned())).into_iter().collect()
+        }
+        ("trust.cert-manager.io", "Bundle") => vec![("ConfigMap", own.to_owned())],
+        ("ray.io", _) => ["head-svc", "serve-svc"].map(|end| ("Service", format!("{own}-{end}"))).into(),
+        ("serving.kserve.io", "InferenceService") => {
+            let ends = ["", "-predictor", "-transformer", "-explainer", "-predictor-default"];
+            ends.map(|end| ("Service", format!("{own}{end}"))).into()
+        }
+        ("serving.knative.dev", "Service" | "Route") => vec![("Service", own.to_owned())],
+        _ => Vec::new(),
     }
 }
 

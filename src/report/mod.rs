@@ -124,6 +124,8 @@ pub struct AppReport {
     pub unchanged: usize,
     /// Objects that do.
     pub objects: Vec<ObjectReport>,
+    /// What a merge would bring that lint warns of, and the base does not have.
+    pub findings: Vec<FindingReport>,
 }
 
 /// One failure.
@@ -174,6 +176,7 @@ pub struct Counts {
     pub extra: usize,
     pub foreign_field: usize,
     pub pending: usize,
+    pub findings: usize,
     pub errors: usize,
 }
 
@@ -199,6 +202,14 @@ pub struct Report {
 pub fn schema() -> Value {
     let mut schema = schemars::schema_for!(Report).to_value();
     schema["$id"] = "https://driftless.dev/report.schema.json".into();
+    schema["properties"]["schemaVersion"]["const"] = "1".into();
+    schema
+}
+
+/// The JSON schema of what lint reports, as `manifests/lint.schema.json` holds it.
+pub fn lint_schema() -> Value {
+    let mut schema = schemars::schema_for!(LintReport).to_value();
+    schema["$id"] = "https://driftless.dev/lint.schema.json".into();
     schema["properties"]["schemaVersion"]["const"] = "1".into();
     schema
 }
@@ -293,6 +304,7 @@ impl Report {
         let mut counts = Counts { apps: apps.len(), errors: errors.len(), ..Counts::default() };
         for app in &mut apps {
             counts.unchanged += app.unchanged;
+            counts.findings += app.findings.len();
             app.objects.sort_by(|one, other| {
                 other
                     .danger

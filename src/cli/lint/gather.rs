@@ -191,7 +191,6 @@ impl Reader<'_> {
     /// Kustomizations and charts that no Application renders. A base is checked in its overlays.
     fn folders(&mut self, folders: &[Folder]) {
         let mut units = Vec::new();
-        let mut away = 0;
         for folder in folders {
             if self.is_covered(folder) || self.is_component(folder) {
                 continue;
@@ -207,7 +206,6 @@ impl Reader<'_> {
                     );
                     self.failed.push(folder.path.clone());
                     if wanting && (folder.renderer == Renderer::Helm || error.code == Code::RemoteBaseRefused) {
-                        away += 1;
                         self.gathered.notes.push(format!("{} was not checked: {error}", shown(&folder.path)));
                     } else {
                         self.gathered.errors.push(error);
@@ -215,7 +213,6 @@ impl Reader<'_> {
                 }
             }
         }
-        let _ = away;
         let reads: Vec<HashSet<&str>> = units
             .iter()
             .map(|(_, rendered, _)| rendered.reads.iter().map(|(path, _)| path.as_str()).collect())
@@ -275,12 +272,16 @@ impl Reader<'_> {
             .map(|folder| folder.path.as_str())
             .collect();
         let mut sets: BTreeMap<String, Vec<Subject>> = BTreeMap::new();
+        let mut unused = 0;
         for (file, documents) in std::mem::take(&mut self.files) {
             let parent = file.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
-            let part = self.covered.contains(&file)
-                || built.contains(parent.as_str())
-                || self.failed.iter().any(|folder| inside(&file, folder));
-            if part {
+            if self.covered.contains(&file) || self.failed.iter().any(|folder| inside(&file, folder)) {
+                continue;
+            }
+            // Beside a kustomization and below it lie patches, of which some are in use at other times.
+            let near = |folder: &&str| !folder.is_empty() && inside(&file, folder);
+            if built.contains(parent.as_str()) || built.iter().any(|folder| near(&folder)) {
+                unused += 1;
                 continue;
             }
             let name: Arc<str> = file.into();
@@ -289,6 +290,9 @@ impl Reader<'_> {
                 let all = Subject::read(document.value, &origin).into_iter().filter(is_manifest);
                 sets.entry(parent.clone()).or_default().extend(all);
             }
+        }
+        if unused > 0 {
+            self.gathered.notes.push(format!("{unused} files lie in kustomizations that do not name them"));
         }
         for (_, subjects) in sets.into_iter().filter(|(_, subjects)| !subjects.is_empty()) {
             let hidden = Confidential::default();

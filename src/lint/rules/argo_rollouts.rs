@@ -12,7 +12,7 @@ rules! { "Argo Rollouts":
         "A Rollout has either blueGreen or canary; with trafficRouting a canary needs a stable and a canary Service, which must differ; maxSurge and maxUnavailable must not both be 0."
     STEP "rollout-step" Error Certain
         "a step that the controller refuses"
-        "A step is exactly one of setWeight, pause, setCanaryScale, experiment, analysis, plugin, setHeaderRoute and setMirrorRoute; a weight is between 0 and 100 (or maxTrafficWeight)."
+        "A step has one of setWeight, pause, experiment and analysis, or does something else (setCanaryScale, plugin, setHeaderRoute, setMirrorRoute); a weight is between 0 and 100 (or maxTrafficWeight); setCanaryScale needs trafficRouting."
 }
 
 const STEPS: &[&str] = &[
@@ -26,6 +26,9 @@ const STEPS: &[&str] = &[
     "setMirrorRoute",
     "replicaProgressThreshold",
 ];
+
+/// Of which the controller takes one in a step.
+const ALONE: &[&str] = &["setWeight", "pause", "experiment", "analysis"];
 
 pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
     if !subject.is("argoproj.io", "Rollout") {
@@ -75,13 +78,17 @@ fn canary(subject: &Subject, canary: &Value, set: &Set<'_>, out: &mut Out) {
         let path = format!("{path}/steps/{at}");
         let Some(fields) = step.as_object() else { continue };
         let given: Vec<&str> = fields.keys().map(String::as_str).filter(|name| STEPS.contains(name)).collect();
-        if given.len() > 1 {
-            out.add(&STEP, path.as_str(), format!("a step is one thing, not {}", given.join(" and ")));
+        let alone: Vec<&str> = given.iter().copied().filter(|name| ALONE.contains(name)).collect();
+        if alone.len() > 1 {
+            out.add(&STEP, path.as_str(), format!("a step is one thing, not {}", alone.join(" and ")));
         } else if given.is_empty() {
             out.add(&STEP, path.as_str(), "the step does nothing that is known");
         }
         if let Some(weight) = step.get("setWeight").and_then(Value::as_i64).filter(|weight| !(0..=most).contains(weight)) {
             out.add(&STEP, format!("{path}/setWeight"), format!("{weight} is not between 0 and {most}"));
+        }
+        if step.get("setCanaryScale").is_some() && routed.is_none() {
+            out.add(&STEP, format!("{path}/setCanaryScale"), "setCanaryScale needs trafficRouting");
         }
         if step.pointer("/pause/duration").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0) {
             out.add(&STEP, format!("{path}/pause/duration"), "a pause cannot be shorter than 0");

@@ -36,7 +36,7 @@ rules! { "Argo Workflows":
         "The controller refuses the workflow, or the text {{...}} reaches the container as it is. Give the argument, or a default under inputs.parameters."
     DUPLICATE_TEMPLATE "workflow-duplicate-name" Error Certain
         "two templates, tasks or steps of one name"
-        "The controller refuses the workflow."
+        "The controller refuses the workflow: it would not know which is meant. Rename one."
     UNREACHABLE "workflow-unreachable-template" Info Certain
         "a template that nothing calls"
         "It never runs: a call is missing, or it can go."

@@ -25,7 +25,7 @@ rules! { "Containers":
         "The API server refuses the pod. Raise the limit or lower the request."
     DUPLICATE_NAME "duplicate-name" Error Certain
         "two containers, volumes, ports or mounts with one name or path"
-        "The API server refuses the pod. Rename one."
+        "The API server refuses the pod: these lists are told apart by name or path. Rename one."
     VOLUME_MISSING "volume-missing" Error Certain
         "a mount of a volume that the pod does not have"
         "The API server refuses the pod. Add the volume under spec.volumes (or volumeClaimTemplates), or correct the name of the mount."

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::containers::is_template;
 use crate::lint::pods::pods;
 use crate::lint::rule::{Out, rules};
 use crate::lint::set::{Set, Subject};
@@ -69,6 +70,10 @@ fn name(subject: &Subject, name: &str, out: &mut Out) {
         ("kubeflow.org", "PyTorchJob" | "TFJob" | "MPIJob" | "XGBoostJob" | "PaddleJob" | "JAXJob") => Shape::Service,
         _ => Shape::Subdomain,
     };
+    // Somebody fills it in later.
+    if is_template(name) {
+        return;
+    }
     if let Some(why) = misshapen(name, &shape) {
         out.add(&INVALID_NAME, "/metadata/name", format!("the name {name:?} {why}"));
     }
@@ -85,7 +90,7 @@ fn name(subject: &Subject, name: &str, out: &mut Out) {
         _ => return,
     };
     if name.len() > longest {
-        let why = format!("the name has {} characters, and a {kind} may have {longest}", name.len());
+        let why = format!("the name has {} characters, and that of any {kind} at most {longest}", name.len());
         out.add(&NAME_TOO_LONG, "/metadata/name", why);
     }
 }
@@ -126,13 +131,14 @@ fn twice(subject: &Subject, set: &Set<'_>, out: &mut Out) {
 }
 
 fn labels(labels: Option<&Value>, path: &str, out: &mut Out) {
-    for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
+    let labels = labels.and_then(Value::as_object).into_iter().flatten();
+    for (key, value) in labels.filter(|(key, _)| !is_template(key)) {
         let (prefix, name) = key.rsplit_once('/').map_or((None, key.as_str()), |(prefix, name)| (Some(prefix), name));
         let bad_prefix = prefix.is_some_and(|prefix| misshapen(prefix, &Shape::Subdomain).is_some());
         if bad_prefix || name.is_empty() || !is_label(name) {
             out.add(&INVALID_LABEL, below(path, key), format!("{key:?} cannot be the key of a label"));
         }
-        let Some(text) = value.as_str().filter(|text| !text.is_empty() && !text.contains("{{")) else { continue };
+        let Some(text) = value.as_str().filter(|text| !text.is_empty() && !is_template(text)) else { continue };
         if !is_label(text) {
             out.add(&INVALID_LABEL, below(path, key), format!("{text:?} cannot be the value of a label"));
         }

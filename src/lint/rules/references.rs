@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::containers::is_template;
 use crate::lint::pods::pods;
 use crate::lint::rule::{Out, rules};
-use crate::lint::set::{Set, Subject};
+use crate::lint::set::{Set, Subject, same_namespace};
 
 rules! { "References":
     MISSING_REFERENCE "missing-reference" Info Likely
@@ -21,8 +21,8 @@ rules! { "References":
         "The binding grants nothing until the role exists, and roleRef cannot be changed afterwards."
 }
 
-/// Cluster roles that every cluster has.
-const BUILT_IN: &[&str] = &["cluster-admin", "admin", "edit", "view"];
+/// Roles that every cluster has, beside those of `system:`.
+const BUILT_IN: &[&str] = &["cluster-admin", "admin", "edit", "view", "extension-apiserver-authentication-reader"];
 
 pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
     for pod in pods(subject) {
@@ -122,11 +122,17 @@ fn of_volume<'a>(
 }
 
 fn has_key(subject: &Subject, set: &Set<'_>, kind: &str, name: &str, key: &str, at: &str, out: &mut Out) {
-    let Some(found) = set.find("", kind, &subject.namespace, name) else { return };
-    // One that is filled in by a controller has no data in Git.
-    let fields = ["/data", "/stringData", "/binaryData"];
-    let maps: Vec<_> = fields.iter().filter_map(|field| found.at(field).and_then(Value::as_object)).collect();
-    if !maps.is_empty() && maps.iter().all(|map| !map.contains_key(key)) && maps.iter().any(|map| !map.is_empty()) {
+    // Files beside each other may hold several of one name, for one or the other.
+    let mut found = (set.all("", kind))
+        .filter(|one| one.name() == name && same_namespace(&one.namespace, &subject.namespace))
+        .peekable();
+    let lacks = |one: &Subject| {
+        let fields = ["/data", "/stringData", "/binaryData"];
+        let maps: Vec<_> = fields.iter().filter_map(|field| one.at(field).and_then(Value::as_object)).collect();
+        // One that is filled in by a controller has no data in Git.
+        maps.iter().any(|map| !map.is_empty()) && maps.iter().all(|map| !map.contains_key(key))
+    };
+    if found.peek().is_some() && found.all(lacks) {
         out.add(&MISSING_KEY, at, format!("the {kind} {name} has no key {key}"));
     }
 }
@@ -164,7 +170,7 @@ fn ingress(subject: &Subject, set: &Set<'_>, out: &mut Out) {
 
 fn role(subject: &Subject, set: &Set<'_>, out: &mut Out) {
     let (kind, name) = (subject.text("/roleRef/kind"), subject.text("/roleRef/name"));
-    let built_in = kind == "ClusterRole" && (BUILT_IN.contains(&name) || name.starts_with("system:"));
+    let built_in = BUILT_IN.contains(&name) || name.starts_with("system:");
     // Whoever keeps no role in Git binds those of others.
     let others = set.all("rbac.authorization.k8s.io", kind).next().is_some();
     if others && !name.is_empty() && !built_in && set.nowhere("rbac.authorization.k8s.io", kind, &subject.namespace, name)

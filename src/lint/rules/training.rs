@@ -143,7 +143,7 @@ fn job(subject: &Subject, kind: &Kind, out: &mut Out) {
         let Some(known) = kind.roles.iter().find(|known| known.eq_ignore_ascii_case(name)) else {
             let near = nearest(name, kind.roles.iter().copied());
             let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-            let why = format!("a {} has no role {name}, only {}{near}", kind.name, kind.roles.join(", "));
+            let why = format!("{} has no role {name}, only {}{near}", kind.name, kind.roles.join(", "));
             out.add(&REPLICA_TYPE, path, why);
             continue;
         };
@@ -165,7 +165,7 @@ fn job(subject: &Subject, kind: &Kind, out: &mut Out) {
     }
     for needed in kind.needed.iter().filter(|needed| role(needed).is_none()) {
         // With runLauncherAsWorker or a launcher of its own, an MPIJob still has one.
-        out.add(&REPLICA_TYPE, base.as_str(), format!("a {} needs the role {needed}", kind.name));
+        out.add(&REPLICA_TYPE, base.as_str(), format!("{} needs the role {needed}", kind.name));
     }
     if kind.name == "TFJob" && role("Chief").is_some() && role("Master").is_some() {
         out.add(&MASTER_REPLICAS, base.as_str(), "Chief and Master are the same role; only one may be given");

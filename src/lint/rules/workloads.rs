@@ -185,10 +185,15 @@ fn has_pods(subject: &Subject, set: &Set<'_>) -> bool {
 }
 
 fn service(subject: &Subject, set: &Set<'_>, out: &mut Out) {
-    let selector = subject.at("/spec/selector").filter(|selector| selector.as_object().is_some_and(|map| !map.is_empty()));
-    if selector.is_none() {
-        return;
+    let Some(mut selector) = subject.at("/spec/selector").cloned() else { return };
+    // Labels that controllers give to each pod.
+    if let Some(labels) = selector.as_object_mut() {
+        labels.retain(|key, _| !key.starts_with("statefulset.kubernetes.io/") && !key.starts_with("apps.kubernetes.io/"));
+        if labels.is_empty() {
+            return;
+        }
     }
+    let selector = Some(&selector);
     let near = set.subjects().iter().filter(|one| same_namespace(&one.namespace, &subject.namespace));
     let taken: Vec<_> = near.flat_map(pods).filter(|pod| selects(selector, pod.labels())).collect();
     if taken.is_empty() {
