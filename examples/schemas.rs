@@ -77,7 +77,9 @@ fn main() {
     for entry in std::fs::read_dir(&folder).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
         let value: Value = serde_json::from_str(&text).unwrap();
-        for (name, schema) in value.pointer("/components/schemas").and_then(Value::as_object).into_iter().flatten() {
+        for (name, schema) in
+            value.pointer("/components/schemas").and_then(Value::as_object).into_iter().flatten()
+        {
             schemas.entry(name.clone()).or_insert_with(|| schema.clone());
         }
     }
@@ -151,7 +153,11 @@ impl Table<'_> {
                     // Nothing is what the server fills in.
                     let mut all: BTreeSet<&str> = words.iter().map(String::as_str).collect();
                     all.insert("");
-                    let at = if inner_out.get("items").is_some() { &mut inner_out["items"] } else { &mut inner_out };
+                    let at = if inner_out.get("items").is_some() {
+                        &mut inner_out["items"]
+                    } else {
+                        &mut inner_out
+                    };
                     if at["type"] == "string" {
                         at["enum"] = json!(all);
                     }
@@ -165,7 +171,8 @@ impl Table<'_> {
             .filter(|field| {
                 let default = schema.pointer(&format!("/properties/{field}/default"));
                 // Zeros are what Go's types are born with, and no default.
-                let real = default.is_some_and(|default| *default != "" && *default != 0 && *default != json!({}));
+                let real =
+                    default.is_some_and(|default| *default != "" && *default != 0 && *default != json!({}));
                 !real && !FILLED_IN.contains(&(name, field))
             })
             .collect();
@@ -218,8 +225,10 @@ impl Words {
         let field = Regex::new(r#"(?m)^\s*\w+\s+([\w.*\[\]]+)\s+`json:"(\w+)"#).unwrap();
         for path in types(api) {
             let text = std::fs::read_to_string(&path).unwrap();
-            let package = path.parent().unwrap().strip_prefix(api).unwrap().to_string_lossy().replace('/', ".");
-            let enums: BTreeSet<&str> = kind.captures_iter(&text).map(|found| found.get(1).unwrap().as_str()).collect();
+            let package =
+                path.parent().unwrap().strip_prefix(api).unwrap().to_string_lossy().replace('/', ".");
+            let enums: BTreeSet<&str> =
+                kind.captures_iter(&text).map(|found| found.get(1).unwrap().as_str()).collect();
             for found in constant.captures_iter(&text).filter(|found| enums.contains(&found[1])) {
                 let key = (package.clone(), found[1].to_owned());
                 all.words.entry(key).or_default().push(found[2].to_owned());
@@ -271,11 +280,16 @@ fn ends(api: &Path) -> BTreeMap<String, Value> {
     let group = Regex::new(r#"const GroupName = "([^"]*)""#).unwrap();
     let mut all: BTreeMap<String, (Option<u32>, Option<u32>, String)> = BTreeMap::new();
     for (name, deprecated, removed, instead) in GONE {
-        all.insert((*name).to_owned(), (Some(*deprecated), Some(*removed).filter(|removed| *removed > 0), (*instead).to_owned()));
+        all.insert(
+            (*name).to_owned(),
+            (Some(*deprecated), Some(*removed).filter(|removed| *removed > 0), (*instead).to_owned()),
+        );
     }
     for path in types(api) {
         let folder = path.parent().unwrap();
-        let Ok(text) = std::fs::read_to_string(folder.join("zz_generated.prerelease-lifecycle.go")) else { continue };
+        let Ok(text) = std::fs::read_to_string(folder.join("zz_generated.prerelease-lifecycle.go")) else {
+            continue;
+        };
         let register = std::fs::read_to_string(folder.join("register.go")).unwrap_or_default();
         let Some(group) = group.captures(&register) else { continue };
         let version = folder.file_name().unwrap().to_string_lossy();
@@ -290,12 +304,18 @@ fn ends(api: &Path) -> BTreeMap<String, Value> {
                 "Removed" => entry.1 = minor,
                 _ => {
                     if let Some(found) = replacement.captures(&found[3]) {
-                        entry.2 = if found[1].is_empty() { found[2].to_owned() } else { format!("{}/{}", &found[1], &found[2]) };
+                        entry.2 = if found[1].is_empty() {
+                            found[2].to_owned()
+                        } else {
+                            format!("{}/{}", &found[1], &found[2])
+                        };
                     }
                 }
             }
         }
     }
     all.retain(|_, (deprecated, removed, _)| deprecated.is_some() || removed.is_some());
-    all.into_iter().map(|(name, (deprecated, removed, instead))| (name, json!([deprecated, removed, instead]))).collect()
+    all.into_iter()
+        .map(|(name, (deprecated, removed, instead))| (name, json!([deprecated, removed, instead])))
+        .collect()
 }

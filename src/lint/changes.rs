@@ -102,7 +102,8 @@ pub fn changes(before: &Subject, after: &Subject) -> Vec<Finding> {
         }
     }
     if (group, kind) == ("", "PersistentVolumeClaim") {
-        let size = |one: &Subject| one.at("/spec/resources/requests/storage").and_then(super::quantity::number);
+        let size =
+            |one: &Subject| one.at("/spec/resources/requests/storage").and_then(super::quantity::number);
         if let (Some(was), Some(is)) = (size(before), size(after))
             && is < was
         {
@@ -121,13 +122,19 @@ pub fn changes(before: &Subject, after: &Subject) -> Vec<Finding> {
     if RUNS.contains(&(group, kind)) && !before.name().is_empty() {
         let spec = |one: &Subject| {
             let mut spec = one.at("/spec").cloned().unwrap_or_default();
-            for field in ["suspend", "runPolicy", "shutdown", "ttlStrategy", "ttlSecondsAfterFinished", "podGC"] {
+            for field in
+                ["suspend", "runPolicy", "shutdown", "ttlStrategy", "ttlSecondsAfterFinished", "podGC"]
+            {
                 spec.as_object_mut().map(|fields| fields.remove(field));
             }
             spec
         };
         if spec(before) != spec(after) {
-            out.add(&CHANGE_IGNORED, "/spec", format!("a {kind} that has begun does not begin again by an edit"));
+            out.add(
+                &CHANGE_IGNORED,
+                "/spec",
+                format!("a {kind} that has begun does not begin again by an edit"),
+            );
         }
     }
     out.finish()
@@ -176,7 +183,8 @@ mod tests {
 
     #[test]
     fn fields_that_cannot_be_changed() {
-        let (one, two) = (json!({"spec": {"template": {"spec": 1}}}), json!({"spec": {"template": {"spec": 2}}}));
+        let (one, two) =
+            (json!({"spec": {"template": {"spec": 1}}}), json!({"spec": {"template": {"spec": 2}}}));
         check(("batch/v1", "Job"), &one, &two, &["immutable-field /spec/template"]);
         check(("batch/v1", "Job"), &one, &one, &[]);
         check(("apps/v1", "Deployment"), &one, &two, &[]);
@@ -184,7 +192,12 @@ mod tests {
         check(("apps/v1", "Deployment"), &selector("a"), &selector("b"), &["immutable-field /spec/selector"]);
         let claim = |size: &str| json!({"spec": {"volumeClaimTemplates": [{"spec": {"resources": {"requests": {"storage": size}}}}]}});
         check(("apps/v1", "StatefulSet"), &claim("1Gi"), &claim("1024Mi"), &[]);
-        check(("apps/v1", "StatefulSet"), &claim("1Gi"), &claim("2Gi"), &["immutable-field /spec/volumeClaimTemplates"]);
+        check(
+            ("apps/v1", "StatefulSet"),
+            &claim("1Gi"),
+            &claim("2Gi"),
+            &["immutable-field /spec/volumeClaimTemplates"],
+        );
         let size = |size: &str| json!({"spec": {"resources": {"requests": {"storage": size}}}});
         check(("v1", "PersistentVolumeClaim"), &size("1Gi"), &size("2Gi"), &[]);
         let smaller = ["immutable-field /spec/resources/requests/storage"];
@@ -196,7 +209,12 @@ mod tests {
     #[test]
     fn edits_that_reach_no_run() {
         let job = |image: &str, suspend: bool| json!({"spec": {"runPolicy": {"suspend": suspend}, "pytorchReplicaSpecs": image}});
-        check(("kubeflow.org/v1", "PyTorchJob"), &job("a", false), &job("b", false), &["change-without-effect /spec"]);
+        check(
+            ("kubeflow.org/v1", "PyTorchJob"),
+            &job("a", false),
+            &job("b", false),
+            &["change-without-effect /spec"],
+        );
         check(("kubeflow.org/v1", "PyTorchJob"), &job("a", false), &job("a", true), &[]);
     }
 }

@@ -30,8 +30,12 @@ const MONTH: Field = Field {
     most: 12,
     names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
 };
-const WEEKDAY: Field =
-    Field { name: "day of the week", least: 0, most: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] };
+const WEEKDAY: Field = Field {
+    name: "day of the week",
+    least: 0,
+    most: 6,
+    names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
+};
 
 const MACROS: &[&str] = &["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
 
@@ -47,7 +51,8 @@ pub(super) fn fault(text: &str, dialect: Dialect) -> Option<String> {
     }
     if text.starts_with('@') {
         let known = MACROS.contains(&text) || text.strip_prefix("@every ").is_some_and(is_duration);
-        return (!known).then(|| format!("{text} is no schedule; there are {} and @every 1h", MACROS.join(", ")));
+        return (!known)
+            .then(|| format!("{text} is no schedule; there are {} and @every 1h", MACROS.join(", ")));
     }
     let given: Vec<&str> = text.split_whitespace().collect();
     let fields: &[&Field] = match dialect {
@@ -56,9 +61,9 @@ pub(super) fn fault(text: &str, dialect: Dialect) -> Option<String> {
     };
     if given.len() != fields.len() {
         return Some(match (dialect, given.len()) {
-            (Dialect::Seconds, 5) => format!(
-                "it has 5 fields, and this controller reads the first as seconds: write \"0 {text}\""
-            ),
+            (Dialect::Seconds, 5) => {
+                format!("it has 5 fields, and this controller reads the first as seconds: write \"0 {text}\"")
+            }
             (_, count) => format!("it has {count} fields, and {} are wanted", fields.len()),
         });
     }
@@ -78,9 +83,8 @@ pub(super) fn fault(text: &str, dialect: Dialect) -> Option<String> {
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     };
-    let comes = (1..=12).any(|month| {
-        months & (1 << month) != 0 && (1..=longest(month)).any(|day| days & (1 << day) != 0)
-    });
+    let comes = (1..=12)
+        .any(|month| months & (1 << month) != 0 && (1..=longest(month)).any(|day| days & (1 << day) != 0));
     (any_weekday && !comes).then(|| "no month has such a day: it never comes".to_owned())
 }
 
@@ -166,7 +170,10 @@ mod tests {
 
     fn check(text: &str, dialect: Dialect, expected: &str) {
         let found = fault(text, dialect).unwrap_or_default();
-        assert!(if expected.is_empty() { found.is_empty() } else { found.contains(expected) }, "{text}: {found}");
+        assert!(
+            if expected.is_empty() { found.is_empty() } else { found.contains(expected) },
+            "{text}: {found}"
+        );
     }
 
     #[test]

@@ -65,7 +65,8 @@ fn walk(
         return Ok(());
     }
     let entries = tree.list(folder)?;
-    let holds = |name: &str| entries.iter().any(|entry| entry.name == name && entry.kind != EntryKind::Folder);
+    let holds =
+        |name: &str| entries.iter().any(|entry| entry.name == name && entry.kind != EntryKind::Folder);
     if holds("Chart.yaml") {
         places.folders.push(Folder { path: folder.to_owned(), renderer: Renderer::Helm });
         return Ok(());
@@ -82,9 +83,7 @@ fn walk(
             EntryKind::Folder if !PASSED_OVER.contains(&entry.name.as_str()) => {
                 walk(tree, &path, depth + 1, takes, places)?;
             }
-            EntryKind::File
-                if is_manifest(&entry.name) && !KUSTOMIZATIONS.contains(&entry.name.as_str()) =>
-            {
+            EntryKind::File if is_manifest(&entry.name) && !KUSTOMIZATIONS.contains(&entry.name.as_str()) => {
                 places.files.push(path);
             }
             _ => {}
@@ -111,7 +110,8 @@ mod tests {
             .file("node_modules/c.yaml", "");
         let found = find(&tree, "", &|path| !path.starts_with("old")).unwrap();
         assert_eq!(found.files, ["a.yaml", "over/patch.yaml"]);
-        let folders: Vec<_> = found.folders.iter().map(|folder| (folder.path.as_str(), folder.renderer)).collect();
+        let folders: Vec<_> =
+            found.folders.iter().map(|folder| (folder.path.as_str(), folder.renderer)).collect();
         assert_eq!(folders, [("chart", Renderer::Helm), ("over", Renderer::Kustomize)]);
         assert_eq!(find(&tree, "old/b.json", &|_| true).unwrap().files, ["old/b.json"]);
         assert_eq!(find(&tree, "none", &|_| true).unwrap(), Places::default());

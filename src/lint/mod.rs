@@ -57,7 +57,12 @@ pub struct Checked {
 const MAX_FINDINGS: usize = 10_000;
 
 /// Holds every object of a set against every rule that is on. `hidden` is masked wherever a message quotes.
-pub fn check(set: &Set<'_>, schemas: &Schemas, configuration: &Configuration, hidden: &Confidential) -> Checked {
+pub fn check(
+    set: &Set<'_>,
+    schemas: &Schemas,
+    configuration: &Configuration,
+    hidden: &Confidential,
+) -> Checked {
     let mut out = rule::Out::default();
     let mut unknown = Vec::new();
     for (number, subject) in set.subjects().iter().enumerate() {

@@ -12,7 +12,8 @@ pub(super) fn number(value: &Value) -> Option<f64> {
 }
 
 fn parse(text: &str) -> Option<f64> {
-    let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
+    let end =
+        text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
     let (digits, suffix) = text.split_at(end);
     let number: f64 = digits.parse().ok()?;
     let factor = match suffix {

@@ -96,7 +96,12 @@ impl Out {
     }
 
     /// Something is wrong at a field.
-    pub(super) fn add(&mut self, rule: &'static Rule, pointer: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn add(
+        &mut self,
+        rule: &'static Rule,
+        pointer: impl Into<String>,
+        message: impl Into<String>,
+    ) {
         self.findings.push(Finding {
             rule,
             severity: rule.severity,

@@ -74,6 +74,13 @@ pub struct Schemas {
 }
 
 impl Schemas {
+    /// Adds kinds that are not known yet.
+    pub fn fill(&mut self, other: Self) {
+        for (kind, versions) in other.definitions {
+            self.definitions.entry(kind).or_insert(versions);
+        }
+    }
+
     /// Adds the schemas of a `CustomResourceDefinition`; anything else is passed over.
     pub fn add(&mut self, definition: &Value) {
         let text = |path: &str| definition.pointer(path).and_then(Value::as_str);
@@ -178,9 +185,9 @@ pub(super) fn check(subject: &Subject, schemas: &Schemas, release: Version, out:
                 out.add(&REMOVED_API, "/apiVersion", why);
             }
             (removed, Some(deprecated)) if *deprecated <= release.0 => {
-                let until =
-                    removed.map(|removed| format!(" and gone with 1.{removed}")).unwrap_or_default();
-                let why = format!("{api} {kind} is deprecated since Kubernetes 1.{deprecated}{until}; {instead}");
+                let until = removed.map(|removed| format!(" and gone with 1.{removed}")).unwrap_or_default();
+                let why =
+                    format!("{api} {kind} is deprecated since Kubernetes 1.{deprecated}{until}; {instead}");
                 out.add(&DEPRECATED_API, "/apiVersion", why);
             }
             _ => {}
@@ -303,13 +310,7 @@ impl Checker<'_> {
         }
     }
 
-    fn fields(
-        &mut self,
-        fields: &serde_json::Map<String, Value>,
-        schema: &Value,
-        path: &str,
-        closed: bool,
-    ) {
+    fn fields(&mut self, fields: &serde_json::Map<String, Value>, schema: &Value, path: &str, closed: bool) {
         let known = schema.get("properties").and_then(Value::as_object);
         let open = schema.get("additionalProperties");
         let set = |name: &str| schema.get(name).and_then(Value::as_bool) == Some(true);
@@ -324,7 +325,9 @@ impl Checker<'_> {
                 (Some(_), _) if path.is_empty() && name == "metadata" && !known_metadata(schema) => {}
                 (Some(inner), _) => self.value(value, Schema::Inline(inner), &at, closed),
                 (None, _) if of_every => {}
-                (None, Some(inner)) if inner.is_object() => self.value(value, Schema::Inline(inner), &at, closed),
+                (None, Some(inner)) if inner.is_object() => {
+                    self.value(value, Schema::Inline(inner), &at, closed)
+                }
                 (None, _) if keeps || !closed || value.is_null() => {}
                 (None, _) => {
                     let near = known.and_then(|known| nearest(name, known.keys().map(String::as_str)));
@@ -336,7 +339,8 @@ impl Checker<'_> {
         for name in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
             let Some(name) = name.as_str() else { continue };
             let given = fields.get(name).is_some_and(|value| !value.is_null());
-            let defaulted = known.and_then(|known| known.get(name)).is_some_and(|field| field.get("default").is_some());
+            let defaulted =
+                known.and_then(|known| known.get(name)).is_some_and(|field| field.get("default").is_some());
             if !given && !defaulted {
                 self.out.add(&MISSING_FIELD, path, format!("{} is missing", field(&below(path, name))));
             }
@@ -356,7 +360,8 @@ impl Checker<'_> {
             none = (!all.iter().all(|one| accepts(one, value))).then_some("all of the conditions hold");
         }
         if let Some(any) = list("anyOf") {
-            none = none.or((!any.iter().any(|one| accepts(one, value))).then_some("any of the alternatives holds"));
+            none = none
+                .or((!any.iter().any(|one| accepts(one, value))).then_some("any of the alternatives holds"));
         }
         if let Some(one) = list("oneOf") {
             let count = one.iter().filter(|one| accepts(one, value)).count();
@@ -370,7 +375,11 @@ impl Checker<'_> {
                 Some(ways) => format!(" ({})", alternatives(ways)),
                 None => String::new(),
             };
-            self.out.add(&INVALID_VALUE, path, format!("{} is refused: the CRD asks that {wanted}{given}", field(path)));
+            self.out.add(
+                &INVALID_VALUE,
+                path,
+                format!("{} is refused: the CRD asks that {wanted}{given}", field(path)),
+            );
         }
     }
 
@@ -446,8 +455,11 @@ fn field(path: &str) -> String {
 /// What a schema asks for, where the value is something else.
 fn other_type(value: &Value, schema: &Value) -> Option<&'static str> {
     let set = |name: &str| schema.get(name).and_then(Value::as_bool) == Some(true);
-    if set("x-kubernetes-int-or-string") || schema.get("format").and_then(Value::as_str) == Some("int-or-string") {
-        return (!value.is_i64() && !value.is_u64() && !value.is_string()).then_some("a whole number or a text");
+    if set("x-kubernetes-int-or-string")
+        || schema.get("format").and_then(Value::as_str) == Some("int-or-string")
+    {
+        return (!value.is_i64() && !value.is_u64() && !value.is_string())
+            .then_some("a whole number or a text");
     }
     let wanted = schema.get("type").and_then(Value::as_str)?;
     let fits = match wanted {
@@ -509,7 +521,8 @@ fn refused(value: &Value, schema: &Value) -> Option<String> {
             }
         }
         Value::String(text) => {
-            if schema.get("type").and_then(Value::as_str) == Some("quantity") && super::quantity::number(value).is_none()
+            if schema.get("type").and_then(Value::as_str) == Some("quantity")
+                && super::quantity::number(value).is_none()
             {
                 return Some("it is no quantity such as 500m, 2 or 4Gi".to_owned());
             }
@@ -534,8 +547,7 @@ fn refused(value: &Value, schema: &Value) -> Option<String> {
 /// Whether a text matches a pattern of a CRD; one that cannot be read refuses nothing.
 fn matches(pattern: &str, text: &str) -> bool {
     static PATTERNS: OnceLock<Mutex<HashMap<String, Option<Regex>>>> = OnceLock::new();
-    let mut patterns =
-        PATTERNS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let mut patterns = PATTERNS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     if patterns.len() > 2000 {
         patterns.clear();
     }

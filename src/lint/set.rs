@@ -111,9 +111,8 @@ impl Names {
     /// Adds the objects of a set.
     pub fn add<'a>(&mut self, subjects: impl IntoIterator<Item = &'a Subject>) {
         let subjects = subjects.into_iter();
-        self.0.extend(
-            subjects.map(|one| (one.gvk.group.clone(), one.gvk.kind.clone(), one.name().to_owned())),
-        );
+        self.0
+            .extend(subjects.map(|one| (one.gvk.group.clone(), one.gvk.kind.clone(), one.name().to_owned())));
     }
 
     fn holds(&self, group: &str, kind: &str, name: &str) -> bool {
@@ -161,7 +160,8 @@ impl<'a> Set<'a> {
     /// Whether an object is neither here nor anywhere in the tree, though the set has others of its kind in that
     /// namespace: whoever keeps some in Git keeps all there.
     pub(super) fn lacks(&self, group: &str, kind: &str, namespace: &str, name: &str) -> bool {
-        let mut siblings = self.all(group, kind).filter(|one| same_namespace(&one.namespace, namespace)).peekable();
+        let mut siblings =
+            self.all(group, kind).filter(|one| same_namespace(&one.namespace, namespace)).peekable();
         siblings.peek().is_some()
             && siblings.all(|one| one.name() != name)
             && !self.elsewhere.holds(group, kind, name)

@@ -50,7 +50,8 @@ impl Suppressions {
             }
             let Some((before, rest)) = line.split_once(COMMENT) else { continue };
             // In a template the comment may be one of Go's.
-            let is_comment = before.trim_end().ends_with('#') || before.contains("{{/*") || before.contains("{{- /*");
+            let is_comment =
+                before.trim_end().ends_with('#') || before.contains("{{/*") || before.contains("{{- /*");
             if is_comment {
                 let names = rest.split_whitespace().next().unwrap_or_default();
                 found.push(Comment { line: number, from: 0, to: 0, rules: split(names) });

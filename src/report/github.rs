@@ -31,10 +31,17 @@ pub fn github(report: &LintReport) -> String {
     }
     for error in &report.errors {
         let place = error.position.as_deref().map(|position| format!("{position}: ")).unwrap_or_default();
-        let _ = writeln!(out, "::error title={}::{}", property(&error.code), message(&format!("{place}{}", error.message)));
+        let _ = writeln!(
+            out,
+            "::error title={}::{}",
+            property(&error.code),
+            message(&format!("{place}{}", error.message))
+        );
     }
     // A text must not be a command; GitHub reads them anywhere at the beginning of a line.
-    out.push_str(&report.text("", false).lines().map(|line| line.replace("::", ": :") + "\n").collect::<String>());
+    out.push_str(
+        &report.text("", false).lines().map(|line| line.replace("::", ": :") + "\n").collect::<String>(),
+    );
     out
 }
 

@@ -19,15 +19,32 @@ pub fn junit(report: &LintReport) -> String {
         report.errors.len()
     );
     for (file, findings) in files {
-        let of = |severity: &str| findings.iter().filter(|at| report.findings[**at].severity == severity).count();
-        let _ = writeln!(out, "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\">", escape(file), findings.len(), of("error"));
+        let of =
+            |severity: &str| findings.iter().filter(|at| report.findings[**at].severity == severity).count();
+        let _ = writeln!(
+            out,
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\">",
+            escape(file),
+            findings.len(),
+            of("error")
+        );
         for finding in findings.iter().map(|at| &report.findings[*at]) {
             let name = format!("{} {}", finding.rule, finding.position());
-            let _ = write!(out, "    <testcase classname=\"{}\" name=\"{}\">", escape(&finding.object), escape(&name));
+            let _ = write!(
+                out,
+                "    <testcase classname=\"{}\" name=\"{}\">",
+                escape(&finding.object),
+                escape(&name)
+            );
             // Only what fails the command fails the case.
             let _ = if finding.severity == "error" {
                 let message = escape(&finding.message);
-                writeln!(out, "<failure type=\"{}\" message=\"{message}\">{}</failure></testcase>", escape(&finding.rule), escape(&finding.help))
+                writeln!(
+                    out,
+                    "<failure type=\"{}\" message=\"{message}\">{}</failure></testcase>",
+                    escape(&finding.rule),
+                    escape(&finding.help)
+                )
             } else {
                 writeln!(out, "<system-out>{}</system-out></testcase>", escape(&finding.line()))
             };
@@ -35,10 +52,21 @@ pub fn junit(report: &LintReport) -> String {
         out.push_str("  </testsuite>\n");
     }
     if !report.errors.is_empty() {
-        let _ = writeln!(out, "  <testsuite name=\"unreadable\" tests=\"{0}\" errors=\"{0}\">", report.errors.len());
+        let _ = writeln!(
+            out,
+            "  <testsuite name=\"unreadable\" tests=\"{0}\" errors=\"{0}\">",
+            report.errors.len()
+        );
         for error in &report.errors {
             let name = error.position.as_deref().unwrap_or(&error.reason);
-            let _ = writeln!(out, "    <testcase classname=\"{}\" name=\"{}\"><error type=\"{}\" message=\"{}\"/></testcase>", escape(&error.reason), escape(name), escape(&error.code), escape(&error.message));
+            let _ = writeln!(
+                out,
+                "    <testcase classname=\"{}\" name=\"{}\"><error type=\"{}\" message=\"{}\"/></testcase>",
+                escape(&error.reason),
+                escape(name),
+                escape(&error.code),
+                escape(&error.message)
+            );
         }
         out.push_str("  </testsuite>\n");
     }

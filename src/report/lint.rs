@@ -111,7 +111,9 @@ impl LintReport {
             (source.map(|source| source.file.clone()), source.map(|source| source.line), finding.column)
         };
         findings.sort_by(|one, other| {
-            place(one).cmp(&place(other)).then_with(|| (&one.rule, &one.message).cmp(&(&other.rule, &other.message)))
+            place(one)
+                .cmp(&place(other))
+                .then_with(|| (&one.rule, &one.message).cmp(&(&other.rule, &other.message)))
         });
         let of = |severity: &str| findings.iter().filter(|finding| finding.severity == severity).count();
         let counts = LintCounts {
@@ -197,7 +199,10 @@ impl LintReport {
             (counts.unreadable, "unreadable"),
         ] {
             if count > 0 {
-                parts.push(format!("{count} {}", if count == 1 && name.ends_with('s') { &name[..name.len() - 1] } else { name }));
+                parts.push(format!(
+                    "{count} {}",
+                    if count == 1 && name.ends_with('s') { &name[..name.len() - 1] } else { name }
+                ));
             }
         }
         format!("{word}: {}", parts.join(" | "))

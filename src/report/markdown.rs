@@ -21,7 +21,8 @@ pub fn markdown(report: &Report) -> String {
     for error in &report.errors {
         let _ = writeln!(out, "\n- `{}` {}", error.code, escape(&error.message));
     }
-    let apps: Vec<_> = report.apps.iter().filter(|app| !app.objects.is_empty() || !app.findings.is_empty()).collect();
+    let apps: Vec<_> =
+        report.apps.iter().filter(|app| !app.objects.is_empty() || !app.findings.is_empty()).collect();
     let mut shown = 0;
     for app in &apps {
         let mut block = format!(

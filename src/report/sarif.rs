@@ -24,7 +24,8 @@ pub fn sarif(report: &LintReport, version: &str) -> String {
             })
         })
         .collect();
-    let mut results: Vec<Value> = report.findings.iter().take(MAX_RESULTS).map(|finding| result(report, finding)).collect();
+    let mut results: Vec<Value> =
+        report.findings.iter().take(MAX_RESULTS).map(|finding| result(report, finding)).collect();
     // What could not be read is a finding of nobody; viewers show notifications apart.
     results.truncate(MAX_RESULTS);
     let notifications: Vec<Value> = report

@@ -123,7 +123,9 @@ impl Reader<'_> {
             }
         }
         if templates > 0 {
-            self.gathered.notes.push(format!("{templates} files are templates of another tool and were passed over"));
+            self.gathered
+                .notes
+                .push(format!("{templates} files are templates of another tool and were passed over"));
         }
     }
 
@@ -202,10 +204,14 @@ impl Reader<'_> {
                 Err(error) => {
                     let wanting = matches!(
                         error.code,
-                        Code::TemplateFailed | Code::ValuesInvalid | Code::ChartInvalid | Code::RemoteBaseRefused
+                        Code::TemplateFailed
+                            | Code::ValuesInvalid
+                            | Code::ChartInvalid
+                            | Code::RemoteBaseRefused
                     );
                     self.failed.push(folder.path.clone());
-                    if wanting && (folder.renderer == Renderer::Helm || error.code == Code::RemoteBaseRefused) {
+                    if wanting && (folder.renderer == Renderer::Helm || error.code == Code::RemoteBaseRefused)
+                    {
                         self.gathered.notes.push(format!("{} was not checked: {error}", shown(&folder.path)));
                     } else {
                         self.gathered.errors.push(error);
@@ -225,7 +231,8 @@ impl Reader<'_> {
                 other != at && files.iter().any(|file| reads.contains(file.as_str()) && there(file))
             })
         };
-        let bases: Vec<bool> = units.iter().enumerate().map(|(at, (folder, ..))| is_base(at, folder)).collect();
+        let bases: Vec<bool> =
+            units.iter().enumerate().map(|(at, (folder, ..))| is_base(at, folder)).collect();
         for ((folder, rendered, options), base) in units.into_iter().zip(bases) {
             self.covered.extend(rendered.reads.iter().map(|(path, _)| path.clone()));
             self.covered.extend(rendered.objects.iter().map(|object| object.origin().file.to_string()));

@@ -12,8 +12,8 @@ use self::gather::Gathered;
 use super::output::Output;
 use crate::error::{Code, Error, Result};
 use crate::lint::{
-    CONFIGURATION_FILE, Configuration, Finding, Names, Schemas, Set, Severity, Subject, Suppressions, Version,
-    all_rules, check, rule_named,
+    CONFIGURATION_FILE, Configuration, Finding, Names, Schemas, Set, Severity, Subject, Suppressions,
+    Version, all_rules, check, rule_named,
 };
 use crate::render::{EntryKind, Tree, is_manifest, join};
 use crate::report::{
@@ -93,7 +93,8 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8> {
         return explain(id, output);
     }
     let roots = places::roots(&arguments.paths)?;
-    let mut configuration = roots.first().map_or_else(|| Ok(Configuration::default()), places::configuration)?;
+    let mut configuration =
+        roots.first().map_or_else(|| Ok(Configuration::default()), places::configuration)?;
     adjust(&mut configuration, arguments)?;
     let mut schemas = Schemas::default();
     for path in &arguments.schemas {
@@ -124,7 +125,11 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8> {
     findings.retain(|finding| severity(finding) >= least);
     let report = LintReport { notes: whole.notes, ..LintReport::new(findings, errors, counts) };
     let report = LintReport { rules: used(&report.findings), ..report };
-    let prefix = if several { String::new() } else { roots.first().map(|root| places::prefix(&root.path)).unwrap_or_default() };
+    let prefix = if several {
+        String::new()
+    } else {
+        roots.first().map(|root| places::prefix(&root.path)).unwrap_or_default()
+    };
     show(&report, &prefix, arguments.output, output);
     let fails = arguments.fail_on.severity();
     Ok(match report.findings.iter().any(|finding| severity(finding) >= fails) {
@@ -200,23 +205,30 @@ fn add(bytes: &[u8], file: &str, schemas: &mut Schemas) -> Result<()> {
     Ok(())
 }
 
-/// Our own kinds, after whatever the tree or the user says of them.
-pub(super) fn own_definitions(schemas: &mut Schemas) {
+/// The schemas of our own kinds.
+pub(super) fn own_definitions() -> Schemas {
+    let mut schemas = Schemas::default();
     for (_, definition) in crate::api::definitions() {
         if let Ok(value) = serde_json::to_value(&definition) {
             schemas.add(&value);
         }
     }
+    schemas
 }
 
 /// Checks everything that was gathered, and finds the places of what was found.
-fn examine(tree: &dyn Tree, gathered: &Gathered, configuration: &Configuration, mut schemas: Schemas) -> LintReport {
+fn examine(
+    tree: &dyn Tree,
+    gathered: &Gathered,
+    configuration: &Configuration,
+    mut schemas: Schemas,
+) -> LintReport {
     let mut names = Names::default();
     for unit in &gathered.units {
         names.add(&unit.subjects);
         unit.subjects.iter().for_each(|subject| schemas.add(&subject.value));
     }
-    own_definitions(&mut schemas);
+    schemas.fill(own_definitions());
     let (mut report, mut without) = (LintReport::default(), BTreeSet::new());
     let mut seen = BTreeSet::new();
     let mut finder = places::Finder::new(tree);
@@ -225,7 +237,9 @@ fn examine(tree: &dyn Tree, gathered: &Gathered, configuration: &Configuration, 
         let set = Set::new(&unit.subjects, &names);
         let mut checked = check(&set, &schemas, configuration, &unit.hidden);
         finder.read(unit);
-        checked.findings.extend(finder.own(unit).into_iter().filter(|finding| configuration.is_on(finding.rule)));
+        checked
+            .findings
+            .extend(finder.own(unit).into_iter().filter(|finding| configuration.is_on(finding.rule)));
         report.counts.without_schema += checked.unknown.len();
         without.extend(checked.unknown.iter().map(ToString::to_string));
         for finding in &checked.findings {
@@ -246,7 +260,11 @@ fn examine(tree: &dyn Tree, gathered: &Gathered, configuration: &Configuration, 
     report.notes.extend(gathered.notes.iter().cloned());
     if !without.is_empty() {
         let shown: Vec<&str> = without.iter().take(5).map(String::as_str).collect();
-        let more = if without.len() > shown.len() { format!(" and {} more kinds", without.len() - shown.len()) } else { String::new() };
+        let more = if without.len() > shown.len() {
+            format!(" and {} more kinds", without.len() - shown.len())
+        } else {
+            String::new()
+        };
         report.notes.push(format!(
             "{} objects have no schema here, so their fields were not checked: {}{more} (--schemas takes CRDs)",
             report.counts.without_schema,
@@ -315,7 +333,8 @@ fn list(output: &Output) {
 /// The page of a rule.
 pub(super) fn explain(id: &str, output: &Output) -> Result<u8> {
     let rule = rule_named(id).ok_or_else(|| {
-        Error::new(Code::Usage, format!("there is no rule {id}")).hint("driftless lint --list shows all of them")
+        Error::new(Code::Usage, format!("there is no rule {id}"))
+            .hint("driftless lint --list shows all of them")
     })?;
     output.data(&format!(
         "{}: {}\n\n{}\n\nSystem {}, severity {}, {}. Suppress it in one document with the comment\n`# driftless:lint-ignore {} REASON`, everywhere with `lint: {{disable: [{}]}}` in .driftless.yaml.\n",

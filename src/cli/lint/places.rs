@@ -27,9 +27,10 @@ pub(super) fn roots(paths: &[PathBuf]) -> Result<Vec<Root>> {
         let around = full.ancestors().find(|folder| folder.join(".git").exists());
         let parent = || if full.is_dir() { full.clone() } else { full.parent().unwrap_or(&full).to_owned() };
         let root = around.map_or_else(parent, Path::to_owned);
-        let inner = full.strip_prefix(&root).ok().and_then(Path::to_str).ok_or_else(|| {
-            Error::new(Code::FileUnreadable, format!("{} is not UTF-8", path.display()))
-        })?;
+        let inner =
+            full.strip_prefix(&root).ok().and_then(Path::to_str).ok_or_else(|| {
+                Error::new(Code::FileUnreadable, format!("{} is not UTF-8", path.display()))
+            })?;
         match roots.iter_mut().find(|known| known.path == root) {
             Some(known) => known.inner.push(inner.to_owned()),
             None => roots.push(Root { path: root, inner: vec![inner.to_owned()] }),
@@ -58,7 +59,11 @@ pub(super) fn configuration(root: &Root) -> Result<Configuration> {
         let path = folder.join(CONFIGURATION_FILE);
         match std::fs::read(&path) {
             Ok(bytes) => return Configuration::read(&bytes, &path.display().to_string()),
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) => {}
             Err(error) => {
                 let why = format!("cannot read {}: {error}", path.display());
                 return Err(Error::new(Code::FileUnreadable, why));
@@ -79,7 +84,12 @@ pub(super) struct Finder<'a> {
 
 impl<'a> Finder<'a> {
     pub(super) fn new(tree: &'a dyn Tree) -> Self {
-        Self { tree, lines: Lines::default(), suppressions: Suppressions::default(), explained: HashMap::new() }
+        Self {
+            tree,
+            lines: Lines::default(),
+            suppressions: Suppressions::default(),
+            explained: HashMap::new(),
+        }
     }
 
     /// Notes the files of a unit.
@@ -110,7 +120,8 @@ impl<'a> Finder<'a> {
     /// Where a finding is.
     pub(super) fn place(&mut self, unit: &Unit, subject: &Subject, finding: &Finding) -> Place {
         let position = self.lines.find(subject, &finding.pointer);
-        let here = Place { file: subject.origin.file.to_string(), line: position.line, column: position.column };
+        let here =
+            Place { file: subject.origin.file.to_string(), line: position.line, column: position.column };
         let From::Render(renders) = &unit.from else { return here };
         let mut first = 0;
         for (number, render) in renders.iter().enumerate() {
@@ -125,7 +136,8 @@ impl<'a> Finder<'a> {
                     };
                     explained.map(|explained| explained.objects).unwrap_or_default()
                 });
-                let told = told.get(at).filter(|told| told.kind == subject.gvk.kind && told.name == subject.name());
+                let told =
+                    told.get(at).filter(|told| told.kind == subject.gvk.kind && told.name == subject.name());
                 return told.and_then(|told| written(told, &finding.pointer)).unwrap_or(here);
             }
             first += render.objects;

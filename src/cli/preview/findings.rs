@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::Sides;
-use crate::cli::lint::{Place, finding_report, own_definitions};
+use crate::cli::lint::{Place, finding_report};
 use crate::error::{Code, Error, Result};
 use crate::lint::{
-    CONFIGURATION_FILE, Checked, Configuration, Finding, Lines, Names, Schemas, Set, Severity, Subject,
-    Suppressions, changes, check,
+    CONFIGURATION_FILE, Checked, Configuration, Finding, Lines, Names, Set, Severity, Subject, Suppressions,
+    changes, check,
 };
 use crate::model::{Confidential, Key};
 use crate::plan::Desired;
@@ -31,13 +31,14 @@ pub(super) fn new(before: &Objects, after: &Objects, sides: &Sides) -> Result<Ve
     let (old, new) = (subjects(before)?, subjects(after)?);
     let mut hidden = Confidential::default();
     before.values().chain(after.values()).for_each(|object| hidden.merge(&object.hidden));
-    let known: HashSet<_> = (run(&old, sides, &hidden).findings.iter())
-        .map(|finding| identity(finding, &old[finding.subject]))
-        .collect();
     let mut found = run(&new, sides, &hidden).findings;
-    found.retain(|finding| {
-        finding.severity >= Severity::Warning && !known.contains(&identity(finding, &new[finding.subject]))
-    });
+    found.retain(|finding| finding.severity >= Severity::Warning);
+    if !found.is_empty() {
+        let before = run(&old, sides, &hidden).findings;
+        let known: HashSet<_> =
+            before.iter().map(|finding| identity(finding, &old[finding.subject])).collect();
+        found.retain(|finding| !known.contains(&identity(finding, &new[finding.subject])));
+    }
     let places: BTreeMap<&Key, usize> = before.keys().enumerate().map(|(at, key)| (key, at)).collect();
     for (number, (key, object)) in after.iter().enumerate() {
         let changed = before.get(key).is_some_and(|old| old.digest != object.digest);
@@ -101,9 +102,8 @@ fn subjects(objects: &Objects) -> Result<Vec<Subject>> {
 }
 
 fn run(subjects: &[Subject], sides: &Sides, hidden: &Confidential) -> Checked {
-    let mut schemas = Schemas::default();
+    let mut schemas = sides.schemas.clone();
     subjects.iter().for_each(|subject| schemas.add(&subject.value));
-    own_definitions(&mut schemas);
     let names = Names::default();
     check(&Set::new(subjects, &names), &schemas, &sides.lint, hidden)
 }

@@ -15,13 +15,14 @@ use serde_json::Value;
 
 use self::find::Found;
 use super::drift::{change_report, show};
+use super::lint::own_definitions;
 use super::output::{Output, ReportFormat};
 use super::workspace;
 use crate::agent::{AppKey, Capable, Given, Remotes, RenderedApp, offline_materials, unchanged};
 use crate::api::Application;
 use crate::diff::{between, mask};
 use crate::error::{Code, Error, Result};
-use crate::lint::Configuration;
+use crate::lint::{Configuration, Schemas};
 use crate::model::Key;
 use crate::plan::Desired;
 use crate::render::sops::Keys;
@@ -82,6 +83,8 @@ struct Sides {
     cache: Cache,
     /// What the head says about lint.
     lint: Configuration,
+    /// Of our own kinds.
+    schemas: Schemas,
 }
 
 /// A preview may take this many bytes for files that several applications read, and for results.
@@ -90,7 +93,14 @@ const RESULTS: usize = 16 << 20;
 
 impl Sides {
     fn new(before: Snapshot, after: Snapshot, keys: Keys) -> Self {
-        Self { before, after, keys, cache: Cache::new(PARSES, RESULTS), lint: Configuration::default() }
+        Self {
+            before,
+            after,
+            keys,
+            cache: Cache::new(PARSES, RESULTS),
+            lint: Configuration::default(),
+            schemas: own_definitions(),
+        }
     }
 
     /// The objects of an application at a commit; none where it is not there.

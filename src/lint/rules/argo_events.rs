@@ -36,7 +36,9 @@ pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
         let Some(source) = source.filter(|_| !text("eventName").is_empty()) else { continue };
         // Every map of the spec holds events by name, but for what shapes the pods and the service.
         let events: Vec<&String> = (source.at("/spec").and_then(Value::as_object).into_iter().flatten())
-            .filter(|(field, _)| !matches!(field.as_str(), "template" | "service" | "replicas" | "eventBusName"))
+            .filter(|(field, _)| {
+                !matches!(field.as_str(), "template" | "service" | "replicas" | "eventBusName")
+            })
             .filter_map(|(_, value)| value.as_object())
             .flat_map(|map| map.keys())
             .collect();

@@ -46,7 +46,14 @@ pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
             let why = "the active and the preview Service are the same";
             out.add(&STRATEGY, "/spec/strategy/blueGreen/previewService", why);
         }
-        analyses(subject, blue, "/spec/strategy/blueGreen", &["prePromotionAnalysis", "postPromotionAnalysis"], set, out);
+        analyses(
+            subject,
+            blue,
+            "/spec/strategy/blueGreen",
+            &["prePromotionAnalysis", "postPromotionAnalysis"],
+            set,
+            out,
+        );
     }
     if let Some(canary) = canary {
         self::canary(subject, canary, set, out);
@@ -62,13 +69,16 @@ fn canary(subject: &Subject, canary: &Value, set: &Set<'_>, out: &mut Out) {
         out.add(&STRATEGY, format!("{path}/canaryService"), "the canary and the stable Service are the same");
     }
     // Istio may split by subsets of one host, and a ping and a pong Service stand for both.
-    let other = canary.pointer("/trafficRouting/istio/destinationRule").is_some() || canary.get("pingPong").is_some();
+    let other =
+        canary.pointer("/trafficRouting/istio/destinationRule").is_some() || canary.get("pingPong").is_some();
     if routed.is_some_and(|routed| !routed.is_empty()) && !other && (own.is_empty() || stable.is_empty()) {
         let why = "with trafficRouting, canaryService and stableService are needed";
         out.add(&STRATEGY, format!("{path}/trafficRouting"), why);
     }
     let none = |field: &str| {
-        canary.get(field).is_some_and(|value| value.as_i64() == Some(0) || matches!(value.as_str(), Some("0" | "0%")))
+        canary
+            .get(field)
+            .is_some_and(|value| value.as_i64() == Some(0) || matches!(value.as_str(), Some("0" | "0%")))
     };
     if none("maxSurge") && none("maxUnavailable") {
         out.add(&STRATEGY, format!("{path}/maxSurge"), "maxSurge and maxUnavailable are both 0");
@@ -77,14 +87,17 @@ fn canary(subject: &Subject, canary: &Value, set: &Set<'_>, out: &mut Out) {
     for (at, step) in canary.get("steps").and_then(Value::as_array).into_iter().flatten().enumerate() {
         let path = format!("{path}/steps/{at}");
         let Some(fields) = step.as_object() else { continue };
-        let given: Vec<&str> = fields.keys().map(String::as_str).filter(|name| STEPS.contains(name)).collect();
+        let given: Vec<&str> =
+            fields.keys().map(String::as_str).filter(|name| STEPS.contains(name)).collect();
         let alone: Vec<&str> = given.iter().copied().filter(|name| ALONE.contains(name)).collect();
         if alone.len() > 1 {
             out.add(&STEP, path.as_str(), format!("a step is one thing, not {}", alone.join(" and ")));
         } else if given.is_empty() {
             out.add(&STEP, path.as_str(), "the step does nothing that is known");
         }
-        if let Some(weight) = step.get("setWeight").and_then(Value::as_i64).filter(|weight| !(0..=most).contains(weight)) {
+        if let Some(weight) =
+            step.get("setWeight").and_then(Value::as_i64).filter(|weight| !(0..=most).contains(weight))
+        {
             out.add(&STEP, format!("{path}/setWeight"), format!("{weight} is not between 0 and {most}"));
         }
         if step.get("setCanaryScale").is_some() && routed.is_none() {

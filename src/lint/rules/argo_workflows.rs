@@ -78,7 +78,10 @@ pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
         subject.list(&format!("{spec}/arguments/parameters")).iter().map(|one| text(one, "name")).collect();
     if runs {
         for (at, parameter) in subject.list(&format!("{spec}/arguments/parameters")).iter().enumerate() {
-            if parameter.get("value").is_none() && parameter.get("valueFrom").is_none() && parameter.get("default").is_none() {
+            if parameter.get("value").is_none()
+                && parameter.get("valueFrom").is_none()
+                && parameter.get("default").is_none()
+            {
                 let why = format!("the parameter {} has no value", text(parameter, "name"));
                 out.add(&PARAMETER, format!("{spec}/arguments/parameters/{at}"), why);
             }
@@ -117,7 +120,8 @@ fn removed(subject: &Subject, spec: &str, out: &mut Out) {
     }
     gone(format!("{spec}/podPriority"), "use podPriorityClassName");
     let count = subject.list(&format!("{spec}/templates")).len();
-    let places = std::iter::once(spec.to_owned()).chain((0..count).map(|at| format!("{spec}/templates/{at}")));
+    let places =
+        std::iter::once(spec.to_owned()).chain((0..count).map(|at| format!("{spec}/templates/{at}")));
     for place in places {
         gone(format!("{place}/synchronization/mutex"), "write mutexes, a list");
         gone(format!("{place}/synchronization/semaphore"), "write semaphores, a list");
@@ -180,7 +184,8 @@ type Call<'a> = (String, &'a Value);
 
 impl<'a> Template<'a> {
     fn kind(&self, out: &mut Out) {
-        let given: Vec<&str> = TYPES.iter().copied().filter(|field| self.value.get(*field).is_some()).collect();
+        let given: Vec<&str> =
+            TYPES.iter().copied().filter(|field| self.value.get(*field).is_some()).collect();
         let name = text(self.value, "name");
         // Templates of old versions may call another one.
         let calls = ["template", "templateRef"].iter().any(|field| self.value.get(*field).is_some());
@@ -188,7 +193,11 @@ impl<'a> Template<'a> {
             let why = format!("the template {name} is {} at once", given.join(" and "));
             out.add(&TEMPLATE_TYPE, self.path.as_str(), why);
         } else if given.is_empty() && !calls {
-            out.add(&TEMPLATE_TYPE, self.path.as_str(), format!("the template {name} does not say what it is"));
+            out.add(
+                &TEMPLATE_TYPE,
+                self.path.as_str(),
+                format!("the template {name} does not say what it is"),
+            );
         }
     }
 
@@ -220,7 +229,11 @@ impl<'a> Template<'a> {
         for (path, call) in tasks.iter().chain(groups.iter().flatten()) {
             let name = text(call, "name");
             if !name.is_empty() && !seen.insert(name) {
-                out.add(&DUPLICATE_TEMPLATE, format!("{path}/name"), format!("two steps or tasks are called {name}"));
+                out.add(
+                    &DUPLICATE_TEMPLATE,
+                    format!("{path}/name"),
+                    format!("two steps or tasks are called {name}"),
+                );
             }
             self.call(path, call, called, out);
         }
@@ -230,8 +243,12 @@ impl<'a> Template<'a> {
 
     fn call(&self, path: &str, call: &'a Value, called: &mut BTreeSet<&'a str>, out: &mut Out) {
         let exits = call.get("hooks").and_then(Value::as_object).into_iter().flatten();
-        let exits = exits.map(|(name, hook)| (format!("{path}/hooks/{name}/template"), text(hook, "template")));
-        let places = [(format!("{path}/template"), text(call, "template")), (format!("{path}/onExit"), text(call, "onExit"))];
+        let exits =
+            exits.map(|(name, hook)| (format!("{path}/hooks/{name}/template"), text(hook, "template")));
+        let places = [
+            (format!("{path}/template"), text(call, "template")),
+            (format!("{path}/onExit"), text(call, "onExit")),
+        ];
         for (at, name) in places.into_iter().chain(exits) {
             if name.is_empty() || name.contains("{{") {
                 continue;
@@ -245,8 +262,9 @@ impl<'a> Template<'a> {
             Some(reference) => {
                 let template = text(reference, "template");
                 template_ref(self.subject, &format!("{path}/templateRef"), Some(template), self.set, out);
-                referenced(self.subject, reference, self.set)
-                    .and_then(|found| found.list("/spec/templates").iter().find(|one| text(one, "name") == template))
+                referenced(self.subject, reference, self.set).and_then(|found| {
+                    found.list("/spec/templates").iter().find(|one| text(one, "name") == template)
+                })
             }
             None => self.names.get(text(call, "template")).copied(),
         };
@@ -282,7 +300,11 @@ impl<'a> Template<'a> {
             }
         }
         if let Some(cycle) = cycle(&edges) {
-            out.add(&CYCLE, format!("{}/dag/tasks", self.path), format!("the tasks wait round: {}", cycle.join(" -> ")));
+            out.add(
+                &CYCLE,
+                format!("{}/dag/tasks", self.path),
+                format!("the tasks wait round: {}", cycle.join(" -> ")),
+            );
             return;
         }
         for (path, task) in tasks {
@@ -313,7 +335,8 @@ impl<'a> Template<'a> {
                 tags(step, path, "steps", &mut uses);
                 for (at, name) in uses {
                     // `steps.name` is the step's own name where a template of an older version uses it.
-                    if !before.contains(name.as_str()) && !at.contains("/hooks/") && !at.contains("/inline/") {
+                    if !before.contains(name.as_str()) && !at.contains("/hooks/") && !at.contains("/inline/")
+                    {
                         let why = format!("it uses the step {name}, which is in no earlier group");
                         out.add(&TASK_UNKNOWN, at, why);
                     }
@@ -392,7 +415,8 @@ fn tags(value: &Value, path: &str, kind: &'static str, found: &mut Vec<(String, 
 
 fn tag() -> Option<&'static Regex> {
     static TAG: OnceLock<Option<Regex>> = OnceLock::new();
-    let pattern = r"\{\{\s*(tasks|steps|inputs\.parameters|workflow\.parameters)\.([A-Za-z0-9_-]+)\s*(?:\.[^}]*)?\}\}";
+    let pattern =
+        r"\{\{\s*(tasks|steps|inputs\.parameters|workflow\.parameters)\.([A-Za-z0-9_-]+)\s*(?:\.[^}]*)?\}\}";
     TAG.get_or_init(|| Regex::new(pattern).ok()).as_ref()
 }
 
@@ -404,7 +428,11 @@ fn unreachable(subject: &Subject, spec: &str, templates: &[Value], called: &BTre
         let name = text(template, "name");
         let dynamic = subject.text(&format!("{spec}/entrypoint")).contains("{{");
         if !name.is_empty() && !known.contains(name) && !called.contains(name) && !dynamic {
-            out.add(&UNREACHABLE, format!("{spec}/templates/{at}/name"), format!("nothing calls the template {name}"));
+            out.add(
+                &UNREACHABLE,
+                format!("{spec}/templates/{at}/name"),
+                format!("nothing calls the template {name}"),
+            );
         }
     }
 }

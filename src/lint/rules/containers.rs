@@ -75,7 +75,8 @@ fn image(container: &Container<'_>, out: &mut Out) {
 
 /// Whether a resource is one that devices or nodes advertise.
 fn is_extended(name: &str) -> bool {
-    name.split_once('/').is_some_and(|(domain, _)| domain != "kubernetes.io" && !domain.ends_with(".kubernetes.io"))
+    name.split_once('/')
+        .is_some_and(|(domain, _)| domain != "kubernetes.io" && !domain.ends_with(".kubernetes.io"))
         && !name.starts_with("requests.")
 }
 
@@ -89,7 +90,11 @@ fn resources(container: &Container<'_>, out: &mut Out) {
         for (name, value) in all.into_iter().flatten().filter(|(name, _)| is_extended(name)) {
             if quantity::number(value).is_some_and(|number| number.fract() != 0.0 || number < 0.0) {
                 let at = below(&format!("{base}/{field}"), name);
-                out.add(&GPU_RESOURCES, at, format!("{name} is {}; only whole devices can be asked for", text(value)));
+                out.add(
+                    &GPU_RESOURCES,
+                    at,
+                    format!("{name} is {}; only whole devices can be asked for", text(value)),
+                );
             }
         }
     }
@@ -103,7 +108,8 @@ fn resources(container: &Container<'_>, out: &mut Out) {
             }
             (true, Some(asked), Some(allowed)) if differ(asked, allowed) => {
                 let limit = limit.map(text).unwrap_or_default();
-                let why = format!("{name}: {} requested and a limit of {limit}; both must be equal", text(request));
+                let why =
+                    format!("{name}: {} requested and a limit of {limit}; both must be equal", text(request));
                 out.add(&GPU_RESOURCES, at, why);
             }
             (false, Some(asked), Some(allowed)) if asked > allowed => {
@@ -144,7 +150,10 @@ fn probes(container: &Container<'_>, out: &mut Out) {
         for action in ["httpGet", "tcpSocket"] {
             let path = format!("/{probe}/{action}/port");
             let Some(name) = container.value.pointer(&path).and_then(Value::as_str) else { continue };
-            let known = ports.into_iter().flatten().any(|port| port.get("name").and_then(Value::as_str) == Some(name));
+            let known = ports
+                .into_iter()
+                .flatten()
+                .any(|port| port.get("name").and_then(Value::as_str) == Some(name));
             if !known && name.parse::<u16>().is_err() && !is_template(name) {
                 let why = format!("the {probe} asks the port {name}, and the container names none so");
                 out.add(&PROBE_PORT, format!("{}{path}", container.pointer), why);
@@ -165,12 +174,18 @@ fn names(pod: &Pod<'_>, containers: &[Container<'_>], out: &mut Out) {
     for (at, volume) in pod.spec.get("volumes").and_then(Value::as_array).into_iter().flatten().enumerate() {
         let Some(name) = volume.get("name").and_then(Value::as_str) else { continue };
         if !seen.insert(name) {
-            out.add(&DUPLICATE_NAME, format!("{}/volumes/{at}/name", pod.at), format!("two volumes are called {name}"));
+            out.add(
+                &DUPLICATE_NAME,
+                format!("{}/volumes/{at}/name", pod.at),
+                format!("two volumes are called {name}"),
+            );
         }
     }
     for container in containers {
         let (mut paths, mut ports) = (HashSet::new(), HashSet::new());
-        let list = |field: &str| container.value.get(field).and_then(Value::as_array).into_iter().flatten().enumerate();
+        let list = |field: &str| {
+            container.value.get(field).and_then(Value::as_array).into_iter().flatten().enumerate()
+        };
         for (at, mount) in list("volumeMounts") {
             let Some(path) = mount.get("mountPath").and_then(Value::as_str) else { continue };
             if !paths.insert(path) {
@@ -200,7 +215,10 @@ fn mounts(subject: &Subject, pod: &Pod<'_>, containers: &[Container<'_>], out: &
             for (at, mount) in list {
                 let Some(name) = mount.get("name").and_then(Value::as_str) else { continue };
                 if !known.contains(name) {
-                    let why = format!("the container {} mounts {name}, and the pod has no such volume", container.name());
+                    let why = format!(
+                        "the container {} mounts {name}, and the pod has no such volume",
+                        container.name()
+                    );
                     out.add(&VOLUME_MISSING, format!("{}/{field}/{at}/name", container.pointer), why);
                 }
             }
@@ -219,7 +237,8 @@ fn readiness(subject: &Subject, pod: &Pod<'_>, containers: &[Container<'_>], set
     let ready = containers.iter().any(|one| one.value.get("readinessProbe").is_some());
     let first = containers.iter().find(|one| !one.init);
     if let Some(container) = first.filter(|_| served && !ready) {
-        let why = format!("a Service sends traffic to {}, and nothing says when it is ready", subject.title());
+        let why =
+            format!("a Service sends traffic to {}, and nothing says when it is ready", subject.title());
         out.add(&NO_READINESS, container.pointer.clone(), why);
     }
 }

@@ -119,11 +119,17 @@ pub(super) fn check(subject: &Subject, out: &mut Out) {
             out.add(&INVALID_WAVE, annotation(key), format!("{key} is {text:?}, which is no whole number"));
         }
     }
-    for key in subject.at("/metadata/annotations").and_then(Value::as_object).into_iter().flat_map(|map| map.keys()) {
+    for key in
+        subject.at("/metadata/annotations").and_then(Value::as_object).into_iter().flat_map(|map| map.keys())
+    {
         if key.starts_with("argocd.argoproj.io/") && !ARGOCD.contains(&key.as_str()) {
             // Another name may be an extension's; a near one is misspelt.
             if let Some(near) = nearest(key, ARGOCD.iter().copied()) {
-                out.add(&UNKNOWN_ANNOTATION, annotation(key), format!("nothing reads {key}; did you mean {near}?"));
+                out.add(
+                    &UNKNOWN_ANNOTATION,
+                    annotation(key),
+                    format!("nothing reads {key}; did you mean {near}?"),
+                );
             }
         }
     }
@@ -152,7 +158,8 @@ fn words(subject: &Subject, key: &str, known: &[&str], rule: &'static crate::lin
 
 fn moving(path: &str, revision: Option<&str>, out: &mut Out) {
     if matches!(revision, None | Some("" | "HEAD")) {
-        let at = if revision.is_some() { path } else { path.rsplit_once('/').map_or(path, |(parent, _)| parent) };
+        let at =
+            if revision.is_some() { path } else { path.rsplit_once('/').map_or(path, |(parent, _)| parent) };
         let why = "it follows the default branch of the repository, whatever that is";
         out.add(&MOVING_REVISION, at, why);
     }

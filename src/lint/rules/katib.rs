@@ -88,7 +88,9 @@ fn parameters(subject: &Subject, out: &mut Out) -> HashSet<String> {
             kind @ ("int" | "double") => {
                 let number = |field: &str| text(&format!("/feasibleSpace/{field}")).parse::<f64>().ok();
                 match (number("min"), number("max")) {
-                    (Some(least), Some(most)) if least > most => Some(format!("{name}: the least is beyond the most")),
+                    (Some(least), Some(most)) if least > most => {
+                        Some(format!("{name}: the least is beyond the most"))
+                    }
                     (Some(_), Some(_)) => None,
                     _ => Some(format!("{name}: a parameter of type {kind} needs min and max, as texts")),
                 }
@@ -96,7 +98,9 @@ fn parameters(subject: &Subject, out: &mut Out) -> HashSet<String> {
             kind @ ("discrete" | "categorical") => values
                 .is_none_or(Vec::is_empty)
                 .then(|| format!("{name}: a parameter of type {kind} needs a list")),
-            other => Some(format!("{name}: the type {other:?} is none of int, double, discrete and categorical")),
+            other => {
+                Some(format!("{name}: the type {other:?} is none of int, double, discrete and categorical"))
+            }
         };
         if let Some(why) = why {
             out.add(&PARAMETERS, path, why);
@@ -118,8 +122,10 @@ fn template(subject: &Subject, parameters: &HashSet<String>, out: &mut Out) {
         declared.insert(text("name"));
         let reference = text("reference");
         // ${trialSpec.Name} and its like speak of the trial itself.
-        if !reference.starts_with("${trialSpec") && !parameters.contains(reference) && !parameters.is_empty() {
-            let why = format!("{} refers to {reference:?}, which is no parameter of the experiment", text("name"));
+        if !reference.starts_with("${trialSpec") && !parameters.contains(reference) && !parameters.is_empty()
+        {
+            let why =
+                format!("{} refers to {reference:?}, which is no parameter of the experiment", text("name"));
             out.add(&TRIAL_TEMPLATE, format!("{base}/trialParameters/{at}/reference"), why);
         }
     }
@@ -127,7 +133,11 @@ fn template(subject: &Subject, parameters: &HashSet<String>, out: &mut Out) {
     for field in ["name", "namespace"] {
         if spec.pointer(&format!("/metadata/{field}")).is_some() {
             let at = format!("{base}/trialSpec/metadata/{field}");
-            out.add(&TRIAL_TEMPLATE, at, format!("Katib gives each trial its {field}; the template must not"));
+            out.add(
+                &TRIAL_TEMPLATE,
+                at,
+                format!("Katib gives each trial its {field}; the template must not"),
+            );
         }
     }
     let text = spec.to_string();
@@ -143,7 +153,8 @@ fn template(subject: &Subject, parameters: &HashSet<String>, out: &mut Out) {
         out.add(&TRIAL_TEMPLATE, format!("{base}/trialSpec"), why);
     }
     for name in declared.iter().filter(|name| !used.contains(*name)) {
-        let why = format!("the trialParameter {name} is used nowhere in the trialSpec, which the webhook refuses");
+        let why =
+            format!("the trialParameter {name} is used nowhere in the trialSpec, which the webhook refuses");
         out.add(&TRIAL_TEMPLATE, format!("{base}/trialParameters"), why);
     }
 }

@@ -38,13 +38,37 @@ rules! { "KServe":
         "A graph needs a node called root; each step goes to exactly one of nodeName, serviceName and serviceUrl; a Splitter gives every step a weight, 100 in all; nodes must exist and not lead back to themselves."
 }
 
-const FRAMEWORKS: &[&str] =
-    &["sklearn", "xgboost", "tensorflow", "pytorch", "triton", "onnx", "huggingface", "pmml", "lightgbm", "paddle"];
+const FRAMEWORKS: &[&str] = &[
+    "sklearn",
+    "xgboost",
+    "tensorflow",
+    "pytorch",
+    "triton",
+    "onnx",
+    "huggingface",
+    "pmml",
+    "lightgbm",
+    "paddle",
+];
 
 /// Schemes of addresses that some version of KServe reads.
 const SCHEMES: &[&str] = &[
-    "gs", "s3", "pvc", "file", "https", "http", "hdfs", "webhdfs", "oci", "oci+native", "oci+fetch", "hf", "modelscope",
-    "model-registry", "abfs", "abfss",
+    "gs",
+    "s3",
+    "pvc",
+    "file",
+    "https",
+    "http",
+    "hdfs",
+    "webhdfs",
+    "oci",
+    "oci+native",
+    "oci+fetch",
+    "hf",
+    "modelscope",
+    "model-registry",
+    "abfs",
+    "abfss",
 ];
 
 pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
@@ -64,7 +88,9 @@ pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
 
 fn service(subject: &Subject, set: &Set<'_>, out: &mut Out) {
     for part in ["predictor", "transformer", "explainer"] {
-        let Some(component) = subject.at(&format!("/spec/{part}")).and_then(Value::as_object) else { continue };
+        let Some(component) = subject.at(&format!("/spec/{part}")).and_then(Value::as_object) else {
+            continue;
+        };
         for (name, inner) in component {
             if inner.get("storageUri").is_some() {
                 uri(subject, &format!("{}/storageUri", below(&format!("/spec/{part}"), name)), set, out);
@@ -95,7 +121,8 @@ fn service(subject: &Subject, set: &Set<'_>, out: &mut Out) {
         .filter(|name| predictor.get(*name).is_some_and(|value| !value.is_null()))
         .collect();
     // `workerSpec` and `containers` may stand beside a model: they add to it.
-    let containers = predictor.get("containers").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    let containers =
+        predictor.get("containers").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
     if given.len() > 1 {
         let why = format!("{} are given, and only one may be", given.join(" and "));
         out.add(&PREDICTOR, "/spec/predictor", why);
@@ -103,7 +130,9 @@ fn service(subject: &Subject, set: &Set<'_>, out: &mut Out) {
         out.add(&PREDICTOR, "/spec/predictor", "it says neither model nor containers, so nothing is served");
     }
     if let Some(old) = given.iter().find(|name| **name != "model") {
-        let why = format!("predictor.{old} is rewritten to predictor.model with modelFormat.name {old} on the server");
+        let why = format!(
+            "predictor.{old} is rewritten to predictor.model with modelFormat.name {old} on the server"
+        );
         out.add(&LEGACY_FRAMEWORK, format!("/spec/predictor/{old}"), why);
     }
     let wanted = subject.text("/spec/predictor/model/runtime");
@@ -129,11 +158,19 @@ fn canaries(subject: &Subject, out: &mut Out) {
         sum += percent;
         let name = canary.pointer("/predictor/name").and_then(Value::as_str).unwrap_or_default();
         if !names.insert(name) {
-            out.add(&PREDICTOR, format!("/spec/canary/{at}"), "each canary needs a predictor.name of its own");
+            out.add(
+                &PREDICTOR,
+                format!("/spec/canary/{at}"),
+                "each canary needs a predictor.name of its own",
+            );
         }
     }
     if sum > 100 {
-        out.add(&CANARY_PERCENT, "/spec/canary", format!("the canaries get {sum} in all, more than there is"));
+        out.add(
+            &CANARY_PERCENT,
+            "/spec/canary",
+            format!("the canaries get {sum} in all, more than there is"),
+        );
     }
 }
 
@@ -149,7 +186,11 @@ fn uri(subject: &Subject, path: &str, set: &Set<'_>, out: &mut Out) {
             return;
         }
     } else if text.starts_with("models:/") || text.starts_with("runs:/") {
-        out.add(&MODEL_URI_SCHEME, path, format!("{text} is an address of MLflow, which KServe does not read"));
+        out.add(
+            &MODEL_URI_SCHEME,
+            path,
+            format!("{text} is an address of MLflow, which KServe does not read"),
+        );
     }
     if let Some(why) = mutable(text) {
         out.add(&MUTABLE_MODEL_URI, path, format!("{text} {why}"));
@@ -163,7 +204,8 @@ fn mutable(text: &str) -> Option<String> {
             return Some(format!("follows the alias {alias}"));
         }
         let stage = rest.rsplit('/').next().unwrap_or_default();
-        let moves = ["production", "staging", "latest", "archived", "none"].contains(&&*stage.to_ascii_lowercase());
+        let moves =
+            ["production", "staging", "latest", "archived", "none"].contains(&&*stage.to_ascii_lowercase());
         return moves.then(|| format!("follows the stage {stage}"));
     }
     if text.starts_with("oci") {
@@ -173,9 +215,12 @@ fn mutable(text: &str) -> Option<String> {
     }
     if let Some(rest) = text.strip_prefix("hf://") {
         // hf://ORGANISATION/MODEL[:REVISION]
-        let revision = rest.rsplit('/').next().unwrap_or_default().split_once(':').map(|(_, revision)| revision);
+        let revision =
+            rest.rsplit('/').next().unwrap_or_default().split_once(':').map(|(_, revision)| revision);
         let moves = revision.is_none_or(|revision| matches!(revision, "main" | "latest"));
-        return moves.then(|| "follows the branch main; write a revision (hf://organisation/model:COMMIT)".to_owned());
+        return moves.then(|| {
+            "follows the branch main; write a revision (hf://organisation/model:COMMIT)".to_owned()
+        });
     }
     let path = text.split_once("://").map_or(text, |(_, path)| path);
     let word = path.split('/').find(|part| {
@@ -190,16 +235,20 @@ fn runtime(subject: &Subject, set: &Set<'_>, out: &mut Out) {
         let list = one.list("/spec/supportedModelFormats").iter();
         list.filter(|format| format.get("autoSelect").and_then(Value::as_bool) == Some(true))
             .filter_map(|format| {
-                let text = |field: &str| format.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+                let text =
+                    |field: &str| format.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
                 Some((text("name"), text("version"), format.get("priority")?.as_i64()?))
             })
             .collect()
     };
     let own = formats(subject);
-    let mut others = set.all(&subject.gvk.group, &subject.gvk.kind).take_while(|one| !std::ptr::eq(*one, subject));
+    let mut others =
+        set.all(&subject.gvk.group, &subject.gvk.kind).take_while(|one| !std::ptr::eq(*one, subject));
     let equal = others.find_map(|other| {
         let theirs = formats(other);
-        own.iter().find(|format| theirs.contains(format) && other.namespace == subject.namespace).map(|f| (other, f))
+        own.iter()
+            .find(|format| theirs.contains(format) && other.namespace == subject.namespace)
+            .map(|f| (other, f))
     });
     if let Some((other, (name, _, priority))) = equal {
         let why = format!("{} has the priority {priority} for {name} too", other.title());
@@ -228,9 +277,14 @@ fn graph(subject: &Subject, set: &Set<'_>, out: &mut Out) {
         for (at, step) in steps.iter().enumerate() {
             let path = format!("{path}/steps/{at}");
             let text = |field: &str| step.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
-            let targets = ["nodeName", "serviceName", "serviceUrl"].iter().filter(|field| text(field).is_some());
+            let targets =
+                ["nodeName", "serviceName", "serviceUrl"].iter().filter(|field| text(field).is_some());
             if targets.count() != 1 {
-                out.add(&GRAPH, path.as_str(), "a step goes to exactly one of nodeName, serviceName and serviceUrl");
+                out.add(
+                    &GRAPH,
+                    path.as_str(),
+                    "a step goes to exactly one of nodeName, serviceName and serviceUrl",
+                );
             }
             if text("name").is_some_and(|name| !names.insert(name)) {
                 out.add(&GRAPH, path.as_str(), "two steps of this node have one name");

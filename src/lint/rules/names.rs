@@ -45,7 +45,8 @@ pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
             .iter()
             .any(|key| subject.annotation(key).is_some());
         if subject.at("/metadata/generateName").is_some() && !hook {
-            let why = format!("this {} has generateName and no name, so it cannot be applied", subject.gvk.kind);
+            let why =
+                format!("this {} has generateName and no name, so it cannot be applied", subject.gvk.kind);
             out.add(&GENERATE_NAME, "/metadata/generateName", why);
         }
     } else {
@@ -65,9 +66,13 @@ fn name(subject: &Subject, name: &str, out: &mut Out) {
         // Since Kubernetes 1.34 a Service may begin with a digit, behind a gate.
         ("", "Service") => Shape::Service,
         ("rbac.authorization.k8s.io", _) => Shape::Path,
-        ("serving.kserve.io", "InferenceService" | "InferenceGraph") | ("kubeflow.org", "Experiment") => Shape::Service,
+        ("serving.kserve.io", "InferenceService" | "InferenceGraph") | ("kubeflow.org", "Experiment") => {
+            Shape::Service
+        }
         ("trainer.kubeflow.org", "TrainJob") => Shape::Service,
-        ("kubeflow.org", "PyTorchJob" | "TFJob" | "MPIJob" | "XGBoostJob" | "PaddleJob" | "JAXJob") => Shape::Service,
+        ("kubeflow.org", "PyTorchJob" | "TFJob" | "MPIJob" | "XGBoostJob" | "PaddleJob" | "JAXJob") => {
+            Shape::Service
+        }
         _ => Shape::Subdomain,
     };
     // Somebody fills it in later.
@@ -106,16 +111,18 @@ fn misshapen(name: &str, shape: &Shape) -> Option<String> {
     };
     let plain = "may only have lower-case letters, digits and dashes, with a letter or digit at both ends";
     match shape {
-        Shape::Path => matches!(name, "." | "..")
-            .then(|| "is a path".to_owned())
-            .or_else(|| name.contains(['/', '%']).then(|| "must not have a slash or a percent sign".to_owned())),
+        Shape::Path => matches!(name, "." | "..").then(|| "is a path".to_owned()).or_else(|| {
+            name.contains(['/', '%']).then(|| "must not have a slash or a percent sign".to_owned())
+        }),
         Shape::Label | Shape::Service if name.len() > 63 => Some("is longer than 63 characters".to_owned()),
         Shape::Label | Shape::Service if !label(name) => Some(plain.to_owned()),
         Shape::Service if !name.starts_with(|c: char| c.is_ascii_lowercase()) => {
             Some("must begin with a letter".to_owned())
         }
         Shape::Subdomain if name.len() > 253 => Some("is longer than 253 characters".to_owned()),
-        Shape::Subdomain if !name.split('.').all(label) => Some(format!("{plain}, and dots between such parts")),
+        Shape::Subdomain if !name.split('.').all(label) => {
+            Some(format!("{plain}, and dots between such parts"))
+        }
         _ => None,
     }
 }
@@ -125,7 +132,8 @@ fn twice(subject: &Subject, set: &Set<'_>, out: &mut Out) {
     let Some(first) = first.filter(|first| !std::ptr::eq(*first, subject)) else { return };
     // Files beside each other may be alternatives; documents of one file are applied together.
     if first.namespace == subject.namespace && first.origin.file == subject.origin.file {
-        let why = format!("{} is described twice; the first is in line {}", subject.title(), first.origin.line);
+        let why =
+            format!("{} is described twice; the first is in line {}", subject.title(), first.origin.line);
         out.add(&DUPLICATE_OBJECT, "/metadata/name", why);
     }
 }
@@ -133,12 +141,15 @@ fn twice(subject: &Subject, set: &Set<'_>, out: &mut Out) {
 fn labels(labels: Option<&Value>, path: &str, out: &mut Out) {
     let labels = labels.and_then(Value::as_object).into_iter().flatten();
     for (key, value) in labels.filter(|(key, _)| !is_template(key)) {
-        let (prefix, name) = key.rsplit_once('/').map_or((None, key.as_str()), |(prefix, name)| (Some(prefix), name));
+        let (prefix, name) =
+            key.rsplit_once('/').map_or((None, key.as_str()), |(prefix, name)| (Some(prefix), name));
         let bad_prefix = prefix.is_some_and(|prefix| misshapen(prefix, &Shape::Subdomain).is_some());
         if bad_prefix || name.is_empty() || !is_label(name) {
             out.add(&INVALID_LABEL, below(path, key), format!("{key:?} cannot be the key of a label"));
         }
-        let Some(text) = value.as_str().filter(|text| !text.is_empty() && !is_template(text)) else { continue };
+        let Some(text) = value.as_str().filter(|text| !text.is_empty() && !is_template(text)) else {
+            continue;
+        };
         if !is_label(text) {
             out.add(&INVALID_LABEL, below(path, key), format!("{text:?} cannot be the value of a label"));
         }

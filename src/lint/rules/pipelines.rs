@@ -47,17 +47,28 @@ fn tasks(dag: &Value, path: &str, components: Option<&serde_json::Map<String, Va
         if let Some(component) = task.pointer("/componentRef/name").and_then(Value::as_str)
             && !components.is_some_and(|known| known.contains_key(component))
         {
-            out.add(&PIPELINE, format!("{path}/componentRef/name"), format!("there is no component {component}"));
+            out.add(
+                &PIPELINE,
+                format!("{path}/componentRef/name"),
+                format!("there is no component {component}"),
+            );
         }
         let waits = task.get("dependentTasks").and_then(Value::as_array).into_iter().flatten().enumerate();
-        let mut before: Vec<(String, &str)> =
-            waits.filter_map(|(at, name)| Some((format!("{path}/dependentTasks/{at}"), name.as_str()?))).collect();
+        let mut before: Vec<(String, &str)> = waits
+            .filter_map(|(at, name)| Some((format!("{path}/dependentTasks/{at}"), name.as_str()?)))
+            .collect();
         for kind in ["parameters", "artifacts"] {
-            let inputs = task.pointer(&format!("/inputs/{kind}")).and_then(Value::as_object).into_iter().flatten();
+            let inputs =
+                task.pointer(&format!("/inputs/{kind}")).and_then(Value::as_object).into_iter().flatten();
             for (input, value) in inputs {
                 for field in ["taskOutputParameter", "taskOutputArtifact"] {
-                    if let Some(producer) = value.pointer(&format!("/{field}/producerTask")).and_then(Value::as_str) {
-                        let at = format!("{}/{field}/producerTask", below(&format!("{path}/inputs/{kind}"), input));
+                    if let Some(producer) =
+                        value.pointer(&format!("/{field}/producerTask")).and_then(Value::as_str)
+                    {
+                        let at = format!(
+                            "{}/{field}/producerTask",
+                            below(&format!("{path}/inputs/{kind}"), input)
+                        );
                         before.push((at, producer));
                     }
                 }

@@ -46,7 +46,8 @@ pub(super) fn check(subject: &Subject, out: &mut Out) {
 }
 
 fn cluster(subject: &Subject, base: &str, out: &mut Out) {
-    let scaled = subject.at(&format!("{base}/enableInTreeAutoscaling")).and_then(Value::as_bool) == Some(true);
+    let scaled =
+        subject.at(&format!("{base}/enableInTreeAutoscaling")).and_then(Value::as_bool) == Some(true);
     let mut names = HashSet::new();
     for (at, group) in subject.list(&format!("{base}/workerGroupSpecs")).iter().enumerate() {
         let path = format!("{base}/workerGroupSpecs/{at}");
@@ -62,10 +63,18 @@ fn cluster(subject: &Subject, base: &str, out: &mut Out) {
                 out.add(&GROUPS, format!("{path}/minReplicas"), why);
             }
             (Some(count), _, Some(most)) if count > most => {
-                out.add(&GROUPS, format!("{path}/replicas"), format!("{name}: {count} replicas, and at most {most}"));
+                out.add(
+                    &GROUPS,
+                    format!("{path}/replicas"),
+                    format!("{name}: {count} replicas, and at most {most}"),
+                );
             }
             (Some(count), Some(least), _) if count < least => {
-                out.add(&GROUPS, format!("{path}/replicas"), format!("{name}: {count} replicas, and at least {least}"));
+                out.add(
+                    &GROUPS,
+                    format!("{path}/replicas"),
+                    format!("{name}: {count} replicas, and at least {least}"),
+                );
             }
             _ => {}
         }
@@ -90,7 +99,8 @@ fn version(subject: &Subject, base: &str, out: &mut Out) {
             continue;
         }
         let found = tag.split(['-', '.']).take(3).collect::<Vec<_>>().join(".");
-        let is_version = found.split('.').count() == 3 && found.split('.').all(|part| part.parse::<u32>().is_ok());
+        let is_version =
+            found.split('.').count() == 3 && found.split('.').all(|part| part.parse::<u32>().is_ok());
         if is_version && found != wanted {
             let why = format!("rayVersion is {wanted}, and the image {image} has {found}");
             out.add(&VERSION, format!("{}/image", container.pointer), why);
@@ -100,7 +110,8 @@ fn version(subject: &Subject, base: &str, out: &mut Out) {
 
 fn job(subject: &Subject, out: &mut Out) {
     let own = subject.at("/spec/rayClusterSpec").is_some();
-    let chosen = subject.at("/spec/clusterSelector").and_then(Value::as_object).is_some_and(|map| !map.is_empty());
+    let chosen =
+        subject.at("/spec/clusterSelector").and_then(Value::as_object).is_some_and(|map| !map.is_empty());
     if !own && !chosen {
         out.add(&JOB, "/spec", "it has neither a rayClusterSpec nor a clusterSelector");
     }
@@ -115,7 +126,9 @@ fn job(subject: &Subject, out: &mut Out) {
     if subject.text("/spec/entrypoint").is_empty() && !interactive {
         out.add(&JOB, "/spec", "there is no entrypoint");
     }
-    if let Some(limit) = subject.at("/spec/activeDeadlineSeconds").and_then(Value::as_i64).filter(|limit| *limit <= 0) {
+    if let Some(limit) =
+        subject.at("/spec/activeDeadlineSeconds").and_then(Value::as_i64).filter(|limit| *limit <= 0)
+    {
         out.add(&JOB, "/spec/activeDeadlineSeconds", format!("{limit} s are no time to run in"));
     }
 }
@@ -149,7 +162,11 @@ fn serve(subject: &Subject, out: &mut Out) {
         if !names.insert(name) {
             out.add(&SERVE_CONFIG, path, format!("two applications are called {name}"));
         }
-        let prefix = if application.get("route_prefix").is_some_and(Value::is_null) { None } else { Some(text("route_prefix").unwrap_or("/")) };
+        let prefix = if application.get("route_prefix").is_some_and(Value::is_null) {
+            None
+        } else {
+            Some(text("route_prefix").unwrap_or("/"))
+        };
         if let Some(prefix) = prefix.filter(|prefix| !prefixes.insert(*prefix)) {
             out.add(&SERVE_CONFIG, path, format!("two applications answer at {prefix}"));
         }

@@ -22,7 +22,8 @@ rules! { "References":
 }
 
 /// Roles that every cluster has, beside those of `system:`.
-const BUILT_IN: &[&str] = &["cluster-admin", "admin", "edit", "view", "extension-apiserver-authentication-reader"];
+const BUILT_IN: &[&str] =
+    &["cluster-admin", "admin", "edit", "view", "extension-apiserver-authentication-reader"];
 
 pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
     for pod in pods(subject) {
@@ -113,7 +114,8 @@ fn of_volume<'a>(
         let Some(source) = volume.pointer(path).filter(|source| !optional(source)) else { continue };
         let Some(name) = text(source, &format!("/{field}")) else { continue };
         names.insert(format!("{at}{path}/{field}"), (kind, name));
-        for (number, item) in source.get("items").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        for (number, item) in source.get("items").and_then(Value::as_array).into_iter().flatten().enumerate()
+        {
             if let Some(key) = text(item, "/key") {
                 has_key(subject, set, kind, name, key, &format!("{at}{path}/items/{number}/key"), out);
             }
@@ -128,7 +130,8 @@ fn has_key(subject: &Subject, set: &Set<'_>, kind: &str, name: &str, key: &str, 
         .peekable();
     let lacks = |one: &Subject| {
         let fields = ["/data", "/stringData", "/binaryData"];
-        let maps: Vec<_> = fields.iter().filter_map(|field| one.at(field).and_then(Value::as_object)).collect();
+        let maps: Vec<_> =
+            fields.iter().filter_map(|field| one.at(field).and_then(Value::as_object)).collect();
         // One that is filled in by a controller has no data in Git.
         maps.iter().any(|map| !map.is_empty()) && maps.iter().all(|map| !map.contains_key(key))
     };
@@ -149,7 +152,11 @@ pub(super) fn missing(
 ) {
     // A claim of a StatefulSet's template, or one that the kind makes for itself, has another name.
     if set.lacks(group, kind, &subject.namespace, name) {
-        out.add(&MISSING_REFERENCE, at, format!("the {kind} {name} is not in the tree, where others of its kind are"));
+        out.add(
+            &MISSING_REFERENCE,
+            at,
+            format!("the {kind} {name} is not in the tree, where others of its kind are"),
+        );
     }
 }
 
@@ -173,8 +180,15 @@ fn role(subject: &Subject, set: &Set<'_>, out: &mut Out) {
     let built_in = BUILT_IN.contains(&name) || name.starts_with("system:");
     // Whoever keeps no role in Git binds those of others.
     let others = set.all("rbac.authorization.k8s.io", kind).next().is_some();
-    if others && !name.is_empty() && !built_in && set.nowhere("rbac.authorization.k8s.io", kind, &subject.namespace, name)
+    if others
+        && !name.is_empty()
+        && !built_in
+        && set.nowhere("rbac.authorization.k8s.io", kind, &subject.namespace, name)
     {
-        out.add(&ROLE_MISSING, "/roleRef/name", format!("the {kind} {name} is not in the tree and not built in"));
+        out.add(
+            &ROLE_MISSING,
+            "/roleRef/name",
+            format!("the {kind} {name} is not in the tree and not built in"),
+        );
     }
 }

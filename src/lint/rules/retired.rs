@@ -29,19 +29,19 @@ const RETIRED: &[(&str, &[&str], &[&str], &str)] = &[
         &["v1alpha1", "v1alpha2", "v1beta1", "v1beta2"],
         "operators serve v1 alone (v2beta1 for the MPIJob of mpi-operator)",
     ),
-    (
-        "xgboostjob.kubeflow.org",
-        &["XGBoostJob"],
-        &[],
-        "the training operator serves it as kubeflow.org/v1",
-    ),
+    ("xgboostjob.kubeflow.org", &["XGBoostJob"], &[], "the training operator serves it as kubeflow.org/v1"),
     (
         "kubeflow.org",
         &["TrainJob", "TrainingRuntime", "ClusterTrainingRuntime"],
         &["v2alpha1"],
         "the trainer serves it as trainer.kubeflow.org/v1alpha1",
     ),
-    ("kubeflow.org", &["Experiment", "Trial", "Suggestion", "StudyJob"], &["v1alpha1", "v1alpha2", "v1alpha3"], "Katib serves v1beta1"),
+    (
+        "kubeflow.org",
+        &["Experiment", "Trial", "Suggestion", "StudyJob"],
+        &["v1alpha1", "v1alpha2", "v1alpha3"],
+        "Katib serves v1beta1",
+    ),
     ("serving.kubeflow.org", &[], &[], "KFServing is KServe since 0.7: serving.kserve.io/v1beta1"),
     ("serving.kserve.io", &["InferenceService"], &["v1alpha2"], "KServe serves v1beta1"),
     (
@@ -51,14 +51,29 @@ const RETIRED: &[(&str, &[&str], &[&str], &str)] = &[
         "Seldon Core 1 serves v1; Core 2 has Model and Pipeline of mlops.seldon.io",
     ),
     ("argoproj.io", &["Gateway"], &["v1alpha1"], "Argo Events has EventSource in place of Gateway since 1.0"),
-    ("ray.io", &["RayCluster", "RayJob", "RayService"], &["v1alpha1"], "KubeRay serves v1 since 1.0 and drops v1alpha1"),
+    (
+        "ray.io",
+        &["RayCluster", "RayJob", "RayService"],
+        &["v1alpha1"],
+        "KubeRay serves v1 since 1.0 and drops v1alpha1",
+    ),
     ("cluster.ray.io", &[], &[], "KubeRay serves ray.io/v1"),
     ("serving.knative.dev", &[], &["v1alpha1", "v1beta1"], "Knative Serving serves v1"),
     ("app.k8s.io", &["Application"], &[], "the project is archived; nothing reads it"),
-    ("source.toolkit.fluxcd.io", &["GitRepository", "HelmRepository", "HelmChart"], &["v1beta1"], "Flux 2.7 serves v1 alone"),
+    (
+        "source.toolkit.fluxcd.io",
+        &["GitRepository", "HelmRepository", "HelmChart"],
+        &["v1beta1"],
+        "Flux 2.7 serves v1 alone",
+    ),
     ("kustomize.toolkit.fluxcd.io", &["Kustomization"], &["v1alpha1", "v1beta1"], "Flux 2.7 serves v1 alone"),
     ("helm.toolkit.fluxcd.io", &["HelmRelease"], &["v2beta1"], "Flux 2.7 serves v2"),
-    ("gateway.networking.k8s.io", &["Gateway", "GatewayClass", "HTTPRoute"], &["v1alpha2"], "the Gateway API serves v1"),
+    (
+        "gateway.networking.k8s.io",
+        &["Gateway", "GatewayClass", "HTTPRoute"],
+        &["v1alpha2"],
+        "the Gateway API serves v1",
+    ),
 ];
 
 pub(super) fn check(subject: &Subject, out: &mut Out) {

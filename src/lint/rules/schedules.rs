@@ -44,7 +44,11 @@ pub(super) fn check(subject: &Subject, out: &mut Out) {
             }
             zone(subject, "/spec/timezone", out);
             if subject.text("/spec/timezone").is_empty() {
-                out.add(&CRON_NO_ZONE, "/spec", "the schedule is read by the clock of the controller's machine");
+                out.add(
+                    &CRON_NO_ZONE,
+                    "/spec",
+                    "the schedule is read by the clock of the controller's machine",
+                );
             }
             overlap(subject, out);
         }
@@ -57,7 +61,9 @@ pub(super) fn check(subject: &Subject, out: &mut Out) {
 }
 
 fn schedule(subject: &Subject, path: &str, dialect: Dialect, out: &mut Out) {
-    let Some(text) = subject.at(path).and_then(Value::as_str).filter(|text| !text.contains("{{")) else { return };
+    let Some(text) = subject.at(path).and_then(Value::as_str).filter(|text| !text.contains("{{")) else {
+        return;
+    };
     if let Some(why) = fault(text, dialect) {
         out.add(&INVALID_CRON, path, format!("the schedule {text:?}: {why}"));
     }
@@ -79,10 +85,17 @@ fn overlap(subject: &Subject, out: &mut Out) {
     let all = pods(subject);
     let gpus = all.iter().flat_map(Pod::containers).any(|container| {
         let limits = container.value.pointer("/resources/limits").and_then(Value::as_object);
-        limits.is_some_and(|limits| limits.keys().any(|name| name.ends_with("/gpu") || name.contains("nvidia.com/")))
+        limits.is_some_and(|limits| {
+            limits.keys().any(|name| name.ends_with("/gpu") || name.contains("nvidia.com/"))
+        })
     });
     if gpus {
-        let at = if subject.at("/spec/concurrencyPolicy").is_some() { "/spec/concurrencyPolicy" } else { "/spec" };
-        out.add(&CRON_OVERLAP, at, "runs ask for GPUs, and a new one begins while the last still has its own");
+        let at =
+            if subject.at("/spec/concurrencyPolicy").is_some() { "/spec/concurrencyPolicy" } else { "/spec" };
+        out.add(
+            &CRON_OVERLAP,
+            at,
+            "runs ask for GPUs, and a new one begins while the last still has its own",
+        );
     }
 }

@@ -13,7 +13,8 @@ rules! { "Secrets":
 }
 
 /// What people write where a value comes later.
-const PLACEHOLDERS: &[&str] = &["changeme", "change-me", "replaceme", "replace-me", "placeholder", "todo", "xxx", "example"];
+const PLACEHOLDERS: &[&str] =
+    &["changeme", "change-me", "replaceme", "replace-me", "placeholder", "todo", "xxx", "example"];
 
 pub(super) fn check(subject: &Subject, out: &mut Out) {
     if !subject.is("", "Secret") {
@@ -35,7 +36,8 @@ pub(super) fn check(subject: &Subject, out: &mut Out) {
 
 /// Whether a text is a value and no place for one.
 fn holds(text: &str, encoded: bool) -> bool {
-    let decoded = encoded.then(|| base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()).flatten();
+    let decoded =
+        encoded.then(|| base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()).flatten();
     let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
     let text = decoded.as_deref().unwrap_or(text).trim();
     let lower = text.to_ascii_lowercase();

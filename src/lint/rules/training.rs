@@ -118,13 +118,16 @@ pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
         ("trainer.kubeflow.org", "TrainingRuntime" | "ClusterTrainingRuntime") => {
             let policy = subject.at("/spec/mlPolicy").and_then(Value::as_object);
             let given: Vec<&str> = (["torch", "mpi", "jax", "xgboost", "flux"].into_iter())
-                .filter(|name| policy.is_some_and(|policy| policy.get(*name).is_some_and(|value| !value.is_null())))
+                .filter(|name| {
+                    policy.is_some_and(|policy| policy.get(*name).is_some_and(|value| !value.is_null()))
+                })
                 .collect();
             if given.len() > 1 {
                 let why = format!("{} are given, and only one may be", given.join(" and "));
                 out.add(&RUNTIME, "/spec/mlPolicy", why);
             }
-            if subject.at("/spec/mlPolicy/numNodes").and_then(Value::as_i64).is_some_and(|number| number < 0) {
+            if subject.at("/spec/mlPolicy/numNodes").and_then(Value::as_i64).is_some_and(|number| number < 0)
+            {
                 out.add(&RUNTIME, "/spec/mlPolicy/numNodes", "the number of nodes is negative");
             }
         }
@@ -137,7 +140,8 @@ fn job(subject: &Subject, kind: &Kind, out: &mut Out) {
     let base = format!("/spec/{}", kind.field);
     let Some(roles) = subject.at(&base).and_then(Value::as_object) else { return };
     // Old versions of the operators take any case.
-    let role = |name: &str| roles.iter().find(|(role, _)| role.eq_ignore_ascii_case(name)).map(|(_, spec)| spec);
+    let role =
+        |name: &str| roles.iter().find(|(role, _)| role.eq_ignore_ascii_case(name)).map(|(_, spec)| spec);
     for (name, spec) in roles {
         let path = below(&base, name);
         let Some(known) = kind.roles.iter().find(|known| known.eq_ignore_ascii_case(name)) else {
@@ -211,7 +215,12 @@ fn asks_for_gpus(subject: &Subject) -> bool {
 /// Kinds that Kueue takes.
 fn is_queued(subject: &Subject, training: bool) -> bool {
     let (group, kind) = (subject.gvk.group.as_str(), subject.gvk.kind.as_str());
-    let known = [("batch", "Job"), ("jobset.x-k8s.io", "JobSet"), ("trainer.kubeflow.org", "TrainJob"), ("ray.io", "RayJob")];
+    let known = [
+        ("batch", "Job"),
+        ("jobset.x-k8s.io", "JobSet"),
+        ("trainer.kubeflow.org", "TrainJob"),
+        ("ray.io", "RayJob"),
+    ];
     training || known.contains(&(group, kind))
 }
 

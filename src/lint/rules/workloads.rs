@@ -110,7 +110,8 @@ fn ttl(subject: &Subject, out: &mut Out) {
         .any(|key| subject.annotation(key).is_some());
     if subject.gvk.kind == "Job" && !hook && !subject.name().is_empty() {
         if let Some(seconds) = subject.at("/spec/ttlSecondsAfterFinished") {
-            let why = format!("this Job is deleted {seconds} s after it has finished; the next sync runs it again");
+            let why =
+                format!("this Job is deleted {seconds} s after it has finished; the next sync runs it again");
             out.add(&JOB_TTL, "/spec/ttlSecondsAfterFinished", why);
         }
     }
@@ -159,7 +160,9 @@ fn budget(subject: &Subject, set: &Set<'_>, out: &mut Out) {
         out.add(&BUDGET_BLOCKS, "/spec/maxUnavailable", "no pod may ever be away, so no node can be drained");
     } else if is("/spec/minAvailable", "100%") {
         out.add(&BUDGET_BLOCKS, "/spec/minAvailable", "all pods must be there, so no node can be drained");
-    } else if let (Some(least), [target]) = (subject.at("/spec/minAvailable").and_then(Value::as_i64), &*targets) {
+    } else if let (Some(least), [target]) =
+        (subject.at("/spec/minAvailable").and_then(Value::as_i64), &*targets)
+    {
         let scaled = ["HorizontalPodAutoscaler", "ScaledObject"].iter().any(|kind| {
             set.subjects()
                 .iter()
@@ -167,13 +170,22 @@ fn budget(subject: &Subject, set: &Set<'_>, out: &mut Out) {
         });
         let kind = matches!(target.gvk.kind.as_str(), "Deployment" | "StatefulSet" | "ReplicaSet");
         let replicas = target.at("/spec/replicas").map_or(Some(1), Value::as_i64);
-        if let Some(replicas) = replicas.filter(|replicas| kind && !scaled && *replicas > 0 && *replicas <= least) {
-            let why = format!("{least} of the {replicas} pods of {} must be there, so none may be away", target.title());
+        if let Some(replicas) =
+            replicas.filter(|replicas| kind && !scaled && *replicas > 0 && *replicas <= least)
+        {
+            let why = format!(
+                "{least} of the {replicas} pods of {} must be there, so none may be away",
+                target.title()
+            );
             out.add(&BUDGET_BLOCKS, "/spec/minAvailable", why);
         }
     }
     let plain = subject.at("/spec/selector/matchExpressions").is_none();
-    if targets.is_empty() && plain && subject.at("/spec/selector/matchLabels").is_some() && has_pods(subject, set) {
+    if targets.is_empty()
+        && plain
+        && subject.at("/spec/selector/matchLabels").is_some()
+        && has_pods(subject, set)
+    {
         out.add(&BUDGET_UNUSED, "/spec/selector", "no pod of the tree has these labels");
     }
 }
@@ -188,7 +200,9 @@ fn service(subject: &Subject, set: &Set<'_>, out: &mut Out) {
     let Some(mut selector) = subject.at("/spec/selector").cloned() else { return };
     // Labels that controllers give to each pod.
     if let Some(labels) = selector.as_object_mut() {
-        labels.retain(|key, _| !key.starts_with("statefulset.kubernetes.io/") && !key.starts_with("apps.kubernetes.io/"));
+        labels.retain(|key, _| {
+            !key.starts_with("statefulset.kubernetes.io/") && !key.starts_with("apps.kubernetes.io/")
+        });
         if labels.is_empty() {
             return;
         }
@@ -207,7 +221,9 @@ fn service(subject: &Subject, set: &Set<'_>, out: &mut Out) {
         return;
     }
     for (at, port) in subject.list("/spec/ports").iter().enumerate() {
-        let Some(name) = port.get("targetPort").and_then(Value::as_str).filter(|name| name.parse::<u16>().is_err()) else {
+        let Some(name) =
+            port.get("targetPort").and_then(Value::as_str).filter(|name| name.parse::<u16>().is_err())
+        else {
             continue;
         };
         let named = taken.iter().any(|pod| {
@@ -217,7 +233,8 @@ fn service(subject: &Subject, set: &Set<'_>, out: &mut Out) {
             })
         });
         if !named {
-            let why = format!("it sends to the port {name}, and none of the containers it selects names one so");
+            let why =
+                format!("it sends to the port {name}, and none of the containers it selects names one so");
             out.add(&SERVICE_PORT, format!("/spec/ports/{at}/targetPort"), why);
         }
     }
