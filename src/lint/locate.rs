@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn fields_have_lines_and_columns() {
-        let text = "apiVersion: v1\nkind: X\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Y\nmetadata:\n  name: b\nspec:\n  list:\n  - a: 1\n    b: &b {c: 2}\n  - *b\n  more:\n    <<: *b\n";
+        let text = "apiVersion: v1\nkind: X\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Z\nmetadata:\n  name: b\nspec:\n  list:\n  - a: 1\n    b: &b {c: 2}\n  - *b\n  more:\n    <<: *b\n";
         check(text, 0, "", (1, 1));
         check(text, 0, "/metadata/name", (3, 12));
         check(text, 1, "/spec/list/0/b", (12, 5));

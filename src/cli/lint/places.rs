@@ -119,6 +119,15 @@ impl<'a> Finder<'a> {
 
     /// Where a finding is.
     pub(super) fn place(&mut self, unit: &Unit, subject: &Subject, finding: &Finding) -> Place {
+        let place = self.written(unit, subject, finding);
+        if !self.suppressions.knows(&place.file) {
+            let bytes = self.tree.read(&place.file).unwrap_or_default();
+            self.suppressions.read(&place.file, &String::from_utf8_lossy(&bytes));
+        }
+        place
+    }
+
+    fn written(&mut self, unit: &Unit, subject: &Subject, finding: &Finding) -> Place {
         let position = self.lines.find(subject, &finding.pointer);
         let here =
             Place { file: subject.origin.file.to_string(), line: position.line, column: position.column };
