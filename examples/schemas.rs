@@ -273,7 +273,7 @@ fn types(folder: &Path) -> Vec<PathBuf> {
 /// Deprecated in, removed in, and what takes its place, by `group/version/Kind`.
 fn ends(api: &Path) -> BTreeMap<String, Value> {
     let function = Regex::new(
-        r#"(?s)func \(in \*(\w+)\) APILifecycle(Deprecated|Removed|Replacement)\(\)[^{]*\{\s*return ([^\n]*)"#,
+        r"(?s)func \(in \*(\w+)\) APILifecycle(Deprecated|Removed|Replacement)\(\)[^{]*\{\s*return ([^\n]*)",
     )
     .unwrap();
     let replacement = Regex::new(r#"Group: "([^"]*)", Version: "([^"]*)", Kind: "([^"]*)""#).unwrap();

@@ -110,14 +110,15 @@ fn range(part: &str, field: &Field) -> Result<u64, String> {
     };
     let (from, to) = match span {
         "*" | "?" => (field.least, field.most),
-        span => match span.split_once('-') {
-            Some((from, to)) => (number(from, field)?, number(to, field)?),
-            None => {
+        span => {
+            if let Some((from, to)) = span.split_once('-') {
+                (number(from, field)?, number(to, field)?)
+            } else {
                 let from = number(span, field)?;
                 // N/S means from N to the end.
                 (from, if step.is_some() { field.most } else { from })
             }
-        },
+        }
     };
     if from > to {
         return Err(format!("{part}: {from} is beyond {to}"));

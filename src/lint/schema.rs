@@ -70,8 +70,10 @@ impl fmt::Display for Version {
 #[derive(Clone, Debug, Default)]
 pub struct Schemas {
     /// By group and kind; by version, with none for one that is not served.
-    definitions: HashMap<(String, String), HashMap<String, Option<Arc<Value>>>>,
+    definitions: HashMap<(String, String), Versions>,
 }
+
+type Versions = HashMap<String, Option<Arc<Value>>>;
 
 impl Schemas {
     /// Adds kinds that are not known yet.
@@ -91,7 +93,8 @@ impl Schemas {
             return;
         }
         let common = definition.pointer("/spec/validation/openAPIV3Schema");
-        let versions = definition.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
+        // A patch of a CRD says nothing of its versions.
+        let Some(versions) = definition.pointer("/spec/versions").and_then(Value::as_array) else { return };
         let known = self.definitions.entry((group.to_owned(), kind.to_owned())).or_default();
         for version in versions {
             let Some(name) = version.get("name").and_then(Value::as_str) else { continue };
@@ -199,17 +202,16 @@ pub(super) fn check(subject: &Subject, schemas: &Schemas, release: Version, out:
         return true;
     }
     if let Some(versions) = schemas.definitions.get(&(group.clone(), kind.clone())) {
-        match versions.get(version) {
-            Some(Some(schema)) => checker.root(&subject.value, schema),
-            _ => {
-                let mut served: Vec<&str> = (versions.iter())
-                    .filter(|(_, schema)| schema.is_some())
-                    .map(|(version, _)| version.as_str())
-                    .collect();
-                served.sort_unstable();
-                let why = format!("the CRD of {kind} serves {}, not {version}", served.join(", "));
-                out.add(&UNKNOWN_VERSION, "/apiVersion", why);
-            }
+        if let Some(Some(schema)) = versions.get(version) {
+            checker.root(&subject.value, schema);
+        } else {
+            let mut served: Vec<&str> = (versions.iter())
+                .filter(|(_, schema)| schema.is_some())
+                .map(|(version, _)| version.as_str())
+                .collect();
+            served.sort_unstable();
+            let why = format!("the CRD of {kind} serves {}, not {version}", served.join(", "));
+            out.add(&UNKNOWN_VERSION, "/apiVersion", why);
         }
         return true;
     }
@@ -326,7 +328,7 @@ impl Checker<'_> {
                 (Some(inner), _) => self.value(value, Schema::Inline(inner), &at, closed),
                 (None, _) if of_every => {}
                 (None, Some(inner)) if inner.is_object() => {
-                    self.value(value, Schema::Inline(inner), &at, closed)
+                    self.value(value, Schema::Inline(inner), &at, closed);
                 }
                 (None, _) if keeps || !closed || value.is_null() => {}
                 (None, _) => {

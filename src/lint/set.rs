@@ -96,6 +96,12 @@ impl Subject {
         self.at("/metadata/labels")?.get(name)?.as_str()
     }
 
+    /// Whether it is applied at a moment of a sync and not kept.
+    pub(super) fn is_hook(&self) -> bool {
+        let keys = ["driftless.dev/hook", "argocd.argoproj.io/hook", "helm.sh/hook"];
+        keys.iter().any(|key| self.annotation(key).is_some())
+    }
+
     /// Whether group and kind are these.
     pub(super) fn is(&self, group: &str, kind: &str) -> bool {
         self.gvk.is(group, kind)
@@ -147,8 +153,7 @@ impl<'a> Set<'a> {
 
     /// The objects of a kind.
     pub(super) fn all(&self, group: &str, kind: &str) -> impl Iterator<Item = &'a Subject> + use<'_, 'a> {
-        let own: Vec<&'a Subject> =
-            self.by_kind.get(&(group, kind)).map(|found| found.iter().copied().collect()).unwrap_or_default();
+        let own: Vec<&'a Subject> = self.by_kind.get(&(group, kind)).cloned().unwrap_or_default();
         own.into_iter()
     }
 

@@ -287,7 +287,7 @@ impl Reader<'_> {
             }
             // Beside a kustomization and below it lie patches, of which some are in use at other times.
             let near = |folder: &&str| !folder.is_empty() && inside(&file, folder);
-            if built.contains(parent.as_str()) || built.iter().any(|folder| near(&folder)) {
+            if built.contains(parent.as_str()) || built.iter().any(near) {
                 unused += 1;
                 continue;
             }

@@ -235,7 +235,11 @@ fn examine(
     for unit in &gathered.units {
         report.counts.objects += unit.subjects.len();
         let set = Set::new(&unit.subjects, &names);
-        let mut checked = check(&set, &schemas, configuration, &unit.hidden);
+        // Of several CRDs of one kind in a tree, the one that is applied with the object counts.
+        let mut own = Schemas::default();
+        unit.subjects.iter().for_each(|subject| own.add(&subject.value));
+        own.fill(schemas.clone());
+        let mut checked = check(&set, &own, configuration, &unit.hidden);
         finder.read(unit);
         checked
             .findings

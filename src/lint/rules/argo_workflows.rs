@@ -238,7 +238,7 @@ impl<'a> Template<'a> {
             self.call(path, call, called, out);
         }
         self.order(&tasks, out);
-        self.earlier(&groups, out);
+        Self::earlier(&groups, out);
     }
 
     fn call(&self, path: &str, call: &'a Value, called: &mut BTreeSet<&'a str>, out: &mut Out) {
@@ -327,7 +327,7 @@ impl<'a> Template<'a> {
     }
 
     /// Steps may use what earlier groups gave.
-    fn earlier(&self, groups: &[Vec<Call<'a>>], out: &mut Out) {
+    fn earlier(groups: &[Vec<Call<'a>>], out: &mut Out) {
         let mut before: HashSet<&str> = HashSet::new();
         for group in groups {
             for (path, step) in group {

@@ -41,10 +41,7 @@ enum Shape {
 pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
     let name = subject.name();
     if name.is_empty() {
-        let hook = ["driftless.dev/hook", "argocd.argoproj.io/hook", "helm.sh/hook"]
-            .iter()
-            .any(|key| subject.annotation(key).is_some());
-        if subject.at("/metadata/generateName").is_some() && !hook {
+        if subject.at("/metadata/generateName").is_some() && !subject.is_hook() {
             let why =
                 format!("this {} has generateName and no name, so it cannot be applied", subject.gvk.kind);
             out.add(&GENERATE_NAME, "/metadata/generateName", why);

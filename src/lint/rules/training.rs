@@ -232,12 +232,9 @@ fn queue(subject: &Subject, training: bool, set: &Set<'_>, out: &mut Out) {
             out.add(&QUEUE, at, format!("the LocalQueue {name} is not in the tree, where others are"));
         }
     } else if is_queued(subject, training) {
-        let hook = ["driftless.dev/hook", "argocd.argoproj.io/hook", "helm.sh/hook"]
-            .iter()
-            .any(|key| subject.annotation(key).is_some());
         let mut queues = set.all("kueue.x-k8s.io", "LocalQueue");
         let near = queues.any(|queue| !queue.namespace.is_empty() && queue.namespace == subject.namespace);
-        if near && !hook {
+        if near && !subject.is_hook() {
             let why = format!("there are queues in {}, and this job is in none", subject.namespace);
             out.add(&QUEUE_MISSING, "/metadata", why);
         }

@@ -105,15 +105,11 @@ fn stuck(subject: &Subject, out: &mut Out) {
 }
 
 fn ttl(subject: &Subject, out: &mut Out) {
-    let hook = ["driftless.dev/hook", "argocd.argoproj.io/hook", "helm.sh/hook"]
-        .iter()
-        .any(|key| subject.annotation(key).is_some());
-    if subject.gvk.kind == "Job" && !hook && !subject.name().is_empty() {
-        if let Some(seconds) = subject.at("/spec/ttlSecondsAfterFinished") {
-            let why =
-                format!("this Job is deleted {seconds} s after it has finished; the next sync runs it again");
-            out.add(&JOB_TTL, "/spec/ttlSecondsAfterFinished", why);
-        }
+    let named = subject.gvk.kind == "Job" && !subject.is_hook() && !subject.name().is_empty();
+    if let Some(seconds) = subject.at("/spec/ttlSecondsAfterFinished").filter(|_| named) {
+        let why =
+            format!("this Job is deleted {seconds} s after it has finished; the next sync runs it again");
+        out.add(&JOB_TTL, "/spec/ttlSecondsAfterFinished", why);
     }
 }
 
