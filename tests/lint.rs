@@ -392,3 +392,107 @@ fn a_preview_tells_what_is_new() {
         git.commit(&[(".driftless.yaml", "lint: {disable: [immutable-field, mutable-image-tag]}\n")], "Off");
     assert!(!preview(&format!("{base}..{off}"), &[]).contains("findings"));
 }
+
+/// Rules whose finding means that the API server refuses the object.
+const REFUSED: &[&str] = &[
+    "unknown-field",
+    "wrong-type",
+    "missing-field",
+    "invalid-value",
+    "removed-api",
+    "unknown-kind",
+    "invalid-name",
+    "invalid-label",
+    "gpu-resources",
+    "request-over-limit",
+    "duplicate-name",
+    "volume-missing",
+    "selector-mismatch",
+    "restart-policy",
+    "rolling-update-stuck",
+    "scaler-range",
+    "invalid-time-zone",
+    "cron-zone-in-schedule",
+    "name-too-long",
+];
+
+/// What a dry run with strict validation says; none where the server takes the object.
+async fn refusal(client: &kube::Client, value: &serde_json::Value) -> Option<String> {
+    let text =
+        |path: &str| value.pointer(path).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    let (group, version) = text("/apiVersion").split_once('/').map_or_else(
+        || (String::new(), text("/apiVersion")),
+        |(group, version)| (group.to_owned(), version.to_owned()),
+    );
+    let gvk = kube::core::GroupVersionKind { group, version, kind: text("/kind") };
+    let (resource, capabilities) = match kube::discovery::pinned_kind(client, &gvk).await {
+        Ok(found) => found,
+        Err(error) => return Some(error.to_string()),
+    };
+    let namespaced = capabilities.scope == kube::discovery::Scope::Namespaced;
+    let namespace = if namespaced { "/namespaces/lint" } else { "" };
+    let root = if gvk.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", gvk.group) };
+    // Created rather than applied: under server-side apply a Job of this name would have to be the same.
+    let path = format!(
+        "{root}/{}{namespace}/{}?dryRun=All&fieldValidation=Strict&fieldManager=tests",
+        gvk.version, resource.plural
+    );
+    let mut value = value.clone();
+    if namespaced {
+        value["metadata"]["namespace"] = "lint".into();
+    }
+    let body = serde_json::to_vec(&value).unwrap();
+    let request = http::Request::post(path).header("content-type", "application/json").body(body).unwrap();
+    match client.request::<serde_json::Value>(request).await {
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// The API server is the oracle: it takes what lint finds no fault with, and refuses what lint says it refuses.
+#[tokio::test]
+async fn the_api_server_agrees() {
+    use crate::harness::cluster::{client, control_plane, namespace};
+    let plane = tokio::task::spawn_blocking(control_plane).await.unwrap();
+    let client = client(&plane).await;
+    namespace(&client, "lint").await;
+    let names = Names::default();
+    let (mut wrong, mut taken, mut refused) = (Vec::new(), 0, 0);
+    for rule in all_rules().into_iter().filter(|rule| rule.system != "Changes") {
+        for kind in ["pass", "fail"] {
+            let file = format!("{}/{kind}.yaml", rule.id);
+            let documents = yaml::read(&std::fs::read(folder().join(&file)).unwrap(), &file).unwrap();
+            let origin = |line| Origin { file: file.as_str().into(), line };
+            let subjects: Vec<Subject> =
+                documents.into_iter().flat_map(|one| Subject::read(one.value, &origin(one.line))).collect();
+            let set = Set::new(&subjects, &names);
+            let checked = check(&set, &schemas(), &Configuration::default(), &Confidential::default());
+            for (number, subject) in subjects.iter().enumerate() {
+                let group = subject.gvk.group.as_str();
+                let own = !group.contains('.') || group.ends_with(".k8s.io") && !group.starts_with("gateway");
+                let custom = checked.unknown.contains(&subject.gvk) || !own;
+                let template = subject.value.to_string().contains("${");
+                if custom || template || subject.value.pointer("/metadata/name").is_none() {
+                    continue;
+                }
+                let findings = checked.findings.iter().filter(|finding| finding.subject == number);
+                let ids: Vec<&str> = findings.map(|finding| finding.rule.id).collect();
+                let told = ids.iter().any(|id| REFUSED.contains(id));
+                // A number in quotes is refused, the name of no port is not.
+                let told = told
+                    || ids.contains(&"probe-port-unknown")
+                        && subject.value.to_string().contains("\"port\":\"80\"");
+                let said = refusal(&client, &subject.value).await;
+                match (&said, told) {
+                    (None, false) => taken += 1,
+                    (Some(_), true) => refused += 1,
+                    // A schedule that cannot be read is refused, one that never comes is not.
+                    (Some(_), false) if ids.contains(&"invalid-cron") => {}
+                    _ => wrong.push(format!("{file}:{}: lint {ids:?}, server {said:?}", subject.origin.line)),
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(taken >= 120 && refused >= 30, "{taken} taken, {refused} refused");
+}

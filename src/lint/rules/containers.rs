@@ -154,10 +154,15 @@ fn probes(container: &Container<'_>, out: &mut Out) {
                 .into_iter()
                 .flatten()
                 .any(|port| port.get("name").and_then(Value::as_str) == Some(name));
-            if !known && name.parse::<u16>().is_err() && !is_template(name) {
-                let why = format!("the {probe} asks the port {name}, and the container names none so");
-                out.add(&PROBE_PORT, format!("{}{path}", container.pointer), why);
+            if known || is_template(name) {
+                continue;
             }
+            let why = if name.parse::<u16>().is_ok() {
+                format!("the {probe} asks the port \"{name}\", a text; a number must not be in quotes")
+            } else {
+                format!("the {probe} asks the port {name}, and the container names none so")
+            };
+            out.add(&PROBE_PORT, format!("{}{path}", container.pointer), why);
         }
     }
 }

@@ -31,7 +31,7 @@ enum Shape {
     /// `a-z`, `0-9`, `-`; at most 63.
     Label,
     /// As a label, beginning with a letter.
-    Service,
+    Word,
     /// Labels with dots between; at most 253.
     Subdomain,
     /// Anything that fits in a path.
@@ -59,16 +59,15 @@ pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
 fn name(subject: &Subject, name: &str, out: &mut Out) {
     let (group, kind) = (subject.gvk.group.as_str(), subject.gvk.kind.as_str());
     let shape = match (group, kind) {
-        ("", "Namespace") => Shape::Label,
-        // Since Kubernetes 1.34 a Service may begin with a digit, behind a gate.
-        ("", "Service") => Shape::Service,
+        // Since Kubernetes 1.36 a Service may begin with a digit.
+        ("", "Namespace" | "Service") => Shape::Label,
         ("rbac.authorization.k8s.io", _) => Shape::Path,
         ("serving.kserve.io", "InferenceService" | "InferenceGraph") | ("kubeflow.org", "Experiment") => {
-            Shape::Service
+            Shape::Word
         }
-        ("trainer.kubeflow.org", "TrainJob") => Shape::Service,
+        ("trainer.kubeflow.org", "TrainJob") => Shape::Word,
         ("kubeflow.org", "PyTorchJob" | "TFJob" | "MPIJob" | "XGBoostJob" | "PaddleJob" | "JAXJob") => {
-            Shape::Service
+            Shape::Word
         }
         _ => Shape::Subdomain,
     };
@@ -111,9 +110,9 @@ fn misshapen(name: &str, shape: &Shape) -> Option<String> {
         Shape::Path => matches!(name, "." | "..").then(|| "is a path".to_owned()).or_else(|| {
             name.contains(['/', '%']).then(|| "must not have a slash or a percent sign".to_owned())
         }),
-        Shape::Label | Shape::Service if name.len() > 63 => Some("is longer than 63 characters".to_owned()),
-        Shape::Label | Shape::Service if !label(name) => Some(plain.to_owned()),
-        Shape::Service if !name.starts_with(|c: char| c.is_ascii_lowercase()) => {
+        Shape::Label | Shape::Word if name.len() > 63 => Some("is longer than 63 characters".to_owned()),
+        Shape::Label | Shape::Word if !label(name) => Some(plain.to_owned()),
+        Shape::Word if !name.starts_with(|c: char| c.is_ascii_lowercase()) => {
             Some("must begin with a letter".to_owned())
         }
         Shape::Subdomain if name.len() > 253 => Some("is longer than 253 characters".to_owned()),
