@@ -341,6 +341,15 @@ fn every_rule_can_be_listed_and_explained() {
     let (code, text, _) = repository.lint(&["--explain", "mutable-image-tag"]);
     assert!(code == 0 && text.starts_with("mutable-image-tag: "), "{text}");
     assert_eq!(repository.lint(&["--explain", "no-such"]).0, 2);
+    for rule in all_rules() {
+        let program = crate::harness::cluster::program();
+        let done = std::process::Command::new(program).args(["explain", rule.id]).output().unwrap();
+        assert!(
+            done.status.success() && String::from_utf8_lossy(&done.stdout).contains(rule.page),
+            "{}",
+            rule.id
+        );
+    }
 }
 
 #[test]

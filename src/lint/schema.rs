@@ -117,7 +117,7 @@ struct Table {
     ends: HashMap<String, (Option<u32>, Option<u32>, String)>,
 }
 
-/// Decoded at the first use: 4 ms that a command without objects does not pay.
+/// Decoded at the first use: a command that checks nothing does not pay for it.
 fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
     TABLE.get_or_init(|| read_table().unwrap_or_default())

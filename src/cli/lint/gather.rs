@@ -60,12 +60,18 @@ struct Reader<'a> {
     files: BTreeMap<String, Vec<yaml::Document>>,
 }
 
-pub(super) fn gather(tree: &dyn Tree, paths: &[String], configuration: &Configuration) -> Result<Gathered> {
+/// `listing` tells what there is, `tree` what is in it.
+pub(super) fn gather(
+    tree: &dyn Tree,
+    listing: &dyn Tree,
+    paths: &[String],
+    configuration: &Configuration,
+) -> Result<Gathered> {
     let exclude = globs(&configuration.exclude)?;
     let takes = |path: &str| !exclude.is_match(path);
     let mut places = Places::default();
     for path in paths {
-        let found = find(tree, path, &takes)?;
+        let found = find(listing, path, &takes)?;
         places.folders.extend(found.folders);
         places.files.extend(found.files);
     }
