@@ -67,7 +67,20 @@ const GONE: &[(&str, u32, u32, &str)] = &[
 ];
 
 /// Fields that the OpenAPI calls required and the server fills in.
-const FILLED_IN: &[(&str, &str)] = &[("io.k8s.api.rbac.v1.RoleRef", "apiGroup")];
+const FILLED_IN: &[(&str, &str)] =
+    &[("io.k8s.api.rbac.v1.RoleRef", "apiGroup"), ("io.k8s.api.core.v1.Sysctl", "value")];
+
+/// Kinds without whose spec the server refuses them, though the OpenAPI does not call it required.
+const NEED_SPEC: &[&str] = &[
+    "io.k8s.api.core.v1.Pod",
+    "io.k8s.api.apps.v1.Deployment",
+    "io.k8s.api.apps.v1.StatefulSet",
+    "io.k8s.api.apps.v1.DaemonSet",
+    "io.k8s.api.apps.v1.ReplicaSet",
+    "io.k8s.api.batch.v1.Job",
+    "io.k8s.api.batch.v1.CronJob",
+    "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler",
+];
 
 fn main() {
     let (kubernetes, api) = (module(KUBERNETES), module(API));
@@ -143,8 +156,11 @@ impl Table<'_> {
             return json!({"type": "quantity"});
         }
         let mut out = self.plain(schema);
-        let required: Vec<&str> =
+        let mut required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if NEED_SPEC.contains(&name) {
+            required.push("spec");
+        }
         if let Some(fields) = schema.get("properties").and_then(Value::as_object) {
             let mut properties = Map::new();
             for (field, inner) in fields {

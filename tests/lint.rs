@@ -204,7 +204,7 @@ fn exit_codes_and_settings() {
         text.lines().collect::<Vec<_>>(),
         [
             "a/pod.yaml:8:5: warning[mutable-image-tag]: the image web has no tag, which means latest  (Pod p)",
-            "found: 1 objects | 1 warning",
+            "found: 1 object | 1 warning",
             "next: driftless lint --explain mutable-image-tag",
         ]
     );

@@ -190,7 +190,8 @@ impl LintReport {
         } else {
             "found"
         };
-        let mut parts = vec![format!("{} objects", counts.objects)];
+        let objects = if counts.objects == 1 { "object" } else { "objects" };
+        let mut parts = vec![format!("{} {objects}", counts.objects)];
         for (count, name) in [
             (counts.errors, "errors"),
             (counts.warnings, "warnings"),
