@@ -7,6 +7,7 @@
 //! - [`render`]: tree to objects.
 //! - [`diff`]: desired against live: field ownership, ignore rules, changes, masking.
 //! - [`health`]: object to health.
+//! - [`lint`]: what will fail or surprise after a merge, from the files alone.
 //! - [`plan`]: desired x live x inventory to what to apply, in which order, and what to prune.
 //! - [`live`]: where objects live.
 //! - [`agent`]: the pipeline and its queue.
@@ -20,6 +21,7 @@ pub mod cli;
 pub mod diff;
 pub mod error;
 pub mod health;
+pub mod lint;
 pub mod live;
 pub mod model;
 pub mod plan;

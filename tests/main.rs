@@ -14,6 +14,7 @@ mod explain;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 mod harness;
 mod helm;
+mod lint;
 mod operations;
 mod registry;
 mod render;

@@ -25,6 +25,7 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
     ("health", &["model"], PURE),
     ("plan", &["model", "diff", "health"], PURE),
     ("render", &["model"], PURE),
+    ("lint", &["model", "render"], PURE),
     ("report", &["model"], PURE),
     ("source", &["model", "render"], &["kube::", "kube_"]),
     // Of api, the names of labels and of the field manager.
@@ -161,6 +162,8 @@ fn written_out_crds_are_what_the_types_say() {
 fn the_report_schema_is_what_the_types_say() {
     let text = serde_json::to_string_pretty(&driftless::report::schema()).unwrap() + "\n";
     written_out("manifests/report.schema.json", &text);
+    let text = serde_json::to_string_pretty(&driftless::report::lint_schema()).unwrap() + "\n";
+    written_out("manifests/lint.schema.json", &text);
 }
 
 fn rows(schema: &serde_json::Value, path: &str, required: bool, out: &mut String) {
@@ -242,6 +245,7 @@ fn the_command_line_reference_is_what_help_says() {
         "preview",
         "drift",
         "render",
+        "lint",
         "sync",
         "get",
         "history",
@@ -263,6 +267,27 @@ fn the_command_line_reference_is_what_help_says() {
     text.push_str(&help(&["explain"]));
     text.push_str("```\n");
     written_out("docs/cli.md", &text);
+}
+
+/// The table of rules in its document; what stands around it is written by hand.
+#[test]
+fn the_table_of_rules_is_what_the_rules_say() {
+    const BEGIN: &str = "<!-- rules -->\n";
+    let mut table = "| rule | severity | confidence | what is wrong |\n|---|---|---|---|\n".to_owned();
+    let mut system = "";
+    for rule in driftless::lint::all_rules() {
+        if rule.system != system {
+            table.push_str(&format!("| **{}** | | | |\n", rule.system));
+            system = rule.system;
+        }
+        let (severity, confidence) = (rule.severity.name(), rule.confidence.name());
+        table.push_str(&format!("| `{}` | {severity} | {confidence} | {} |\n", rule.id, rule.title));
+    }
+    let path = root().join("docs/lint.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let parts: Vec<&str> = text.split(BEGIN).collect();
+    assert_eq!(parts.len(), 3, "docs/lint.md has the table between two marks");
+    written_out("docs/lint.md", &[parts[0], &table, parts[2]].join(BEGIN));
 }
 
 /// What the examples say is what the types take.
@@ -336,6 +361,7 @@ fn links_of_the_documents_lead_somewhere() {
         "docs/cli.md",
         "docs/application.md",
         "docs/helm.md",
+        "docs/lint.md",
         "docs/render.md",
         "docs/sources.md",
     ] {

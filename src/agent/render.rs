@@ -253,7 +253,12 @@ impl Sourced {
 }
 
 /// How a source is rendered.
-fn options(settings: &Settings, source: &Source, material: Material, capable: &Capable) -> Options {
+pub(super) fn options(
+    settings: &Settings,
+    source: &Source,
+    material: Material,
+    capable: &Capable,
+) -> Options {
     let (chart, overlay) = (source.helm.clone(), source.kustomize.clone());
     Options {
         selection: Selection {

@@ -10,6 +10,7 @@ mod drift;
 mod edit;
 mod explained;
 mod get;
+mod lint;
 mod output;
 mod preview;
 mod render;
@@ -72,6 +73,8 @@ enum Verb {
     Drift(drift::Arguments),
     /// Print the objects that a folder, file or Application stands for
     Render(render::Arguments),
+    /// Say what will fail or surprise after a merge, from the files alone
+    Lint(lint::Arguments),
     /// Make the agent poll and sync an Application at once
     Sync(edit::SyncArguments),
     /// List Applications
@@ -84,9 +87,9 @@ enum Verb {
     Suspend(edit::SuspendArguments),
     /// Let a suspended Application go on
     Resume(edit::NameArguments),
-    /// Explain an error code, such as DL0103
+    /// Explain an error code, such as DL0103, or a rule of lint
     Explain {
-        /// The code; all are listed where it is missing
+        /// The code or rule; all codes are listed where it is missing
         code: Option<String>,
     },
     /// Print the `CustomResourceDefinitions`
@@ -138,6 +141,7 @@ fn run(cli: Cli, output: &Output) -> Result<u8> {
         Verb::Preview(arguments) => preview::run(&arguments, output),
         Verb::Drift(arguments) => runtime(false)?.block_on(drift::run(&global, arguments, output)),
         Verb::Render(arguments) => runtime(false)?.block_on(render::run(&global, arguments, output)),
+        Verb::Lint(arguments) => lint::run(&arguments, output),
         Verb::Sync(arguments) => runtime(false)?.block_on(edit::sync(&global, arguments, output)),
         Verb::Get(arguments) => runtime(false)?.block_on(get::run(&global, arguments, output)),
         Verb::History(arguments) => runtime(false)?.block_on(get::history(&global, arguments, output)),
@@ -189,11 +193,15 @@ fn explain(code: Option<&str>, output: &Output) -> Result<u8> {
         output.data(&lines.concat());
         return Ok(0);
     };
+    if crate::lint::rule_named(wanted).is_some() {
+        return lint::explain(wanted, output);
+    }
     let found = Code::ALL
         .iter()
         .find(|code| code.number().eq_ignore_ascii_case(wanted) || code.reason().eq_ignore_ascii_case(wanted))
         .ok_or_else(|| {
-            Error::new(Code::Usage, format!("there is no code {wanted}")).hint("driftless explain lists all")
+            Error::new(Code::Usage, format!("there is no code or rule {wanted}"))
+                .hint("driftless explain lists all codes, driftless lint --list all rules")
         })?;
     output.data(&format!(
         "{} {}: {}\n\n{}\n\nExit code {}.{}\n",

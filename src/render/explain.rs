@@ -151,7 +151,7 @@ impl Explanation {
 }
 
 /// The path of a field below another.
-pub(super) fn below(path: &str, name: &str) -> String {
+pub(crate) fn below(path: &str, name: &str) -> String {
     format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 

@@ -21,7 +21,8 @@ pub fn markdown(report: &Report) -> String {
     for error in &report.errors {
         let _ = writeln!(out, "\n- `{}` {}", error.code, escape(&error.message));
     }
-    let apps: Vec<_> = report.apps.iter().filter(|app| !app.objects.is_empty()).collect();
+    let apps: Vec<_> =
+        report.apps.iter().filter(|app| !app.objects.is_empty() || !app.findings.is_empty()).collect();
     let mut shown = 0;
     for app in &apps {
         let mut block = format!(
@@ -41,6 +42,10 @@ pub fn markdown(report: &Report) -> String {
             for change in &object.changes {
                 let _ = writeln!(block, "    {}", fenced(&text::change(change, object.class)));
             }
+        }
+        for finding in &app.findings {
+            let line = format!("{}  {}  {}", finding.line(), finding.object, finding.position());
+            let _ = writeln!(block, "! {}", fenced(&line.replace(['\n', '\r'], " ")));
         }
         block.push_str("```\n\n</details>\n");
         if out.len() + block.len() > BUDGET {

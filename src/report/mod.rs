@@ -3,7 +3,11 @@
 //! What is compared is decided elsewhere; this room counts, sorts by danger and formats. It knows the
 //! model only.
 
+mod github;
+mod junit;
+mod lint;
 mod markdown;
+mod sarif;
 mod text;
 
 use schemars::JsonSchema;
@@ -13,7 +17,11 @@ use serde_json::Value;
 use crate::error::{Error, Kind};
 use crate::model::{Gvk, Key, Origin};
 
+pub use github::github;
+pub use junit::junit;
+pub use lint::{FindingReport, LintCounts, LintReport, RuleReport};
 pub use markdown::markdown;
+pub use sarif::sarif;
 pub use text::text;
 
 /// How an object differs.
@@ -116,6 +124,8 @@ pub struct AppReport {
     pub unchanged: usize,
     /// Objects that do.
     pub objects: Vec<ObjectReport>,
+    /// What a merge would bring that lint warns of, and the base does not have.
+    pub findings: Vec<FindingReport>,
 }
 
 /// One failure.
@@ -166,6 +176,7 @@ pub struct Counts {
     pub extra: usize,
     pub foreign_field: usize,
     pub pending: usize,
+    pub findings: usize,
     pub errors: usize,
 }
 
@@ -191,6 +202,14 @@ pub struct Report {
 pub fn schema() -> Value {
     let mut schema = schemars::schema_for!(Report).to_value();
     schema["$id"] = "https://driftless.dev/report.schema.json".into();
+    schema["properties"]["schemaVersion"]["const"] = "1".into();
+    schema
+}
+
+/// The JSON schema of what lint reports, as `manifests/lint.schema.json` holds it.
+pub fn lint_schema() -> Value {
+    let mut schema = schemars::schema_for!(LintReport).to_value();
+    schema["$id"] = "https://driftless.dev/lint.schema.json".into();
     schema["properties"]["schemaVersion"]["const"] = "1".into();
     schema
 }
@@ -285,6 +304,7 @@ impl Report {
         let mut counts = Counts { apps: apps.len(), errors: errors.len(), ..Counts::default() };
         for app in &mut apps {
             counts.unchanged += app.unchanged;
+            counts.findings += app.findings.len();
             app.objects.sort_by(|one, other| {
                 other
                     .danger

@@ -13,7 +13,7 @@ pub fn text(report: &Report, colour: bool) -> String {
     let mut out = String::new();
     let paint =
         |code: &str, text: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
-    for app in report.apps.iter().filter(|app| !app.objects.is_empty()) {
+    for app in report.apps.iter().filter(|app| !app.objects.is_empty() || !app.findings.is_empty()) {
         let short = short_commit(&app.revision);
         let _ = writeln!(out, "{}", paint("1", &plain(&format!("{}/{}  {short}", app.namespace, app.name))));
         for object in &app.objects {
@@ -29,6 +29,10 @@ pub fn text(report: &Report, colour: bool) -> String {
             for change in &object.changes {
                 let _ = writeln!(out, "      {}", self::change(change, object.class));
             }
+        }
+        for finding in &app.findings {
+            let line = plain(&format!("  {}  {}  {}", finding.line(), finding.object, finding.position()));
+            let _ = writeln!(out, "{}", paint(super::lint::code(&finding.severity), &line));
         }
     }
     for error in &report.errors {
@@ -69,6 +73,7 @@ pub(super) fn verdict(report: &Report) -> String {
         (counts.extra, "extra"),
         (counts.pending, "pending"),
         (counts.foreign_field, "decided by others"),
+        (counts.findings, if counts.findings == 1 { "finding" } else { "findings" }),
         (counts.errors, "errors"),
     ] {
         if count > 0 {
@@ -122,7 +127,7 @@ pub(super) fn change(change: &ChangeReport, class: Class) -> String {
 }
 
 /// Control characters are spelled out: a manifest must not drive a terminal.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars()
         .flat_map(|character| {
             let hidden = character.is_control()

@@ -1,6 +1,7 @@
 //! `driftless preview`.
 
 mod find;
+mod findings;
 mod parallel;
 
 use std::collections::BTreeMap;
@@ -14,12 +15,14 @@ use serde_json::Value;
 
 use self::find::Found;
 use super::drift::{change_report, show};
+use super::lint::own_definitions;
 use super::output::{Output, ReportFormat};
 use super::workspace;
 use crate::agent::{AppKey, Capable, Given, Remotes, RenderedApp, offline_materials, unchanged};
 use crate::api::Application;
 use crate::diff::{between, mask};
 use crate::error::{Code, Error, Result};
+use crate::lint::{Configuration, Schemas};
 use crate::model::Key;
 use crate::plan::Desired;
 use crate::render::sops::Keys;
@@ -63,7 +66,9 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8> {
         .map(|glob| Glob::new(glob).map(|glob| glob.compile_matcher()))
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|error| Error::new(Code::Usage, format!("--app-glob: {error}")))?;
-    let (apps, errors) = compare(&Sides::new(base, head, workspace::keys()?), &globs, true, output)?;
+    let mut sides = Sides::new(base, head, workspace::keys()?);
+    sides.lint = findings::configuration(&sides.after)?;
+    let (apps, errors) = compare(&sides, &globs, true, output)?;
     let report = Report::new("preview", apps, &errors);
     show(&report, arguments.output, output);
     let code = report.exit_code(&errors);
@@ -76,6 +81,10 @@ struct Sides {
     after: Snapshot,
     keys: Keys,
     cache: Cache,
+    /// What the head says about lint.
+    lint: Configuration,
+    /// Of our own kinds.
+    schemas: Schemas,
 }
 
 /// A preview may take this many bytes for files that several applications read, and for results.
@@ -84,7 +93,14 @@ const RESULTS: usize = 16 << 20;
 
 impl Sides {
     fn new(before: Snapshot, after: Snapshot, keys: Keys) -> Self {
-        Self { before, after, keys, cache: Cache::new(PARSES, RESULTS) }
+        Self {
+            before,
+            after,
+            keys,
+            cache: Cache::new(PARSES, RESULTS),
+            lint: Configuration::default(),
+            schemas: own_definitions(),
+        }
     }
 
     /// The objects of an application at a commit; none where it is not there.
@@ -194,6 +210,7 @@ fn app(
     };
     let (before, after) = (by_key(before), by_key(after));
     let mut report = is.or(was).map(|application| blank(application, &sides.after)).unwrap_or_default();
+    report.findings = findings::new(&before, &after, sides)?;
     let value = |object: &Desired| -> Result<Value> {
         serde_json::from_slice(&object.body).map_err(|error| Error::new(Code::Internal, error.to_string()))
     };
