@@ -6,6 +6,7 @@
 mod application;
 mod condition;
 mod crd;
+mod health;
 mod inventory;
 mod source;
 
@@ -15,6 +16,7 @@ pub use application::{
 };
 pub use condition::{Condition, ConditionStatus, set_condition};
 pub use crd::{definitions, yaml};
+pub use health::{CelHealth, HealthRule};
 pub use inventory::{Inventory, InventoryEntry};
 pub use source::{
     Decryption, Directory, HelmFileParameter, HelmOptions, HelmParameter, KustomizeOptions, LocalReference,

@@ -12,9 +12,9 @@ use tokio::task::JoinHandle;
 
 use crate::api::LABEL;
 use crate::error::{Code, Error, Result};
-use crate::health;
+use crate::health::{self, Rules};
 use crate::live::kube::lean::{Form, MetadataOnly, Whole};
-use crate::live::kube::{Cluster, Index, Lean, Resource, Seen, translate};
+use crate::live::kube::{Cluster, Index, Judges, Lean, Resource, Seen, translate};
 use crate::model::{Gvk, Key};
 
 /// Pages of a list: 100 lean objects are 20 kB, their JSON 400 kB.
@@ -32,6 +32,7 @@ pub struct Notice {
 }
 
 struct Watch {
+    resource: Resource,
     task: JoinHandle<()>,
     /// `None` until the first list is complete; then whether the watch is well.
     state: watch::Receiver<Option<Result<(), String>>>,
@@ -42,6 +43,7 @@ pub struct Watches {
     cluster: Arc<Cluster>,
     index: Arc<Index>,
     notices: mpsc::Sender<Notice>,
+    judges: Arc<Judges>,
     running: Mutex<HashMap<Gvk, Watch>>,
 }
 
@@ -54,7 +56,7 @@ impl Drop for Watches {
 impl Watches {
     /// No watch yet; changes will be sent to `notices`.
     pub fn new(cluster: Arc<Cluster>, index: Arc<Index>, notices: mpsc::Sender<Notice>) -> Self {
-        Self { cluster, index, notices, running: Mutex::default() }
+        Self { cluster, index, notices, judges: Arc::default(), running: Mutex::default() }
     }
 
     fn lock<T>(&self, change: impl FnOnce(&mut HashMap<Gvk, Watch>) -> T) -> T {
@@ -89,27 +91,54 @@ impl Watches {
         }
     }
 
+    /// Judges the objects of the application with this label by these rules from now on; with an empty label those of
+    /// all applications. Kinds that old or new rules speak of are listed again, so that what is known is judged anew.
+    pub fn judge_by(&self, label: &str, rules: Option<Arc<Rules>>) {
+        let before = self.judges.set(label, rules.clone());
+        let spoken_of = |gvk: &Gvk| before.iter().chain(&rules).any(|rules| rules.covers(gvk));
+        self.lock(|running| {
+            for (gvk, watch) in running.iter_mut().filter(|(gvk, _)| spoken_of(gvk)) {
+                watch.task.abort();
+                // What the index knows stays until the new list is complete.
+                *watch = self.start(gvk.clone(), watch.resource.clone());
+            }
+        });
+    }
+
     fn start(&self, gvk: Gvk, resource: Resource) -> Watch {
         let (sender, state) = watch::channel(None);
-        let (cluster, index, notices) = (self.cluster.clone(), self.index.clone(), self.notices.clone());
-        let task = if health::reads_status(&gvk) {
-            tokio::spawn(follow::<Whole>(cluster, index, notices, gvk, resource, sender))
-        } else {
-            tokio::spawn(follow::<MetadataOnly>(cluster, index, notices, gvk, resource, sender))
+        let ends = Ends {
+            cluster: self.cluster.clone(),
+            index: self.index.clone(),
+            notices: self.notices.clone(),
+            judges: self.judges.clone(),
         };
-        Watch { task, state }
+        // Whatever a rule says: the data of a Secret never travels.
+        let whole = health::reads_status(&gvk) || (self.judges.covers(&gvk) && !gvk.is("", "Secret"));
+        let task = if whole {
+            tokio::spawn(follow::<Whole>(ends, gvk, resource.clone(), sender))
+        } else {
+            tokio::spawn(follow::<MetadataOnly>(ends, gvk, resource.clone(), sender))
+        };
+        Watch { resource, task, state }
     }
 }
 
-async fn follow<F: Form>(
+/// What a watch reads from and writes to.
+struct Ends {
     cluster: Arc<Cluster>,
     index: Arc<Index>,
     notices: mpsc::Sender<Notice>,
+    judges: Arc<Judges>,
+}
+
+async fn follow<F: Form>(
+    ends: Ends,
     gvk: Gvk,
     resource: Resource,
     state: watch::Sender<Option<Result<(), String>>>,
 ) {
-    let api = kube::Api::<Lean<F>>::all_with(cluster.client(), &resource.api);
+    let api = kube::Api::<Lean<F>>::all_with(ends.cluster.client(), &resource.api);
     let config = watcher::Config::default().labels(LABEL).page_size(PAGE);
     let mut events = watcher(api, config).boxed();
     let mut listed: HashSet<Key> = HashSet::new();
@@ -120,11 +149,11 @@ async fn follow<F: Form>(
             Ok(Event::InitApply(lean)) => {
                 let key = key_of(&gvk, &lean);
                 listed.insert(key.clone());
-                put(&index, &notices, &gvk, key, lean).await;
+                put(&ends, &gvk, key, lean).await;
             }
             Ok(Event::InitDone) => {
-                for (key, seen) in index.complete(&gvk, &listed) {
-                    let _ = notices.send(Notice { label: seen.label, key }).await;
+                for (key, seen) in ends.index.complete(&gvk, &listed) {
+                    let _ = ends.notices.send(Notice { label: seen.label, key }).await;
                 }
                 listed = HashSet::new();
                 pause = Duration::from_millis(200);
@@ -133,14 +162,14 @@ async fn follow<F: Form>(
             Ok(Event::Apply(lean)) => {
                 pause = Duration::from_millis(200);
                 let key = key_of(&gvk, &lean);
-                put(&index, &notices, &gvk, key, lean).await;
+                put(&ends, &gvk, key, lean).await;
             }
             Ok(Event::Delete(lean)) => {
                 let key = key_of(&gvk, &lean);
                 // The event of a lost label is a deletion too, and names the object without it.
-                let known = index.remove(&key, lean.metadata.uid.as_deref().unwrap_or_default());
+                let known = ends.index.remove(&key, lean.metadata.uid.as_deref().unwrap_or_default());
                 let label = known.map_or_else(|| lean.label.into(), |seen| seen.label);
-                let _ = notices.send(Notice { label, key }).await;
+                let _ = ends.notices.send(Notice { label, key }).await;
             }
             Err(error) => {
                 let why = match &error {
@@ -174,10 +203,11 @@ fn key_of<F: Form>(gvk: &Gvk, lean: &Lean<F>) -> Key {
     }
 }
 
-async fn put<F: Form>(index: &Index, notices: &mpsc::Sender<Notice>, gvk: &Gvk, key: Key, lean: Lean<F>) {
-    let seen = seen(gvk, lean);
+async fn put<F: Form>(ends: &Ends, gvk: &Gvk, key: Key, lean: Lean<F>) {
+    let notices = &ends.notices;
+    let seen = judged(gvk, lean, &ends.judges);
     let label = seen.label.clone();
-    let before = index.put(key.clone(), seen.clone());
+    let before = ends.index.put(key.clone(), seen.clone());
     // A new resourceVersion alone (a status write, a field of others) is no news to anybody.
     if before.as_ref().is_some_and(|before| before.version > seen.version || before.same_facts(&seen)) {
         return;
@@ -190,8 +220,12 @@ async fn put<F: Form>(index: &Index, notices: &mpsc::Sender<Notice>, gvk: &Gvk, 
     let _ = notices.send(Notice { label, key }).await;
 }
 
-/// Judges health and drops everything but the few facts that are kept.
+/// Judges health by what is known of the kind and drops everything but the few facts that are kept.
 pub fn seen<F: Form>(gvk: &Gvk, lean: Lean<F>) -> Seen {
+    judged(gvk, lean, &Judges::default())
+}
+
+fn judged<F: Form>(gvk: &Gvk, lean: Lean<F>, judges: &Judges) -> Seen {
     let mut metadata = Map::new();
     if let Some(generation) = lean.metadata.generation {
         metadata.insert("generation".into(), generation.into());
@@ -199,14 +233,27 @@ pub fn seen<F: Form>(gvk: &Gvk, lean: Lean<F>) -> Seen {
     if let Some(time) = &lean.metadata.deletion_timestamp {
         metadata.insert("deletionTimestamp".into(), time.0.to_string().into());
     }
+    for (field, text) in [("name", lean.metadata.name), ("namespace", lean.metadata.namespace)] {
+        if let Some(text) = text {
+            metadata.insert(field.into(), text.into());
+        }
+    }
+    for (field, map) in [("labels", lean.metadata.labels), ("annotations", lean.metadata.annotations)] {
+        if let Some(map) = map {
+            let map = map.into_iter().map(|(name, value)| (name, value.into())).collect();
+            metadata.insert(field.into(), Value::Object(map));
+        }
+    }
     let mut object = Map::new();
+    object.insert("apiVersion".into(), gvk.api_version().into());
+    object.insert("kind".into(), gvk.kind.as_str().into());
     object.insert("metadata".into(), Value::Object(metadata));
     for (name, raw) in [("spec", &lean.spec), ("status", &lean.status)] {
         if let Some(value) = raw.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()) {
             object.insert(name.into(), value);
         }
     }
-    let health = health::assess(gvk, &Value::Object(object));
+    let health = judges.assess(&lean.label, gvk, &Value::Object(object));
     Seen {
         uid: lean.metadata.uid.unwrap_or_default().into(),
         version: lean.metadata.resource_version.and_then(|version| version.parse().ok()).unwrap_or_default(),
