@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::Global;
 use super::output::Output;
 use super::workspace::{self, Scratch};
-use crate::agent::{Engine, Permissions, Summary, compose, load, store};
+use crate::agent::{Engine, Judging, Permissions, Summary, compose, load, store};
 use crate::api::{Application, FIELD_MANAGER, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Status;
@@ -96,6 +96,7 @@ async fn one(
     let (notices, mut noticed) = mpsc::channel(64);
     tokio::spawn(async move { while noticed.recv().await.is_some() {} });
     let watches = Arc::new(Watches::new(cluster.clone(), index.clone(), notices));
+    Judging::default().follow(&watches, &label, &application.spec.health, &rendered.desired);
     let engine = Engine { cluster: cluster.clone(), index, watches };
     let mut used: std::collections::HashSet<Gvk> =
         rendered.desired.iter().map(|object| object.gvk.clone()).collect();

@@ -10,6 +10,7 @@ mod drift;
 mod edit;
 mod explained;
 mod get;
+mod health;
 mod output;
 mod preview;
 mod render;
@@ -72,6 +73,8 @@ enum Verb {
     Drift(drift::Arguments),
     /// Print the objects that a folder, file or Application stands for
     Render(render::Arguments),
+    /// Judge the health of objects in files, without a cluster
+    Health(health::Arguments),
     /// Make the agent poll and sync an Application at once
     Sync(edit::SyncArguments),
     /// List Applications
@@ -138,6 +141,7 @@ fn run(cli: Cli, output: &Output) -> Result<u8> {
         Verb::Preview(arguments) => preview::run(&arguments, output),
         Verb::Drift(arguments) => runtime(false)?.block_on(drift::run(&global, arguments, output)),
         Verb::Render(arguments) => runtime(false)?.block_on(render::run(&global, arguments, output)),
+        Verb::Health(arguments) => health::run(&arguments, output),
         Verb::Sync(arguments) => runtime(false)?.block_on(edit::sync(&global, arguments, output)),
         Verb::Get(arguments) => runtime(false)?.block_on(get::run(&global, arguments, output)),
         Verb::History(arguments) => runtime(false)?.block_on(get::history(&global, arguments, output)),

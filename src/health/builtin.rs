@@ -26,6 +26,10 @@ fn number(value: &Value, field: &str) -> i64 {
     value[field].as_i64().unwrap_or_default()
 }
 
+fn conditions(object: &Value) -> &[Value] {
+    object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
 fn is<'a>(object: &'a Value, kind: &str, status: &str) -> Option<&'a Value> {
     condition(object, kind).filter(|found| found["status"] == status)
 }
@@ -58,11 +62,17 @@ pub(super) fn assess(gvk: &Gvk, object: &Value) -> Option<Health> {
         ("", "Namespace") => namespace(object),
         ("networking.k8s.io" | "extensions", "Ingress") => Health::healthy(),
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaler(object),
-        ("policy", "PodDisruptionBudget") => match condition(object, "DisruptionAllowed") {
-            Some(failed) if failed["reason"] == "SyncFailed" => degraded(text(failed)),
-            _ if observed(object) == Some(true) => Health::healthy(),
-            _ => progressing(NOT_SEEN),
-        },
+        ("policy", "PodDisruptionBudget") => {
+            // Too few pods is what it is there for; anything else kept its controller from counting them.
+            let failed = conditions(object)
+                .iter()
+                .find(|found| found["status"] == "False" && found["reason"] != "InsufficientPods");
+            match failed {
+                Some(failed) => degraded(text(failed)),
+                None if observed(object) == Some(true) => Health::healthy(),
+                None => progressing(NOT_SEEN),
+            }
+        }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             if let Some(refused) = is(object, "NamesAccepted", "False") {
                 degraded(text(refused))
@@ -259,10 +269,18 @@ fn autoscaler(object: &Value) -> Health {
             && found["status"] == "False"
             && (reason.starts_with("Failed") || reason.starts_with("Invalid"))
     });
-    match failed {
-        Some(failed) => degraded(text(failed)),
-        None if all.is_empty() => progressing("its controller has not seen it"),
-        None => Health::healthy(),
+    let able = all.iter().find(|found| found["type"] == "AbleToScale");
+    match (failed, able) {
+        (Some(failed), _) => degraded(text(failed)),
+        (None, None) if all.is_empty() => progressing("its controller has not seen it"),
+        (None, Some(able))
+            if able["status"] == "True"
+                || able["reason"].as_str().is_some_and(|reason| reason.starts_with("Backoff")) =>
+        {
+            Health::healthy()
+        }
+        (None, Some(able)) => progressing(format!("its target cannot be scaled yet: {}", text(able))),
+        (None, None) => progressing("its target cannot be scaled yet"),
     }
 }
 

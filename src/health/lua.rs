@@ -24,17 +24,36 @@ const TIME: Duration = Duration::from_secs(1);
 /// Longest message that is kept.
 const MESSAGE: usize = 4 << 10;
 
-/// What scripts of Lua 5.1 expect, and what they must not have. A pattern with n quantifiers over a text of m characters may
-/// take m^n steps, none of which is counted.
+/// What scripts of Lua 5.1 expect, and what they must not have. A pattern with k quantifiers over a text of n characters
+/// may take as many steps as there are ways to share n among k and the rest, from each place of it; none of them is counted.
 const PRELUDE: &str = r#"
-local gmatch, floor, type, error, pairs = string.gmatch, math.floor, type, error, pairs
+local byte, find, floor, type, error, pairs = string.byte, string.find, math.floor, type, error, pairs
+local function quantifiers(p)
+  local i, n = 1, 0
+  while i <= #p do
+    local c, item = byte(p, i), true
+    if c == 37 then i = i + 2
+    elseif c == 91 then
+      i = i + 1
+      if byte(p, i) == 94 then i = i + 1 end
+      repeat
+        if byte(p, i) == 37 then i = i + 1 end
+        i = i + 1
+      until i > #p or byte(p, i) == 93
+      i = i + 1
+    else item, i = not (c == 40 or c == 41 or c == 94), i + 1 end
+    c = byte(p, i)
+    if item and (c == 42 or c == 43 or c == 45 or c == 63) then n, i = n + 1, i + 1 end
+  end
+  return n
+end
 local function bounded(f)
   return function(text, pattern, ...)
-    local cost, length = 1, type(text) == "string" and #text or 1
-    if type(pattern) == "string" then
-      for _ in gmatch(pattern, "[%*%+%-%?]") do cost = cost * (length + 1) end
+    if type(text) == "string" and type(pattern) == "string" then
+      local cost = byte(pattern) == 94 and 1 or #text + 1
+      for k = 1, quantifiers(pattern) do cost = cost * (#text + k) / k end
+      if cost > 1e9 then error("the pattern is too costly for a text of " .. #text .. " characters") end
     end
-    if cost > 1e8 then error("the pattern is too costly for a text of " .. length .. " characters") end
     return f(text, pattern, ...)
   end
 end

@@ -75,16 +75,21 @@ impl Health {
     }
 }
 
-/// Judges an object. Only `metadata`, `spec` and `status` are read, and each may be missing.
+/// Judges an object by what is known of its kind. Only `metadata`, `spec` and `status` are read, and each may be missing.
 pub fn assess(gvk: &Gvk, object: &Value) -> Health {
-    let metadata = &object["metadata"];
-    if metadata["deletionTimestamp"].is_string() {
-        return Health::new(Status::Progressing, "it is being deleted");
-    }
-    if let Some(health) = builtin::assess(gvk, object) {
-        return health;
-    }
-    pack::of(gvk).map_or_else(|| generic::assess(object), |rules| rules.judge(object).0)
+    of_kind(gvk, object).or_else(|| deleting(object)).unwrap_or_else(|| generic::assess(object))
+}
+
+fn deleting(object: &Value) -> Option<Health> {
+    object["metadata"]["deletionTimestamp"]
+        .is_string()
+        .then(|| Health::new(Status::Progressing, "it is being deleted"))
+}
+
+/// As [`assess`]; `None` for kinds of which nothing is known, which have conditions at best.
+pub fn of_kind(gvk: &Gvk, object: &Value) -> Option<Health> {
+    let known = builtin::assess(gvk, object).or_else(|| Some(pack::of(gvk)?.judge(object).0))?;
+    Some(deleting(object).unwrap_or(known))
 }
 
 /// Whether health needs more of this kind than its metadata.

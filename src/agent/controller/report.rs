@@ -40,6 +40,8 @@ impl super::Controller {
         let held = memory.inventory.clone();
         let health =
             held.as_ref().map_or_else(crate::health::Health::healthy, |held| self.engine.health(held));
+        let busy = self.queue.len() > FLEET;
+        let (health, look_again) = self.culprits.name(&self.engine, &app, held.as_ref(), health, busy).await;
         let on_its_way = health.status == Status::Progressing
             && facts.outcome.is_some_and(|outcome| outcome.failures.is_empty() && outcome.pending.is_empty());
         if on_its_way {
@@ -99,7 +101,7 @@ impl super::Controller {
             updated.status = Some(status);
             memory.application = Some(Arc::new(updated));
         }
-        Ok(None)
+        Ok(look_again)
     }
 
     pub(super) async fn write_status(

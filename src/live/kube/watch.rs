@@ -74,19 +74,31 @@ impl Watches {
         if !resource.watchable {
             return Ok(());
         }
-        let mut state = self.lock(|running| {
-            let watch =
-                running.entry(gvk.clone()).or_insert_with(|| self.start(gvk.clone(), resource.clone()));
-            watch.state.clone()
-        });
         let failed = |why: String| Error::new(Code::WatchFailed, format!("cannot watch {gvk}: {why}"));
-        let first = tokio::time::timeout(FIRST_LIST, state.wait_for(Option::is_some)).await;
-        match first {
-            Ok(Ok(state)) => match &*state {
-                Some(Err(why)) => Err(failed(why.clone())),
-                _ => Ok(()),
-            },
-            Ok(Err(_)) => Err(failed("the watch ended".into())),
+        let first = tokio::time::timeout(FIRST_LIST, async {
+            loop {
+                let mut state = self.lock(|running| {
+                    let watch = running
+                        .entry(gvk.clone())
+                        .or_insert_with(|| self.start(gvk.clone(), resource.clone()));
+                    watch.state.clone()
+                });
+                if let Ok(state) = state.wait_for(Option::is_some).await {
+                    return state.clone();
+                }
+                // Started again with other rules of health, or ended: then it is started here.
+                self.lock(|running| {
+                    running
+                        .get(gvk)
+                        .is_some_and(|watch| watch.task.is_finished())
+                        .then(|| running.remove(gvk))
+                });
+                tokio::task::yield_now().await;
+            }
+        });
+        match first.await {
+            Ok(Some(Err(why))) => Err(failed(why)),
+            Ok(_) => Ok(()),
             Err(_) => Err(failed("no complete list within 30 s".into())),
         }
     }
