@@ -23,6 +23,8 @@ struct Expression {
     program: Program,
     /// Macros in it, which may stand within each other.
     macros: i32,
+    /// Items of the longest list that is written out, or more.
+    literal: usize,
 }
 
 impl Expression {
@@ -47,12 +49,16 @@ impl Expression {
         let macros = names.iter().map(|name| source.matches(name).count()).sum::<usize>();
         let program = Program::compile(source)
             .map_err(|error| format!("{source}: {}", one_line(&error.to_string())))?;
-        Ok(Self { program, macros: i32::try_from(macros).unwrap_or(i32::MAX) })
+        Ok(Self {
+            program,
+            macros: i32::try_from(macros).unwrap_or(i32::MAX),
+            literal: source.matches(',').count() + 1,
+        })
     }
 
     fn run(&self, context: &Context<'_, '_>, longest: usize) -> Result<Word, String> {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let steps = (longest as f64).powi(self.macros);
+        let steps = (longest.max(self.literal) as f64).powi(self.macros);
         if steps > STEPS {
             return Err(format!("{} macros over lists of {longest} are too costly", self.macros));
         }
