@@ -12,6 +12,7 @@ use super::{folders, module};
 
 const ARGO_CD: &str = "github.com/argoproj/argo-cd/v3@v3.5.1";
 const ENGINE: &str = "github.com/argoproj/gitops-engine@v0.7.3";
+const KSTATUS: &str = "sigs.k8s.io/cli-utils@v0.37.2";
 
 fn clock() -> Duration {
     static BEGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
@@ -41,12 +42,11 @@ struct Own {
 }
 
 impl Own {
-    fn compare(&mut self, name: &str, theirs: &str, ours: &health::Health) {
+    fn compare(&mut self, name: &str, who: &str, theirs: &str, ours: &health::Health) {
         if ours.status.to_string() == theirs {
             self.same += 1;
         } else {
-            self.differ
-                .push(format!("{name}: Argo CD {theirs}, driftless {} ({})", ours.status, ours.reason));
+            self.differ.push(format!("{name}: {who} {theirs}, driftless {} ({})", ours.status, ours.reason));
         }
     }
 }
@@ -108,11 +108,15 @@ pub(crate) fn compare() {
                 println!("{name}\n  expected {status}: {message:?}\n  found    {}: {:?}", said.0, said.1);
             }
             if let Some(ours) = health::of_kind(&gvk, &value) {
-                own.entry(format!("{}.{}", gvk.kind, gvk.group)).or_default().compare(&name, status, &ours);
+                own.entry(format!("{}.{}", gvk.kind, gvk.group))
+                    .or_default()
+                    .compare(&name, "Argo CD", status, &ours);
             }
         }
     }
     engine(&mut own);
+    let mut kstatus_own = BTreeMap::new();
+    kstatus(&mut kstatus_own);
     println!(
         "\n| scripts | cases | same | same status, another message | differ | time of one |\n|---|---|---|---|---|---|"
     );
@@ -122,8 +126,14 @@ pub(crate) fn compare() {
         scripts.len(),
         spent / count.max(1) as u32
     );
-    println!("\nOur own judgement of the same objects\n\n| kind | same | differ |\n|---|---|---|");
-    for (kind, own) in &own {
+    shown("Our own judgement of the objects of Argo CD's tests", &own);
+    shown("Our own judgement of the objects of kstatus' tests", &kstatus_own);
+    assert!(compiled.broken().is_empty(), "a script does not compile");
+}
+
+fn shown(title: &str, own: &BTreeMap<String, Own>) {
+    println!("\n{title}\n\n| kind | same | differ |\n|---|---|---|");
+    for (kind, own) in own {
         println!("| {kind} | {} | {} |", own.same, own.differ.len());
     }
     let all = own.values().map(|own| own.same).sum::<usize>();
@@ -132,7 +142,6 @@ pub(crate) fn compare() {
     for difference in differences {
         println!("- {difference}");
     }
-    assert!(compiled.broken().is_empty(), "a script does not compile");
 }
 
 /// The kinds that Argo CD checks in Go; what is expected stands in its test.
@@ -146,7 +155,41 @@ fn engine(own: &mut BTreeMap<String, Own>) {
         assert!(Status::parse(status).is_some(), "{line}");
         let Some((gvk, value)) = object(&root.join(input)) else { continue };
         if let Some(ours) = health::of_kind(&gvk, &value) {
-            own.entry(format!("{}.{}", gvk.kind, gvk.group)).or_default().compare(input, status, &ours);
+            own.entry(format!("{}.{}", gvk.kind, gvk.group))
+                .or_default()
+                .compare(input, "Argo CD", status, &ours);
         }
+    }
+}
+
+/// The cases of kstatus: texts in variables of its test, and a table of what is expected of each.
+fn kstatus(own: &mut BTreeMap<String, Own>) {
+    let root = module(KSTATUS).expect("the module of kstatus").join("pkg/kstatus/status");
+    let tests = std::fs::read_to_string(root.join("status_compute_test.go")).expect("the test");
+    let mut texts = BTreeMap::new();
+    for part in tests.split("\nvar ").skip(1) {
+        let Some((name, rest)) = part.split_once(" = `") else { continue };
+        texts.insert(name, rest.split('`').next().unwrap_or_default());
+    }
+    let mut spec = "";
+    for line in tests.lines().map(str::trim) {
+        if let Some(rest) = line.strip_prefix("spec:") {
+            let rest = rest.trim().trim_start_matches("fmt.Sprintf(");
+            spec = rest.split([',', ')']).next().unwrap_or_default();
+        }
+        let Some(status) = line.strip_prefix("expectedStatus:") else { continue };
+        let theirs = match status.trim().trim_end_matches(',') {
+            "CurrentStatus" => "Healthy",
+            "InProgressStatus" | "TerminatingStatus" => "Progressing",
+            "FailedStatus" => "Degraded",
+            other => panic!("an unknown status {other}"),
+        };
+        let text =
+            texts.get(spec).unwrap_or_else(|| panic!("no text {spec}")).replace("%s", "2026-01-01T00:00:00Z");
+        let value = yaml::read(text.as_bytes(), spec).expect("an object").remove(0).value;
+        let word = |field: &str| value[field].as_str().unwrap_or_default();
+        let gvk = Gvk::parse(word("apiVersion"), word("kind"));
+        let ours = health::assess(&gvk, &value);
+        own.entry(format!("{}.{}", gvk.kind, gvk.group)).or_default().compare(spec, "kstatus", theirs, &ours);
     }
 }

@@ -126,6 +126,8 @@ fn deployment(object: &Value) -> Health {
         progressing(format!("{} old pods are ending", all - updated))
     } else if available < updated {
         progressing(format!("{available} of {updated} pods are available"))
+    } else if let Some(not) = ["Available", "Progressing"].iter().find_map(|kind| is(object, kind, "False")) {
+        progressing(text(not))
     } else {
         Health::healthy()
     }
@@ -155,12 +157,17 @@ fn stateful_set(object: &Value) -> Health {
     if apart && (updated < to_update || partition == 0 && wanted > 0) {
         return progressing(format!("{updated} of {to_update} pods are updated"));
     }
-    Health::healthy()
+    match status["currentReplicas"].as_i64() {
+        Some(current) if partition == 0 && current < wanted => {
+            progressing(format!("{current} of {wanted} pods are of the current revision"))
+        }
+        _ => Health::healthy(),
+    }
 }
 
 fn daemon_set(object: &Value) -> Health {
     let (spec, status) = (&object["spec"], &object["status"]);
-    if observed(object) != Some(true) {
+    if observed(object) != Some(true) || status["desiredNumberScheduled"].is_null() {
         return progressing(NOT_SEEN);
     }
     let wanted = number(status, "desiredNumberScheduled");
