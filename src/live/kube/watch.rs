@@ -277,3 +277,58 @@ fn judged<F: Form>(gvk: &Gvk, lean: Lean<F>, judges: &Judges) -> Seen {
         last_writer: lean.last_writer.map(|(manager, _)| manager.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::health::{Rule, Script, Status};
+
+    use super::*;
+
+    fn status_of(json: &str, judges: &Judges) -> (Status, String) {
+        let lean: Lean = serde_json::from_str(json).unwrap();
+        let gvk = Gvk::parse("kubeflow.org/v1", "Notebook");
+        let health = judged(&gvk, lean, judges).health;
+        (health.status, health.reason.into())
+    }
+
+    /// Rules read labels and annotations, and nothing of them is kept.
+    #[test]
+    fn annotations_decide() {
+        let notebook = |annotations: &str| {
+            format!(
+                r#"{{"metadata":{{"name":"a","annotations":{annotations}}},"status":{{"readyReplicas":1,"containerState":{{"running":{{}}}}}}}}"#
+            )
+        };
+        let judges = Judges::default();
+        assert_eq!(status_of(&notebook("{}"), &judges).0, Status::Healthy);
+        let stopped = status_of(&notebook(r#"{"kubeflow-resource-stopped":"2026\u002d01-01"}"#), &judges);
+        assert_eq!(stopped, (Status::Suspended, "stopped since 2026-01-01".into()));
+    }
+
+    /// The application's rules, then those of all, then what is known of the kind.
+    #[test]
+    fn rules_are_asked_in_layers() {
+        let rules = |kind: &str, message: &str| {
+            let script = Script::Lua(format!("return {{status = 'Degraded', message = '{message}'}}"));
+            let rule = Rule { group: "kubeflow.org".into(), kind: kind.into(), script };
+            Some(Arc::new(Rules::new(&[rule], || Duration::ZERO)))
+        };
+        let judges = Judges::default();
+        let of = |label: &str| {
+            let json = format!(
+                r#"{{"metadata":{{"name":"a","labels":{{"{LABEL}":"{label}"}}}},"status":{{"readyReplicas":1}}}}"#
+            );
+            status_of(&json, &judges).1
+        };
+        judges.set("ml.a", rules("Notebook", "own"));
+        judges.set("ml.b", rules("Profile", "other kind"));
+        assert_eq!([of("ml.a"), of("ml.b"), of("ml.c")], ["own", "", ""]);
+        judges.set("", rules("*", "all"));
+        assert_eq!([of("ml.a"), of("ml.b"), of("ml.c")], ["own", "all", "all"]);
+        judges.set("ml.a", None);
+        assert_eq!(of("ml.a"), "all");
+        assert!(judges.covers(&Gvk::parse("kubeflow.org/v1", "Tensorboard")));
+    }
+}
