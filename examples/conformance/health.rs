@@ -59,9 +59,7 @@ pub(crate) fn compare() {
         .iter()
         .map(|folder| {
             let part = |path: Option<&Path>| {
-                let name =
-                    path.and_then(Path::file_name).expect("a folder").to_string_lossy().replace('_', "*");
-                name
+                path.and_then(Path::file_name).expect("a folder").to_string_lossy().replace('_', "*")
             };
             let script = std::fs::read_to_string(folder.join("health.lua")).expect("a script");
             let (group, kind) = (part(folder.parent()), part(Some(folder)));
@@ -76,7 +74,7 @@ pub(crate) fn compare() {
     for broken in compiled.broken() {
         println!("cannot be compiled: {broken}");
     }
-    let (mut count, mut same, mut status_only, mut spent) = (0, 0, 0, Duration::ZERO);
+    let (mut count, mut same, mut status_only, mut spent) = (0u32, 0, 0, Duration::ZERO);
     let mut own: BTreeMap<String, Own> = BTreeMap::new();
     for folder in &scripts {
         let Ok(text) = std::fs::read(folder.join("health_test.yaml")) else { continue };
@@ -124,7 +122,7 @@ pub(crate) fn compare() {
     println!(
         "| {} | {count} | {same} | {status_only} | {differ} | {:.0?} |",
         scripts.len(),
-        spent / count.max(1) as u32
+        spent / count.max(1)
     );
     shown("Our own judgement of the objects of Argo CD's tests", &own);
     shown("Our own judgement of the objects of kstatus' tests", &kstatus_own);

@@ -94,7 +94,7 @@ impl Judging {
         for error in rules.iter().flat_map(|rules| rules.broken()) {
             tracing::warn!(app = %label, error = %error, "A rule of health cannot be used.");
         }
-        watches.judge_by(label, rules);
+        watches.judge_by(label, rules.as_ref());
     }
 }
 
@@ -164,6 +164,6 @@ pub(super) async fn follow_config_map(
         for error in rules.iter().flat_map(|rules| rules.broken()) {
             tracing::warn!(error = %error, "A rule of health cannot be used.");
         }
-        watches.judge_by("", rules);
+        watches.judge_by("", rules.as_ref());
     }
 }

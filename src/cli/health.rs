@@ -88,9 +88,9 @@ fn texts(path: &Path, failures: &mut Vec<Error>) -> Vec<(String, Vec<u8>)> {
     }
     let mut files = Vec::new();
     if path.is_dir() {
-        walk(path, 0, &mut files, failures)
+        walk(path, 0, &mut files, failures);
     } else {
-        files.push(path.to_owned())
+        files.push(path.to_owned());
     }
     for file in files {
         match std::fs::read(&file) {

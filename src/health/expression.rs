@@ -191,9 +191,7 @@ impl Test {
                     Order::AtLeast => compared.is_some_and(std::cmp::Ordering::is_ge),
                 }
             }
-            Self::In(value, words) => {
-                value.value(scope).is_some_and(|value| words.iter().any(|word| *word == *value))
-            }
+            Self::In(value, words) => value.value(scope).is_some_and(|value| words.contains(&*value)),
             Self::Holds(value) => match value.value(scope).as_deref() {
                 None | Some(Value::Null) => false,
                 Some(Value::Bool(is)) => *is,

@@ -230,6 +230,13 @@ mod tests {
         Duration::ZERO
     }
 
+    /// A clock by which each look takes long.
+    fn runs() -> Duration {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static NOW: AtomicU64 = AtomicU64::new(0);
+        Duration::from_millis(NOW.fetch_add(400, Ordering::Relaxed))
+    }
+
     fn judge(script: &str, object: &Value) -> Option<Verdict> {
         Health::new(script, still).unwrap().judge(object)
     }
@@ -311,11 +318,6 @@ mod tests {
         assert!(fails("local s = string.rep('(', 1e5) return s:match('%b()')").contains("too costly"));
         assert!(fails("local s = string.rep('a', 1e5) return s:match('.-.-.-.-b')").contains("too costly"));
         // Time is asked for in between, whatever an instruction costs.
-        fn runs() -> Duration {
-            use std::sync::atomic::{AtomicU64, Ordering};
-            static NOW: AtomicU64 = AtomicU64::new(0);
-            Duration::from_millis(NOW.fetch_add(400, Ordering::Relaxed))
-        }
         let slow = Health::new("for i = 1, 100000 do end return {status = 'Healthy'}", runs).unwrap();
         assert!(slow.judge(&json!({})).unwrap().reason.contains("too long"));
         // Nothing is left of the judgement before.

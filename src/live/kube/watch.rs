@@ -105,9 +105,9 @@ impl Watches {
 
     /// Judges the objects of the application with this label by these rules from now on; with an empty label those of
     /// all applications. Kinds that old or new rules speak of are listed again, so that what is known is judged anew.
-    pub fn judge_by(&self, label: &str, rules: Option<Arc<Rules>>) {
-        let before = self.judges.set(label, rules.clone());
-        let spoken_of = |gvk: &Gvk| before.iter().chain(&rules).any(|rules| rules.covers(gvk));
+    pub fn judge_by(&self, label: &str, rules: Option<&Arc<Rules>>) {
+        let before = self.judges.set(label, rules.cloned());
+        let spoken_of = |gvk: &Gvk| before.iter().chain(rules).any(|rules| rules.covers(gvk));
         self.lock(|running| {
             for (gvk, watch) in running.iter_mut().filter(|(gvk, _)| spoken_of(gvk)) {
                 watch.task.abort();
