@@ -241,6 +241,25 @@ async fn a_deployment_that_is_not_ready_names_pod_container_and_event() {
     let (_, _, message) = world.condition("a", "Healthy").await.unwrap();
     assert_eq!(message, wanted);
 
+    // A command that waits in vain says it too.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.json");
+    let stated = json!({"apiVersion": "driftless.dev/v1alpha1", "kind": "Application",
+        "metadata": {"name": "a", "namespace": "culprits"},
+        "spec": {"source": {"repo": world.repository.url, "revision": "main", "path": "app"}}});
+    std::fs::write(&file, stated.to_string()).unwrap();
+    let done = tokio::process::Command::new(program())
+        .args(["apply", "--wait", "--timeout", "1", "--filename"])
+        .arg(&file)
+        .arg("--kubeconfig")
+        .arg(&running.plane.kubeconfig)
+        .output()
+        .await
+        .unwrap();
+    let errors = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(5), "{errors}");
+    assert!(errors.contains(&wanted), "{errors}");
+
     let running_now = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
     set(status(container(true, 5, running_now, json!({})), "True")).await;
     world.ready("a", &first).await;

@@ -106,6 +106,8 @@ impl Culprits {
             } else if entry.health != own {
                 entry.health = own.clone();
                 entry.questions = 0;
+                // It may be another pod by now.
+                entry.said = None;
             }
             let wait = entry.wait(now);
             let ask = !busy && wait == Some(Duration::ZERO);
@@ -118,14 +120,7 @@ impl Culprits {
         // Seconds of patience, so that a fleet's passes are not doubled.
         let wait = if busy { wait.map(|wait| wait.max(PAUSE)) } else { wait };
         let said = if ask {
-            let answer = match tokio::time::timeout(TIMEOUT, question(engine, &gvk, &key)).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(error)) => {
-                    tracing::debug!(app = %app, object = %key, error = %error, "The cause is not known.");
-                    None
-                }
-                Err(_) => None,
-            };
+            let answer = answer(engine, &gvk, &key).await;
             self.lock(|known| {
                 if let Some(entry) = known.get_mut(app).filter(|entry| entry.key == key) {
                     entry.said.clone_from(&answer);
@@ -135,10 +130,30 @@ impl Culprits {
         } else {
             self.lock(|known| known.get(app).and_then(|entry| entry.said.clone()))
         };
-        match said {
-            Some(said) => (Health::new(own.status, format!("{key}: {}: {said}", own.reason)), wait),
-            None => (health, wait),
+        (said.map_or(health, |said| with_cause(&key, &own, &said)), wait)
+    }
+}
+
+fn with_cause(key: &Key, own: &Health, said: &str) -> Health {
+    Health::new(own.status, format!("{key}: {}: {said}", own.reason))
+}
+
+/// The health of what is owned with the cause named, asked for now: for a command that waited in vain.
+pub async fn explained(engine: &Engine, inventory: &Inventory, health: Health) -> Health {
+    let ill = matches!(health.status, Status::Progressing | Status::Degraded | Status::Unknown);
+    let found = ill.then(|| worst(engine, inventory, health.status)).flatten();
+    let Some((key, gvk, own)) = found else { return health };
+    answer(engine, &gvk, &key).await.map_or(health, |said| with_cause(&key, &own, &said))
+}
+
+async fn answer(engine: &Engine, gvk: &Gvk, key: &Key) -> Option<String> {
+    match tokio::time::timeout(TIMEOUT, question(engine, gvk, key)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => {
+            tracing::debug!(object = %key, error = %error, "The cause is not known.");
+            None
         }
+        Err(_) => None,
     }
 }
 

@@ -27,7 +27,7 @@ mod status;
 pub use capable::{Capable, capable, live_objects, random_seed};
 pub use config::Config;
 pub use controller::run;
-pub use culprit::Culprits;
+pub use culprit::{Culprits, explained};
 pub use engine::{Engine, Failure, Fights, Outcome, Permissions};
 pub use inputs::{Material, Materials, Reference, Versions, materials, offline_materials};
 pub use inventory::{from_status, load, store};

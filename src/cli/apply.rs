@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::Global;
 use super::output::Output;
 use super::workspace::{self, Scratch};
-use crate::agent::{Engine, Judging, Permissions, Summary, compose, load, store};
+use crate::agent::{Engine, Judging, Permissions, Summary, compose, explained, load, store};
 use crate::api::{Application, FIELD_MANAGER, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Status;
@@ -137,6 +137,9 @@ async fn one(
     {
         tokio::time::sleep(Duration::from_millis(50)).await;
         health = engine.health(&outcome.inventory);
+    }
+    if wait.is_some() {
+        health = explained(&engine, &outcome.inventory, health).await;
     }
     let stored = store(cluster, &application, &outcome.inventory).await?;
     let summary = Summary {
