@@ -4,13 +4,15 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::agent::World;
-use crate::harness::cluster::{Agent, program};
+use crate::harness::cluster::{self, Agent, client, install, launch, program};
 use crate::harness::eventually;
+use crate::harness::git::Server;
 
 fn health(arguments: &[&str], input: &str) -> (i32, String, String) {
     let mut process = Command::new(program())
@@ -278,4 +280,65 @@ async fn a_deployment_that_is_not_ready_names_pod_container_and_event() {
     judged(&world, "a", "Suspended", "by the common map").await;
     drop(agent);
     drop(running);
+}
+
+#[tokio::test]
+async fn a_model_and_a_pod_without_a_node_are_judged_as_they_change() {
+    let parts = "controller-manager,scheduler";
+    let running = tokio::task::spawn_blocking(|| launch(None, parts)).await.unwrap();
+    let client = client(&running.plane).await;
+    install(&client).await;
+    cluster::namespace(&client, "models").await;
+    let git = Server::start().await;
+    let repository = git.repository("ml/platform");
+    let world = World { client, plane: running.plane.clone(), namespace: "models".into(), git, repository };
+    let free = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let definition: CustomResourceDefinition = serde_json::from_value(json!({
+        "metadata": {"name": "inferenceservices.serving.kserve.io"},
+        "spec": {"group": "serving.kserve.io", "scope": "Namespaced",
+            "names": {"kind": "InferenceService", "plural": "inferenceservices"},
+            "versions": [{"name": "v1beta1", "served": true, "storage": true, "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": free, "status": free}}}}]}}))
+    .unwrap();
+    Api::all(world.client.clone()).create(&PostParams::default(), &definition).await.unwrap();
+    let _agent = Agent::start(&running.plane, &["--interval", "5"]);
+    let service = "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {name: fraud}\nspec: {predictor: {model: {storageUri: 's3://models/fraud/1'}}}\n";
+    world.repository.commit(&[("app/fraud.yaml", service)], "A model");
+    world.application("a", json!({})).await;
+    judged(&world, "a", "Progressing", "no status yet").await;
+
+    let kind = GroupVersionKind::gvk("serving.kserve.io", "v1beta1", "InferenceService");
+    let services: Api<DynamicObject> =
+        Api::namespaced_with(world.client.clone(), "models", &ApiResource::from_gvk(&kind));
+    let ready = |status: &str| json!([{"type": "Ready", "status": status}]);
+    let failure = json!({"reason": "ModelLoadFailed", "message": "no such key fraud/1"});
+    for (state, word, message) in [
+        (json!({"conditions": ready("True")}), "Healthy", ""),
+        (
+            json!({"modelStatus": {"transitionStatus": "BlockedByFailedLoad", "lastFailureInfo": failure}}),
+            "Degraded",
+            "ModelLoadFailed: no such key fraud/1",
+        ),
+        (
+            json!({"modelStatus": null, "conditions": [{"type": "Stopped", "status": "True"}]}),
+            "Suspended",
+            "stopped",
+        ),
+        (json!({"conditions": ready("True")}), "Healthy", ""),
+    ] {
+        let patch = Patch::Merge(json!({"status": state}));
+        services.patch_status("fraud", &PatchParams::default(), &patch).await.unwrap();
+        judged(&world, "a", word, message).await;
+    }
+
+    // No node at all: the scheduler says so, by condition and event.
+    let deployment = DEPLOYMENT.replace("replicas: 0", "replicas: 1");
+    world.repository.commit(&[("app/model.yaml", &*deployment)], "A deployment");
+    world.poke("a").await;
+    judged(&world, "a", "Progressing", "Unschedulable: no nodes available to schedule pods").await;
+    let message = world.condition("a", "Healthy").await.unwrap().2;
+    assert!(
+        message.starts_with("Deployment models/model: 0 of 1 pods are available: pod model-"),
+        "{message}"
+    );
 }

@@ -173,6 +173,13 @@ mod tests {
     }
 
     #[test]
+    fn texts_match() {
+        let rules = conditions(&[(Status::Healthy, "status.phase.matches('^(Ready|Ok)$')")]);
+        assert_eq!(rules.judge(&json!({"status": {"phase": "Ok"}})), Health::healthy());
+        assert_eq!(rules.judge(&json!({"status": {"phase": "Okay"}})).status, Status::Progressing);
+    }
+
+    #[test]
     fn numbers_compare() {
         let rules = conditions(&[(
             Status::Healthy,
