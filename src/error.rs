@@ -122,6 +122,8 @@ codes! {
         "The message names the file and the keys it is encrypted for. Put an age identity for one of them under a key that ends in .agekey into the Secret that spec.source.decryption.secretRef names. Other key services (AWS KMS, GCP KMS, Azure Key Vault, Vault, PGP) are not used."
     SubstitutionFailed "DL0213" Source false "a variable cannot be put in place"
         "`${NAME}` has neither a value nor a default, or the expression is malformed. Give it in spec.source.substitute, write `${NAME:-default}`, write `$${NAME}` for the text itself, or annotate the object with driftless.dev/substitute: disabled."
+    HealthRuleInvalid "DL0214" Source false "a rule of health cannot be used"
+        "A Lua script does not parse, a condition in CEL does not compile, or a key of the ConfigMap has another form than resource.customizations.health.GROUP_KIND. What the rule speaks of is Unknown until then. `driftless health --rules FILE OBJECT` tries it offline."
     ApiUnreachable "DL0301" Api true "the Kubernetes API server could not be reached"
         "The agent waits and tries again; nothing is deleted on partial knowledge. Check the kubeconfig (`kubectl version`) or the API server."
     Forbidden "DL0302" Api true "the Kubernetes API server forbids the request"

@@ -13,6 +13,7 @@ mod cli;
 mod explain;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 mod harness;
+mod health;
 mod helm;
 mod lint;
 mod operations;

@@ -1,8 +1,8 @@
 //! Our renders beside those of the real programs: `make conformance`.
 //!
 //! Builds kustomize and helm from the Go module registry, then renders our own cases (`RECORD=1` writes down what the
-//! real programs say) and every kustomization and chart of public modules, and prints tables. An argument, `kustomize`
-//! or `helm`, does one of them; further arguments are folders with charts of your own, compared as well.
+//! real programs say) and every kustomization and chart of public modules, and prints tables. An argument, `kustomize`,
+//! `health` (verdicts beside those of Argo CD) or `helm`, does one of them; further arguments are folders with charts of your own, compared as well.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a table is what it is for")]
 #![allow(
@@ -12,6 +12,7 @@
     reason = "a broken premise ends a comparison"
 )]
 
+mod health;
 mod helm;
 mod kustomize;
 
@@ -122,6 +123,9 @@ fn main() {
     let which = arguments.next();
     if which.as_deref().is_none_or(|which| which == "kustomize") {
         kustomize::compare();
+    }
+    if which.as_deref().is_none_or(|which| which == "health") {
+        health::compare();
     }
     if which.as_deref().is_none_or(|which| which == "helm") {
         let more: Vec<PathBuf> = arguments.map(PathBuf::from).collect();

@@ -22,6 +22,8 @@ pub struct Config {
     pub workers: usize,
     /// Time between two deep checks of an application, which apply every object again; zero turns them off.
     pub deep_check: Duration,
+    /// Namespace and name of the `ConfigMap` with rules of health for all applications.
+    pub health_rules: Option<(String, String)>,
     /// Address of /metrics, /livez and /readyz.
     pub listen: Option<SocketAddr>,
     /// Limits of Git.

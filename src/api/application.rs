@@ -49,6 +49,10 @@ pub struct ApplicationSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub ignore_differences: Vec<IgnoreDifference>,
+    /// How kinds of this application are judged, before what driftless knows of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub health: Vec<crate::api::HealthRule>,
     /// What happens to the objects when this Application is deleted.
     #[serde(default)]
     pub deletion: Deletion,

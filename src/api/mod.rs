@@ -6,6 +6,7 @@
 mod application;
 mod condition;
 mod crd;
+mod health;
 mod inventory;
 mod operation;
 mod source;
@@ -17,6 +18,7 @@ pub use application::{
 };
 pub use condition::{Condition, ConditionStatus, set_condition};
 pub use crd::{definitions, yaml};
+pub use health::{CelHealth, HealthRule};
 pub use inventory::{Inventory, InventoryEntry};
 pub use operation::{HeldStatus, HookState, HookStatus, OperationState, OperationStatus, PruneStatus};
 pub use source::{

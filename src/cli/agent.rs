@@ -31,6 +31,9 @@ pub(super) struct Arguments {
     /// Seconds between two deep checks of an application, which apply every object again; 0 turns them off
     #[arg(long, default_value_t = 3600)]
     deep_check: u64,
+    /// ConfigMap with rules of health in Argo CD's form for all Applications, as namespace/name
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    health_rules: Option<String>,
     /// Address of /metrics, /livez and /readyz; empty for none
     #[arg(long, default_value = "127.0.0.1:9440")]
     listen: String,
@@ -57,6 +60,12 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<u8> {
             .then(|| arguments.listen.parse::<SocketAddr>())
             .transpose()
             .map_err(|error| Error::new(Code::Usage, format!("--listen {}: {error}", arguments.listen)))?;
+    let health_rules = arguments.health_rules.as_deref().map(|given| {
+        let split = given.split_once('/').map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
+        split.ok_or_else(|| {
+            Error::new(Code::Usage, format!("--health-rules {given}: it should be namespace/name"))
+        })
+    });
     let config = Config {
         connection: global.connection(),
         namespace,
@@ -66,6 +75,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<u8> {
         interval: Duration::from_secs(arguments.interval.max(5)),
         workers: arguments.workers,
         deep_check: Duration::from_secs(arguments.deep_check),
+        health_rules: health_rules.transpose()?,
         listen,
         limits: Limits::default(),
     };

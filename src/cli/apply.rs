@@ -15,7 +15,9 @@ use tokio::sync::mpsc;
 use super::Global;
 use super::output::Output;
 use super::workspace::{self, Scratch};
-use crate::agent::{Engine, Fights, Order, Pass, Permissions, Policy, Summary, compose, load, store};
+use crate::agent::{
+    Engine, Fights, Judging, Order, Pass, Permissions, Policy, Summary, compose, explained, load, store,
+};
 use crate::api::{Application, CONFIRM, FIELD_MANAGER, OperationState, OperationStatus, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Status;
@@ -108,6 +110,7 @@ async fn one(
     let (notices, mut noticed) = mpsc::channel(64);
     tokio::spawn(async move { while noticed.recv().await.is_some() {} });
     let watches = Arc::new(Watches::new(cluster.clone(), index.clone(), notices));
+    Judging::default().follow(&watches, &label, &application.spec.health, &rendered.prepared.desired);
     let engine = Engine { cluster: cluster.clone(), index, watches };
     let desired = &rendered.prepared.desired;
     let mut used: std::collections::HashSet<Gvk> = desired.iter().map(|object| object.gvk.clone()).collect();
@@ -188,6 +191,9 @@ async fn one(
     {
         tokio::time::sleep(Duration::from_millis(50)).await;
         health = engine.health(&outcome.inventory);
+    }
+    if wait.is_some() {
+        health = explained(&engine, &outcome.inventory, health).await;
     }
     let stored = store(cluster, &application, &outcome.inventory).await?;
     let summary = Summary {

@@ -10,6 +10,7 @@ mod drift;
 mod edit;
 mod explained;
 mod get;
+mod health;
 mod lint;
 mod output;
 mod preview;
@@ -75,6 +76,8 @@ enum Verb {
     Render(render::Arguments),
     /// Say what will fail or surprise after a merge, from the files alone
     Lint(lint::Arguments),
+    /// Judge the health of objects in files, without a cluster
+    Health(health::Arguments),
     /// Make the agent poll and sync an Application at once
     Sync(edit::SyncArguments),
     /// List Applications
@@ -142,6 +145,7 @@ fn run(cli: Cli, output: &Output) -> Result<u8> {
         Verb::Drift(arguments) => runtime(false)?.block_on(drift::run(&global, arguments, output)),
         Verb::Render(arguments) => runtime(false)?.block_on(render::run(&global, arguments, output)),
         Verb::Lint(arguments) => lint::run(&arguments, output),
+        Verb::Health(arguments) => health::run(&arguments, output),
         Verb::Sync(arguments) => runtime(false)?.block_on(edit::sync(&global, arguments, output)),
         Verb::Get(arguments) => runtime(false)?.block_on(get::run(&global, arguments, output)),
         Verb::History(arguments) => runtime(false)?.block_on(get::history(&global, arguments, output)),

@@ -19,8 +19,10 @@ use tokio::task::JoinSet;
 
 use self::dependencies::Dependencies;
 use self::report::Facts;
+use super::culprit::Culprits;
 use super::events::Events;
 use super::inputs::Inputs;
+use super::judges::{self, Judging};
 use super::kinds;
 use super::queue::{Queue, Urgency};
 use super::render::kinds as kinds_of;
@@ -101,6 +103,9 @@ struct Controller {
     /// From then on nothing is put off: there is no later.
     stopping: AtomicBool,
     events: Events,
+    /// Rules of health that users bring.
+    judging: Judging,
+    culprits: Culprits,
 }
 
 fn guard<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -144,6 +149,8 @@ pub async fn run(
         cache: Arc::new(Cache::new(SHARED, SHARED)),
         stopping: AtomicBool::default(),
         events,
+        judging: Judging::default(),
+        culprits: Culprits::default(),
         config,
     });
     let api: Api<Application> = match &controller.config.namespace {
@@ -184,6 +191,10 @@ pub async fn run(
             kinds::follow(controller.engine.cluster.clone(), changed).await;
         }
     });
+    if let Some((namespace, name)) = controller.config.health_rules.clone() {
+        let watches = controller.engine.watches.clone();
+        tasks.spawn(judges::follow_config_map(cluster.clone(), watches, namespace, name));
+    }
     tasks.spawn(follow(controller.clone(), api, ready));
     let mut passes = JoinSet::new();
     loop {
@@ -303,6 +314,8 @@ impl Controller {
         guard(&self.charts).remove(app);
         self.sources.unsubscribe(app);
         self.inputs.unsubscribe(app);
+        self.judging.forget(&self.engine.watches, &label_value(&app.namespace, &app.name));
+        self.culprits.forget(app);
         self.metrics.applications.set(i64::try_from(guard(&self.apps).len()).unwrap_or(i64::MAX));
     }
 
@@ -441,6 +454,12 @@ impl Controller {
 
         let mut used = kinds_of(&rendered.app.prepared.desired);
         used.extend(held.iter().map(|(key, owned)| Gvk::parse(&owned.api_version, &key.kind)));
+        self.judging.follow(
+            &self.engine.watches,
+            &settings.label,
+            &spec.health,
+            &rendered.app.prepared.desired,
+        );
         let blind = self.engine.watch(&used).await;
         let policy = match Policy::of(spec) {
             Ok(policy) => policy,

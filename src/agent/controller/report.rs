@@ -41,6 +41,8 @@ impl super::Controller {
         let health =
             held.as_ref().map_or_else(crate::health::Health::healthy, |held| self.engine.health(held));
         let before_operation = application.status.as_ref().and_then(|status| status.operation.clone());
+        let busy = self.queue.len() > FLEET;
+        let (health, look_again) = self.culprits.name(&self.engine, &app, held.as_ref(), health, busy).await;
         let on_its_way = health.status == Status::Progressing
             && facts.outcome.is_some_and(|outcome| {
                 // A sync of several steps is written down at each of them: its hooks must be known.
@@ -109,7 +111,7 @@ impl super::Controller {
             updated.status = Some(status);
             memory.application = Some(Arc::new(updated));
         }
-        Ok(None)
+        Ok(look_again)
     }
 
     pub(super) async fn write_status(

@@ -4,6 +4,7 @@
 //! health has been judged, and are then dropped.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -13,6 +14,9 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use crate::api::{FIELD_MANAGER, LABEL, OPERATION};
+
+/// kubectl's copy of what was applied last.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Watched with spec and status, for kinds whose health needs them.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +42,8 @@ impl Form for MetadataOnly {
 /// What is kept of an object while it passes by.
 #[derive(Clone, Debug)]
 pub struct Lean<F = Whole> {
-    /// Name, namespace, uid, resourceVersion, generation, deletionTimestamp and finalizers; nothing else is filled.
+    /// Name, namespace, uid, resourceVersion, generation, deletionTimestamp, finalizers, and for the judgement of
+    /// health only labels and annotations; nothing else is filled.
     pub metadata: ObjectMeta,
     /// The value of our tracking label; empty where missing.
     pub label: String,
@@ -120,8 +125,22 @@ impl<'de, F: Form> Deserialize<'de> for Lean<F> {
                 last_writer = Some((entry.manager, entry.time));
             }
         }
-        let label = metadata.labels.and_then(|mut labels| labels.remove(LABEL).flatten()).unwrap_or_default();
-        let operation = metadata.annotations.and_then(|mut all| all.remove(OPERATION).flatten());
+        let labels: BTreeMap<String, String> = metadata
+            .labels
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, value)| Some((name.into_owned(), value?)))
+            .collect();
+        let label = labels.get(LABEL).cloned().unwrap_or_default();
+        // kubectl's copy of the whole object is nobody's business.
+        let annotations: BTreeMap<String, String> = metadata
+            .annotations
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| name != LAST_APPLIED)
+            .filter_map(|(name, value)| Some((name.into_owned(), value?.into_owned())))
+            .collect();
+        let operation = annotations.get(OPERATION).cloned().unwrap_or_default();
         Ok(Self {
             metadata: ObjectMeta {
                 name: metadata.name,
@@ -131,10 +150,12 @@ impl<'de, F: Form> Deserialize<'de> for Lean<F> {
                 generation: metadata.generation,
                 deletion_timestamp: metadata.deletion_timestamp,
                 finalizers: metadata.finalizers,
+                labels: Some(labels).filter(|labels| !labels.is_empty()),
+                annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
                 ..ObjectMeta::default()
             },
             label,
-            operation: operation.map(Cow::into_owned).unwrap_or_default(),
+            operation,
             ours,
             last_writer,
             spec,

@@ -9,6 +9,7 @@ mod client;
 mod discovery;
 mod failure;
 mod index;
+mod judges;
 mod lean;
 mod watch;
 
@@ -16,5 +17,6 @@ pub use client::{Applied, Check, Cluster, Connection, Deleted, Force, Propagatio
 pub use discovery::{Discovered, Resource};
 pub use failure::{conflicting_managers, translate};
 pub use index::{Index, Seen};
+pub use judges::Judges;
 pub use lean::{Lean, fingerprint};
 pub use watch::{Notice, Watches, seen};

@@ -12,9 +12,9 @@ use tokio::task::JoinHandle;
 
 use crate::api::LABEL;
 use crate::error::{Code, Error, Result};
-use crate::health;
+use crate::health::{self, Rules};
 use crate::live::kube::lean::{Form, MetadataOnly, Whole};
-use crate::live::kube::{Cluster, Index, Lean, Resource, Seen, translate};
+use crate::live::kube::{Cluster, Index, Judges, Lean, Resource, Seen, translate};
 use crate::model::{Gvk, Key};
 
 /// Pages of a list: 100 lean objects are 20 kB, their JSON 400 kB.
@@ -32,6 +32,7 @@ pub struct Notice {
 }
 
 struct Watch {
+    resource: Resource,
     task: JoinHandle<()>,
     /// `None` until the first list is complete; then whether the watch is well.
     state: watch::Receiver<Option<Result<(), String>>>,
@@ -42,6 +43,7 @@ pub struct Watches {
     cluster: Arc<Cluster>,
     index: Arc<Index>,
     notices: mpsc::Sender<Notice>,
+    judges: Arc<Judges>,
     running: Mutex<HashMap<Gvk, Watch>>,
 }
 
@@ -54,7 +56,7 @@ impl Drop for Watches {
 impl Watches {
     /// No watch yet; changes will be sent to `notices`.
     pub fn new(cluster: Arc<Cluster>, index: Arc<Index>, notices: mpsc::Sender<Notice>) -> Self {
-        Self { cluster, index, notices, running: Mutex::default() }
+        Self { cluster, index, notices, judges: Arc::default(), running: Mutex::default() }
     }
 
     fn lock<T>(&self, change: impl FnOnce(&mut HashMap<Gvk, Watch>) -> T) -> T {
@@ -72,44 +74,83 @@ impl Watches {
         if !resource.watchable {
             return Ok(());
         }
-        let mut state = self.lock(|running| {
-            let watch =
-                running.entry(gvk.clone()).or_insert_with(|| self.start(gvk.clone(), resource.clone()));
-            watch.state.clone()
-        });
         let failed = |why: String| Error::new(Code::WatchFailed, format!("cannot watch {gvk}: {why}"));
-        let first = tokio::time::timeout(FIRST_LIST, state.wait_for(Option::is_some)).await;
-        match first {
-            Ok(Ok(state)) => match &*state {
-                Some(Err(why)) => Err(failed(why.clone())),
-                _ => Ok(()),
-            },
-            Ok(Err(_)) => Err(failed("the watch ended".into())),
+        let first = tokio::time::timeout(FIRST_LIST, async {
+            loop {
+                let mut state = self.lock(|running| {
+                    let watch = running
+                        .entry(gvk.clone())
+                        .or_insert_with(|| self.start(gvk.clone(), resource.clone()));
+                    watch.state.clone()
+                });
+                if let Ok(state) = state.wait_for(Option::is_some).await {
+                    return state.clone();
+                }
+                // Started again with other rules of health, or ended: then it is started here.
+                self.lock(|running| {
+                    running
+                        .get(gvk)
+                        .is_some_and(|watch| watch.task.is_finished())
+                        .then(|| running.remove(gvk))
+                });
+                tokio::task::yield_now().await;
+            }
+        });
+        match first.await {
+            Ok(Some(Err(why))) => Err(failed(why)),
+            Ok(_) => Ok(()),
             Err(_) => Err(failed("no complete list within 30 s".into())),
         }
     }
 
+    /// Judges the objects of the application with this label by these rules from now on; with an empty label those of
+    /// all applications. Kinds that old or new rules speak of are listed again, so that what is known is judged anew.
+    pub fn judge_by(&self, label: &str, rules: Option<&Arc<Rules>>) {
+        let before = self.judges.set(label, rules.cloned());
+        let spoken_of = |gvk: &Gvk| before.iter().chain(rules).any(|rules| rules.covers(gvk));
+        self.lock(|running| {
+            for (gvk, watch) in running.iter_mut().filter(|(gvk, _)| spoken_of(gvk)) {
+                watch.task.abort();
+                // What the index knows stays until the new list is complete.
+                *watch = self.start(gvk.clone(), watch.resource.clone());
+            }
+        });
+    }
+
     fn start(&self, gvk: Gvk, resource: Resource) -> Watch {
         let (sender, state) = watch::channel(None);
-        let (cluster, index, notices) = (self.cluster.clone(), self.index.clone(), self.notices.clone());
-        let task = if health::reads_status(&gvk) {
-            tokio::spawn(follow::<Whole>(cluster, index, notices, gvk, resource, sender))
-        } else {
-            tokio::spawn(follow::<MetadataOnly>(cluster, index, notices, gvk, resource, sender))
+        let ends = Ends {
+            cluster: self.cluster.clone(),
+            index: self.index.clone(),
+            notices: self.notices.clone(),
+            judges: self.judges.clone(),
         };
-        Watch { task, state }
+        // Whatever a rule says: the data of a Secret never travels.
+        let whole = health::reads_status(&gvk) || (self.judges.covers(&gvk) && !gvk.is("", "Secret"));
+        let task = if whole {
+            tokio::spawn(follow::<Whole>(ends, gvk, resource.clone(), sender))
+        } else {
+            tokio::spawn(follow::<MetadataOnly>(ends, gvk, resource.clone(), sender))
+        };
+        Watch { resource, task, state }
     }
 }
 
-async fn follow<F: Form>(
+/// What a watch reads from and writes to.
+struct Ends {
     cluster: Arc<Cluster>,
     index: Arc<Index>,
     notices: mpsc::Sender<Notice>,
+    judges: Arc<Judges>,
+}
+
+async fn follow<F: Form>(
+    ends: Ends,
     gvk: Gvk,
     resource: Resource,
     state: watch::Sender<Option<Result<(), String>>>,
 ) {
-    let api = kube::Api::<Lean<F>>::all_with(cluster.client(), &resource.api);
+    let api = kube::Api::<Lean<F>>::all_with(ends.cluster.client(), &resource.api);
     let config = watcher::Config::default().labels(LABEL).page_size(PAGE);
     let mut events = watcher(api, config).boxed();
     let mut listed: HashSet<Key> = HashSet::new();
@@ -120,11 +161,11 @@ async fn follow<F: Form>(
             Ok(Event::InitApply(lean)) => {
                 let key = key_of(&gvk, &lean);
                 listed.insert(key.clone());
-                put(&index, &notices, &gvk, key, lean).await;
+                put(&ends, &gvk, key, lean).await;
             }
             Ok(Event::InitDone) => {
-                for (key, seen) in index.complete(&gvk, &listed) {
-                    let _ = notices.send(Notice { label: seen.label, key }).await;
+                for (key, seen) in ends.index.complete(&gvk, &listed) {
+                    let _ = ends.notices.send(Notice { label: seen.label, key }).await;
                 }
                 listed = HashSet::new();
                 pause = Duration::from_millis(200);
@@ -133,14 +174,14 @@ async fn follow<F: Form>(
             Ok(Event::Apply(lean)) => {
                 pause = Duration::from_millis(200);
                 let key = key_of(&gvk, &lean);
-                put(&index, &notices, &gvk, key, lean).await;
+                put(&ends, &gvk, key, lean).await;
             }
             Ok(Event::Delete(lean)) => {
                 let key = key_of(&gvk, &lean);
                 // The event of a lost label is a deletion too, and names the object without it.
-                let known = index.remove(&key, lean.metadata.uid.as_deref().unwrap_or_default());
+                let known = ends.index.remove(&key, lean.metadata.uid.as_deref().unwrap_or_default());
                 let label = known.map_or_else(|| lean.label.into(), |seen| seen.label);
-                let _ = notices.send(Notice { label, key }).await;
+                let _ = ends.notices.send(Notice { label, key }).await;
             }
             Err(error) => {
                 let why = match &error {
@@ -174,10 +215,11 @@ fn key_of<F: Form>(gvk: &Gvk, lean: &Lean<F>) -> Key {
     }
 }
 
-async fn put<F: Form>(index: &Index, notices: &mpsc::Sender<Notice>, gvk: &Gvk, key: Key, lean: Lean<F>) {
-    let seen = seen(gvk, lean);
+async fn put<F: Form>(ends: &Ends, gvk: &Gvk, key: Key, lean: Lean<F>) {
+    let notices = &ends.notices;
+    let seen = judged(gvk, lean, &ends.judges);
     let label = seen.label.clone();
-    let before = index.put(key.clone(), seen.clone());
+    let before = ends.index.put(key.clone(), seen.clone());
     // A new resourceVersion alone (a status write, a field of others) is no news to anybody.
     if before.as_ref().is_some_and(|before| before.version > seen.version || before.same_facts(&seen)) {
         return;
@@ -190,8 +232,12 @@ async fn put<F: Form>(index: &Index, notices: &mpsc::Sender<Notice>, gvk: &Gvk, 
     let _ = notices.send(Notice { label, key }).await;
 }
 
-/// Judges health and drops everything but the few facts that are kept.
+/// Judges health by what is known of the kind and drops everything but the few facts that are kept.
 pub fn seen<F: Form>(gvk: &Gvk, lean: Lean<F>) -> Seen {
+    judged(gvk, lean, &Judges::default())
+}
+
+fn judged<F: Form>(gvk: &Gvk, lean: Lean<F>, judges: &Judges) -> Seen {
     let mut metadata = Map::new();
     if let Some(generation) = lean.metadata.generation {
         metadata.insert("generation".into(), generation.into());
@@ -201,14 +247,27 @@ pub fn seen<F: Form>(gvk: &Gvk, lean: Lean<F>) -> Seen {
         metadata.insert("deletionTimestamp".into(), time.0.to_string().into());
         metadata.insert("finalizers".into(), lean.metadata.finalizers.clone().unwrap_or_default().into());
     }
+    for (field, text) in [("name", lean.metadata.name), ("namespace", lean.metadata.namespace)] {
+        if let Some(text) = text {
+            metadata.insert(field.into(), text.into());
+        }
+    }
+    for (field, map) in [("labels", lean.metadata.labels), ("annotations", lean.metadata.annotations)] {
+        if let Some(map) = map {
+            let map = map.into_iter().map(|(name, value)| (name, value.into())).collect();
+            metadata.insert(field.into(), Value::Object(map));
+        }
+    }
     let mut object = Map::new();
+    object.insert("apiVersion".into(), gvk.api_version().into());
+    object.insert("kind".into(), gvk.kind.as_str().into());
     object.insert("metadata".into(), Value::Object(metadata));
     for (name, raw) in [("spec", &lean.spec), ("status", &lean.status)] {
         if let Some(value) = raw.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()) {
             object.insert(name.into(), value);
         }
     }
-    let health = health::assess(gvk, &Value::Object(object));
+    let health = judges.assess(&lean.label, gvk, &Value::Object(object));
     Seen {
         uid: lean.metadata.uid.unwrap_or_default().into(),
         version: lean.metadata.resource_version.and_then(|version| version.parse().ok()).unwrap_or_default(),
@@ -219,5 +278,60 @@ pub fn seen<F: Form>(gvk: &Gvk, lean: Lean<F>) -> Seen {
         deleting: lean.metadata.deletion_timestamp.is_some(),
         health,
         last_writer: lean.last_writer.map(|(manager, _)| manager.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::health::{Rule, Script, Status};
+
+    use super::*;
+
+    fn status_of(json: &str, judges: &Judges) -> (Status, String) {
+        let lean: Lean = serde_json::from_str(json).unwrap();
+        let gvk = Gvk::parse("kubeflow.org/v1", "Notebook");
+        let health = judged(&gvk, lean, judges).health;
+        (health.status, health.reason.into())
+    }
+
+    /// Rules read labels and annotations, and nothing of them is kept.
+    #[test]
+    fn annotations_decide() {
+        let notebook = |annotations: &str| {
+            format!(
+                r#"{{"metadata":{{"name":"a","annotations":{annotations}}},"status":{{"readyReplicas":1,"containerState":{{"running":{{}}}}}}}}"#
+            )
+        };
+        let judges = Judges::default();
+        assert_eq!(status_of(&notebook("{}"), &judges).0, Status::Healthy);
+        let stopped = status_of(&notebook(r#"{"kubeflow-resource-stopped":"2026\u002d01-01"}"#), &judges);
+        assert_eq!(stopped, (Status::Suspended, "stopped since 2026-01-01".into()));
+    }
+
+    /// The application's rules, then those of all, then what is known of the kind.
+    #[test]
+    fn rules_are_asked_in_layers() {
+        let rules = |kind: &str, message: &str| {
+            let script = Script::Lua(format!("return {{status = 'Degraded', message = '{message}'}}"));
+            let rule = Rule { group: "kubeflow.org".into(), kind: kind.into(), script };
+            Some(Arc::new(Rules::new(&[rule], || Duration::ZERO)))
+        };
+        let judges = Judges::default();
+        let of = |label: &str| {
+            let json = format!(
+                r#"{{"metadata":{{"name":"a","labels":{{"{LABEL}":"{label}"}}}},"status":{{"readyReplicas":1}}}}"#
+            );
+            status_of(&json, &judges).1
+        };
+        judges.set("ml.a", rules("Notebook", "own"));
+        judges.set("ml.b", rules("Profile", "other kind"));
+        assert_eq!([of("ml.a"), of("ml.b"), of("ml.c")], ["own", "", ""]);
+        judges.set("", rules("*", "all"));
+        assert_eq!([of("ml.a"), of("ml.b"), of("ml.c")], ["own", "all", "all"]);
+        judges.set("ml.a", None);
+        assert_eq!(of("ml.a"), "all");
+        assert!(judges.covers(&Gvk::parse("kubeflow.org/v1", "Tensorboard")));
     }
 }
