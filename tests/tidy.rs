@@ -366,6 +366,7 @@ fn links_of_the_documents_lead_somewhere() {
         "docs/lint.md",
         "docs/render.md",
         "docs/sources.md",
+        "docs/sync.md",
     ] {
         let path = root().join(document);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{document}: {error}"));

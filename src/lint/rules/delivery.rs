@@ -51,6 +51,8 @@ const HELM_POLICIES: &[&str] = &["hook-succeeded", "hook-failed", "before-hook-c
 
 /// Options of one object, and those of an application.
 const OPTIONS: &[&str] = &[
+    "CreateOnly=true",
+    "CreateOnly=false",
     "Prune=true",
     "Prune=false",
     "Prune=confirm",
