@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::fields::{self, Fields, Step, pointer};
+use crate::model::quantity;
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq)]
@@ -272,49 +273,16 @@ fn same_scalar(want: &Value, have: &Value) -> bool {
     if want == have {
         return true;
     }
-    let amount = |value: &Value| match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => quantity(text),
-        _ => None,
-    };
     match (want, have) {
         (Value::Number(_), Value::Number(_)) | (Value::String(_), Value::String(_)) => {}
         // cpu: 1 is stored as "1"; a port "80" is not the port 80.
         (Value::Number(_), Value::String(_)) => {}
         _ => return false,
     }
-    match (amount(want), amount(have)) {
+    match (quantity(want), quantity(have)) {
         (Some(want), Some(have)) => (want - have).abs() <= f64::EPSILON * want.abs(),
         _ => false,
     }
-}
-
-/// A resource quantity such as `500m`, `1Gi` or `2`. Plain words are none.
-fn quantity(text: &str) -> Option<f64> {
-    let split = text
-        .find(|character: char| !(character.is_ascii_digit() || matches!(character, '.' | '+' | '-')))
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: f64 = number.parse().ok()?;
-    let factor = match unit {
-        "" => 1.0,
-        "n" => 1e-9,
-        "u" => 1e-6,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "P" => 1e15,
-        "E" => 1e18,
-        "Ki" => 1024.0,
-        "Mi" => 1_048_576.0,
-        "Gi" => 1_073_741_824.0,
-        "Ti" => 1_099_511_627_776.0,
-        "Pi" => 1_125_899_906_842_624.0,
-        _ => return None,
-    };
-    Some(number * factor)
 }
 
 #[cfg(test)]

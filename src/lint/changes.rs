@@ -103,7 +103,7 @@ pub fn changes(before: &Subject, after: &Subject) -> Vec<Finding> {
     }
     if (group, kind) == ("", "PersistentVolumeClaim") {
         let size =
-            |one: &Subject| one.at("/spec/resources/requests/storage").and_then(super::quantity::number);
+            |one: &Subject| one.at("/spec/resources/requests/storage").and_then(crate::model::quantity);
         if let (Some(was), Some(is)) = (size(before), size(after))
             && is < was
         {
@@ -145,7 +145,7 @@ pub fn changes(before: &Subject, after: &Subject) -> Vec<Finding> {
 fn defaulted(was: &Value, is: &Value) -> bool {
     let sizes = |value: &Value| -> Vec<Option<String>> {
         let found = matches(value, "/*/spec/resources/requests/storage");
-        found.iter().map(|(_, size)| super::quantity::number(size).map(|size| size.to_string())).collect()
+        found.iter().map(|(_, size)| crate::model::quantity(size).map(|size| size.to_string())).collect()
     };
     let without = |value: &Value| {
         let mut value = value.clone();

@@ -10,7 +10,6 @@ mod cron;
 mod find;
 mod locate;
 mod pods;
-mod quantity;
 mod rule;
 mod rules;
 mod schema;

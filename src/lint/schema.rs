@@ -524,7 +524,7 @@ fn refused(value: &Value, schema: &Value) -> Option<String> {
         }
         Value::String(text) => {
             if schema.get("type").and_then(Value::as_str) == Some("quantity")
-                && super::quantity::number(value).is_none()
+                && crate::model::quantity(value).is_none()
             {
                 return Some("it is no quantity such as 500m, 2 or 4Gi".to_owned());
             }

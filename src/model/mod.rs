@@ -8,6 +8,7 @@ mod generated;
 mod key;
 mod object;
 mod patch;
+mod quantity;
 pub mod yaml;
 
 pub use confidential::{Confidential, MASK};
@@ -16,6 +17,7 @@ pub use generated::{Generated, Renewed, keep};
 pub use key::{Gvk, Key, is_cluster_scoped};
 pub use object::{Described, Object, Origin};
 pub use patch::merge_patch;
+pub use quantity::quantity;
 
 /// As much of a commit id as people read: its first 7 characters; `1.2.3@sha256:` and 7 characters of a chart or
 /// artifact.

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::lint::pods::{Container, Pod, Purpose, pods};
-use crate::lint::quantity;
 use crate::lint::rule::{Out, rules};
 use crate::lint::set::{Set, Subject, same_namespace};
+use crate::model::quantity;
 use crate::render::explain::below;
 
 rules! { "Containers":
@@ -88,7 +88,7 @@ fn resources(container: &Container<'_>, out: &mut Out) {
     let base = format!("{}/resources", container.pointer);
     for (field, all) in [("requests", requests), ("limits", limits)] {
         for (name, value) in all.into_iter().flatten().filter(|(name, _)| is_extended(name)) {
-            if quantity::number(value).is_some_and(|number| number.fract() != 0.0 || number < 0.0) {
+            if quantity(value).is_some_and(|number| number.fract() != 0.0 || number < 0.0) {
                 let at = below(&format!("{base}/{field}"), name);
                 out.add(
                     &GPU_RESOURCES,
@@ -101,7 +101,7 @@ fn resources(container: &Container<'_>, out: &mut Out) {
     for (name, request) in requests.into_iter().flatten() {
         let at = below(&format!("{base}/requests"), name);
         let limit = limits.and_then(|limits| limits.get(name));
-        let (asked, allowed) = (quantity::number(request), limit.and_then(quantity::number));
+        let (asked, allowed) = (quantity(request), limit.and_then(quantity));
         match (is_extended(name), asked, allowed) {
             (true, Some(_), None) if limit.is_none() => {
                 out.add(&GPU_RESOURCES, at, format!("{name} is requested without a limit, which is refused"));

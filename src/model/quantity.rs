@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-/// The number a quantity stands for.
-pub(super) fn number(value: &Value) -> Option<f64> {
+/// The number that a resource quantity such as `500m`, `1Gi` or `2` stands for. Plain words are none.
+pub fn quantity(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => parse(text),
