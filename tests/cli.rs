@@ -124,8 +124,11 @@ fn a_preview_says_what_a_merge_would_change() {
 #[test]
 fn a_preview_of_nothing_is_zero_and_of_broken_files_three() {
     let team = Team::new();
-    let base =
-        team.repository.commit(&[("apps.yaml", APP), ("apps/fraud/server.yaml", &server("model:1"))], "Base");
+    // A copy of a live object, with a status that lacks what the CRD wants of one.
+    let copy =
+        format!("{}status: {{conditions: [{{type: Ready}}]}}\n", APP.replace("name: fraud", "name: copy"));
+    let files = [("apps.yaml", APP), ("copy.yaml", &copy), ("apps/fraud/server.yaml", &server("model:1"))];
+    let base = team.repository.commit(&files, "Base");
     let same = team.repository.commit(&[("README.md", "hello")], "Words");
     assert_eq!(team.preview(&format!("{base}..{same}"), &[]).0, 0);
     let broken = team.repository.commit(&[("apps/fraud/server.yaml", "a: [")], "Broken");
@@ -133,9 +136,9 @@ fn a_preview_of_nothing_is_zero_and_of_broken_files_three() {
     let report: Value = serde_json::from_str(&text).unwrap();
     holds_schema(&report);
     assert_eq!((code, &report["verdict"], errors.as_str()), (3, &json!("failed"), ""));
-    assert_eq!(report["errors"][0]["app"], "ml/fraud");
+    assert_eq!(report["errors"][1]["app"], "ml/fraud");
     assert!(
-        report["errors"][0]["position"].as_str().unwrap().starts_with("apps/fraud/server.yaml:1"),
+        report["errors"][1]["position"].as_str().unwrap().starts_with("apps/fraud/server.yaml:1"),
         "{text}"
     );
     assert_eq!(team.preview("no-range", &[]).0, 2);

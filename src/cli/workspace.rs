@@ -50,7 +50,12 @@ pub(super) fn applications(bytes: &[u8], file: &str, namespace: &str) -> Result<
         if !Gvk::parse(text("apiVersion"), text("kind")).is(GROUP, "Application") {
             continue;
         }
-        let mut application: Application = serde_json::from_value(document.value).map_err(|error| {
+        let mut value = document.value;
+        // A copy of a live object has one; it is nobody's wish, and may be cut short.
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("status");
+        }
+        let mut application: Application = serde_json::from_value(value).map_err(|error| {
             Error::new(Code::ApplicationInvalid, error.to_string()).in_file(file).at(document.line, 0)
         })?;
         if application.spec.source.is_some() == application.spec.sources.is_some() {
