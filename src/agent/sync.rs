@@ -110,7 +110,8 @@ impl Engine {
             outcome.inventory.remove(key);
         }
         let desired = &pass.prepared.desired;
-        let applies = pass.permissions.apply && (order.is_sync || !order.plan.todo.is_empty());
+        let has_hooks = order.is_sync && desired.iter().any(|object| object.hook.is_some());
+        let applies = pass.permissions.apply && (has_hooks || !order.plan.todo.is_empty());
         if let Some((name, wanted)) = order.namespace.filter(|_| applies)
             && let Err(error) = self.make_namespace(desired, name, wanted).await
         {
@@ -118,8 +119,7 @@ impl Engine {
             return outcome;
         }
         let steps = steps(desired, &order.plan.todo, &SYNC);
-        let stepwise = steps.iter().filter(|step| step.wave != i64::MIN).count() > 1
-            || desired.iter().any(|object| object.hook.is_some());
+        let stepwise = has_hooks || steps.iter().filter(|step| step.wave != i64::MIN).count() > 1;
         if order.is_sync && pass.permissions.apply && stepwise {
             self.stepwise(pass, &order, &steps, fights, &mut outcome).await;
         } else {

@@ -505,8 +505,10 @@ impl Controller {
         let is_new = status.is_none_or(|status| status.rendered_digest != digest);
         let chosen = chosen(&application).filter(|_| requested);
         let is_sync = (is_new || requested || under_way) && chosen.is_none();
-        // Hooks are made from their bodies, whenever one's turn comes.
-        let needs_bodies = todo.todo.keys().next().is_some() || is_sync;
+        // Hooks are made from their bodies, whenever one's turn comes. What has none is done when it is applied, though its
+        // status is written later: the passes in between must not render.
+        let has_hooks = rendered.app.prepared.desired.iter().any(|object| object.hook.is_some());
+        let needs_bodies = !todo.todo.is_empty() || is_sync && has_hooks;
         if needs_bodies && !full {
             let desired = &rendered.app.prepared.desired;
             let drift: HashMap<Key, Why> = (todo.todo.iter())
