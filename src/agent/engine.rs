@@ -17,7 +17,7 @@ use crate::live::kube::{
 use crate::model::{Gvk, Key};
 use crate::plan::{Desired, Inventory, Live, Owned, Prepared, Why};
 
-use super::{Drift, Failure, Fights, Outcome, Permissions};
+use super::{Drift, Failure, Fights, Outcome, Permissions, Policy};
 
 /// Objects of one application in flight; the cluster has a limit of its own for all of them.
 const AT_ONCE: usize = 8;
@@ -34,10 +34,8 @@ pub struct Pass<'a> {
     pub prepared: &'a Prepared,
     /// What may be done.
     pub permissions: Permissions,
-    /// Objects are replaced as a whole.
-    pub replace: bool,
-    /// Objects whose fields cannot be changed are made again.
-    pub force: bool,
+    /// How carefully.
+    pub policy: &'a Policy,
     /// Whether a tracking label belongs to another live Application.
     pub is_application: &'a (dyn Fn(&str) -> bool + Sync),
     /// A CRD was applied in this pass, so kinds are asked for at once.
@@ -91,16 +89,18 @@ impl Engine {
 
     /// The health of everything owned.
     pub fn health(&self, inventory: &Inventory) -> Health {
-        let each = inventory.iter().map(|(key, owned)| {
-            let gvk = Gvk::parse(&owned.api_version, &key.kind);
-            let health = match self.index.get(key) {
-                Some(seen) => seen.health,
-                None if self.index.is_synced(&gvk) => Health::new(Status::Missing, "it does not exist"),
-                None => Health::healthy(),
-            };
-            (key, health)
-        });
+        let each = (inventory.iter())
+            .map(|(key, owned)| (key, self.health_of(&Gvk::parse(&owned.api_version, &key.kind), key)));
         health::worst(each)
+    }
+
+    /// The health of one object; what cannot be watched counts as healthy.
+    pub(super) fn health_of(&self, gvk: &Gvk, key: &Key) -> Health {
+        match self.index.get(key) {
+            Some(seen) => seen.health,
+            None if self.index.is_synced(gvk) => Health::new(Status::Missing, "it does not exist"),
+            None => Health::healthy(),
+        }
     }
 
     /// Applies a stage: its objects at once. What may not be done now is noted as drift or pending.
@@ -199,7 +199,7 @@ impl Engine {
         }
         let mut managers = Vec::new();
         let scrubbed = |error: Error| scrubbed(error, object);
-        let check = if object.options.lax { Check::Ignore } else { Check::Strict };
+        let check = Check::lax(object.options.lax);
         if object.options.create_only {
             let made = self.cluster.create(&resource, &object.key, object.body.clone(), check).await;
             return match made.map_err(scrubbed)? {
@@ -210,7 +210,7 @@ impl Engine {
                 },
             };
         }
-        if object.options.replace || pass.replace {
+        if object.options.replace || pass.policy.replace {
             self.cluster
                 .replace(&resource, &object.key, object.body.clone(), check)
                 .await
@@ -227,7 +227,9 @@ impl Engine {
         let applied =
             self.cluster.apply(&resource, &object.key, object.body.clone(), Force::Yes, check).await;
         let applied = match applied {
-            Err(error) if error.code == Code::FieldImmutable && (object.options.force || pass.force) => {
+            Err(error)
+                if error.code == Code::FieldImmutable && (object.options.force || pass.policy.force) =>
+            {
                 self.make_room(&resource, &object.key).await?;
                 self.cluster.apply(&resource, &object.key, object.body.clone(), Force::Yes, check).await
             }

@@ -56,13 +56,15 @@ pub(super) fn record<'a>(
     object: &Desired,
     phase: Phase,
 ) -> Option<&'a HookStatus> {
-    operation.hooks.iter().find(|hook| {
-        hook.phase == phase.to_string()
-            && hook.kind == object.key.kind
-            && hook.namespace == object.key.namespace
-            && hook.name == object.key.name
-            && hook.api_version == object.gvk.api_version()
-    })
+    operation.hooks.iter().find(|hook| hook.phase == phase.to_string() && is_of(hook, object))
+}
+
+/// Whether this is the record of a run of this object.
+fn is_of(hook: &HookStatus, object: &Desired) -> bool {
+    hook.kind == object.key.kind
+        && hook.namespace == object.key.namespace
+        && hook.name == object.key.name
+        && hook.api_version == object.gvk.api_version()
 }
 
 /// How a hook stands by its record.
@@ -105,7 +107,7 @@ impl Engine {
             })
         };
         let body = marked(object, &key, &mark);
-        let created = self.cluster.create(&resource, &key, body, check(object)).await;
+        let created = self.cluster.create(&resource, &key, body, Check::lax(object.options.lax)).await;
         let created = created.map_err(|error| super::engine::scrubbed(error, object))?;
         if let Some(lean) = created {
             let uid = lean.metadata.uid.clone().unwrap_or_default();
@@ -176,13 +178,8 @@ impl Engine {
                 later = true;
                 continue;
             }
-            let stated = desired.iter().find(|object| {
-                object.hook.is_some()
-                    && object.key.kind == hook.kind
-                    && object.key.namespace == hook.namespace
-                    && object.key.name == hook.name
-            });
-            let cleanup = stated.and_then(|object| object.hook.as_ref()).map(|hook| hook.cleanup);
+            let stated = desired.iter().filter(|object| is_of(hook, object));
+            let cleanup = stated.filter_map(|object| object.hook.as_ref()).map(|hook| hook.cleanup).next();
             let deletes = cleanup.is_some_and(|cleanup| ends(cleanup, hook.state));
             let ((gvk, key), uid) = (key_of(hook), hook.uid.clone());
             let resource = self.cluster.resource(&gvk, false).await?;
@@ -227,10 +224,6 @@ fn ends(cleanup: Cleanup, state: HookState) -> bool {
         HookState::Failed => cleanup.failed,
         HookState::Running => false,
     }
-}
-
-fn check(object: &Desired) -> Check {
-    if object.options.lax { Check::Ignore } else { Check::Strict }
 }
 
 /// The hook's object with its name, the sync's mark and the finalizer.

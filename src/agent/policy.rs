@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
 
-use crate::api::{ApplicationSpec, PropagationPolicy, SyncWindowKind};
+use crate::api::{Application, CONFIRM, CreateNamespace, PropagationPolicy, SyncWindowKind};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::Propagation;
-use crate::plan::{Budget, Retry, Window, WindowKind, Windows};
+use crate::plan::{Budget, Opening, Prepared, PrunePolicy, Retry, Window, WindowKind, Windows};
 
 /// The sync policy of an Application.
 #[derive(Clone, Debug)]
@@ -24,8 +25,19 @@ pub struct Policy {
     pub propagation: Option<Propagation>,
     /// Deletions wait until everything else is healthy.
     pub prune_last: bool,
+    /// Objects are replaced as a whole.
+    pub replace: bool,
+    /// Objects whose fields cannot be changed are made again.
+    pub force: bool,
+    /// The namespace to make where it is missing: with these labels and annotations.
+    pub namespace: Option<(String, CreateNamespace)>,
     /// Until when it is suspended: `None` where it is not, no time where nobody said one.
     pub suspended: Option<Option<Timestamp>>,
+}
+
+/// The time until a moment; none where it is over.
+pub(super) fn left(until: Timestamp, now: Timestamp) -> Duration {
+    Duration::from_secs(u64::try_from(until.as_second() - now.as_second()).unwrap_or_default())
 }
 
 /// A duration as people write it, such as 1h30m.
@@ -44,8 +56,10 @@ impl Policy {
     ///
     /// # Errors
     /// `ApplicationInvalid` with the field.
-    pub fn of(spec: &ApplicationSpec) -> Result<Self> {
+    pub fn of(application: &Application) -> Result<Self> {
+        let spec = &application.spec;
         let (sync, retry) = (&spec.sync, &spec.sync.retry);
+        let destination = || spec.destination.namespace.clone().or_else(|| application.namespace());
         let windows = sync.windows.iter().map(|window| {
             let kind = match window.kind {
                 SyncWindowKind::Allow => WindowKind::Allow,
@@ -79,13 +93,36 @@ impl Policy {
                 PropagationPolicy::Orphan => Propagation::Orphan,
             }),
             prune_last: sync.prune_last,
+            replace: sync.replace,
+            force: sync.force,
+            namespace: destination().zip(sync.create_namespace.clone()),
             suspended,
         })
     }
 
-    /// Whether it is suspended, and when that ends by itself.
+    /// Whether it is suspended.
     pub fn is_suspended(&self, now: Timestamp) -> bool {
         self.suspended.is_some_and(|until| until.is_none_or(|until| until > now))
+    }
+
+    /// When a window opens or closes, or a suspension ends, a second after.
+    pub(super) fn turns(&self, opening: &Opening, now: Timestamp) -> Option<Duration> {
+        let ends = self.suspended.flatten().filter(|until| *until > now);
+        let next = [opening.until, ends].into_iter().flatten().min()?;
+        Some(left(next, now) + Duration::from_secs(1))
+    }
+
+    /// What may be deleted of an application that wants this.
+    pub fn pruning(&self, application: &Application, prepared: &Prepared, complete: bool) -> PrunePolicy {
+        let sync = &application.spec.sync;
+        PrunePolicy {
+            complete,
+            wanted: sync.prune,
+            budget: self.budget,
+            protected: sync.prune_protected,
+            empty: sync.allow_empty && prepared.desired.is_empty(),
+            confirmed: application.annotations().get(CONFIRM).cloned().unwrap_or_default(),
+        }
     }
 }
 

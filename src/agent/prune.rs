@@ -1,12 +1,10 @@
 //! Deletions: the last wave first, each object with exactly the uid that was made, and nothing that has moved.
 
-use std::collections::BTreeSet;
-
 use super::{Engine, Failure, Outcome};
 use crate::error::{Code, Result};
 use crate::live::kube::{Deleted, Propagation, Seen};
 use crate::model::{Gvk, Key};
-use crate::plan::{Consent, Inventory, Owned, prune_waves, rank};
+use crate::plan::{Consent, Inventory, Owned, waves};
 
 /// What a round of deletions came to.
 pub(super) enum Round {
@@ -27,11 +25,10 @@ impl Engine {
         propagation: Option<Propagation>,
         outcome: &mut Outcome,
     ) -> Round {
-        let several = objects.iter().map(|(_, owned)| owned.wave).collect::<BTreeSet<_>>().len() > 1;
+        let waves = waves(objects);
+        let several = waves.len() > 1;
         let how =
             propagation.unwrap_or(if several { Propagation::Foreground } else { Propagation::Background });
-        let rank = |key: &Key, owned: &Owned| rank(&Gvk::parse(&owned.api_version, &key.kind));
-        let waves = prune_waves(objects, |owned| owned.wave, rank);
         for (number, wave) in waves.iter().enumerate() {
             let mut leaving = Vec::new();
             for (key, owned) in wave {

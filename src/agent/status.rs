@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{Failure, Outcome};
 use crate::api::{
     Application, ApplicationStatus, Condition, ConditionStatus, HealthStatus, History, Inventory,
-    OperationState, OperationStatus, PruneStatus, SourceStatus, SyncState, set_condition,
+    OperationState, OperationStatus, PruneStatus, SourceStatus, SyncState, second, set_condition,
 };
 use crate::error::{Code, Error};
 use crate::health::{Health, Status};
@@ -300,7 +300,7 @@ fn remember(
         id: last.map_or(1, |last| last.id + 1),
         revisions: commits.to_vec(),
         rendered_digest: digest.to_owned(),
-        applied_at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        applied_at: second(now),
         subject: first.map(|snapshot| snapshot.subject.clone()).unwrap_or_default(),
         author: first.map(|snapshot| snapshot.author.clone()).unwrap_or_default(),
     };

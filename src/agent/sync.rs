@@ -8,20 +8,23 @@
 //!
 //! What is written down of a sync is its hooks and since when it waits; the rest is seen.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::engine::Pass;
 use super::hooks::{self, Begun};
 use super::outcome::Stay;
-use super::policy::Policy;
+use super::policy::left;
 use super::prune::Round;
 use super::{Engine, Failure, Fights, Outcome};
-use crate::api::{CreateNamespace, HeldStatus, OperationState, OperationStatus, PruneStatus};
-use crate::error::Result;
+use crate::api::{CreateNamespace, HeldStatus, OperationState, OperationStatus, PruneStatus, second};
+use crate::error::{Error, Result};
 use crate::health::{Health, Status};
 use crate::live::kube::Check;
 use crate::model::{Digest, Gvk, Key};
-use crate::plan::{Desired, Gate, Inventory, Phase, Plan, Step, awaited, gate, steps};
+use crate::plan::{Desired, Gate, Inventory, Owned, Phase, Plan, Run, Step, Why, awaited, gate, steps};
 
 const SYNC: [Phase; 3] = [Phase::PreSync, Phase::Sync, Phase::PostSync];
 /// Objects that a status names.
@@ -31,8 +34,6 @@ const NAMED: usize = 50;
 pub struct Order<'a> {
     /// What to do.
     pub plan: &'a Plan,
-    /// How carefully.
-    pub policy: &'a Policy,
     /// Something new is to be applied: hooks run and waves wait. A repair otherwise.
     pub is_sync: bool,
     /// The Application's uid.
@@ -47,19 +48,8 @@ pub struct Order<'a> {
     pub written: Option<&'a OperationStatus>,
     /// The sync as the last pass left it.
     pub before: Option<OperationStatus>,
-    /// The namespace to make where it is missing: with these labels and annotations.
-    pub namespace: Option<(&'a str, &'a CreateNamespace)>,
     /// The time.
     pub now: Timestamp,
-}
-
-fn time(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-fn seconds_since(text: &str, now: Timestamp) -> u64 {
-    let since = text.parse::<Timestamp>().map_or(now, |at| at);
-    u64::try_from(now.as_second() - since.as_second()).unwrap_or_default()
 }
 
 /// The sync to go on with, or a new one; `None` while a failed one waits for its next attempt.
@@ -80,7 +70,7 @@ fn operation(order: &Order<'_>) -> (Option<OperationStatus>, Option<OperationSta
         },
         None => 1,
     };
-    let started_at = time(order.now);
+    let started_at = second(order.now);
     // Of what does not change when an agent is killed and begins again.
     let parts = [order.uid, order.digest, order.request, &attempt.to_string()];
     let id = Digest::of_parts(parts).to_string()[..10].to_owned();
@@ -112,7 +102,7 @@ impl Engine {
         let desired = &pass.prepared.desired;
         let has_hooks = order.is_sync && desired.iter().any(|object| object.hook.is_some());
         let applies = pass.permissions.apply && (has_hooks || !order.plan.todo.is_empty());
-        if let Some((name, wanted)) = order.namespace.filter(|_| applies)
+        if let Some((name, wanted)) = pass.policy.namespace.as_ref().filter(|_| applies)
             && let Err(error) = self.make_namespace(desired, name, wanted).await
         {
             outcome.failures.push(Failure::of(error));
@@ -120,12 +110,14 @@ impl Engine {
         }
         let steps = steps(desired, &order.plan.todo, &SYNC);
         let stepwise = has_hooks || steps.iter().filter(|step| step.wave != i64::MIN).count() > 1;
+        let mut run = Course { engine: self, pass, order: &order, steps: &steps, fights, outcome };
         if order.is_sync && pass.permissions.apply && stepwise {
-            self.stepwise(pass, &order, &steps, fights, &mut outcome).await;
+            run.stepwise().await;
         } else {
-            self.at_once(pass, &order, &steps, fights, &mut outcome).await;
+            run.at_once().await;
         }
-        self.release(pass, &order, &mut outcome).await;
+        run.release().await;
+        let mut outcome = run.outcome;
         outcome.prune = prune_status(order.plan, &outcome);
         outcome
     }
@@ -149,299 +141,304 @@ impl Engine {
         self.cluster.create(&resource, &key, body.to_string().into_bytes(), Check::Strict).await?;
         Ok(())
     }
+}
+
+/// An order on its way.
+struct Course<'a> {
+    engine: &'a Engine,
+    pass: &'a Pass<'a>,
+    order: &'a Order<'a>,
+    steps: &'a [Step],
+    fights: &'a mut Fights,
+    outcome: Outcome,
+}
+
+impl Course<'_> {
+    fn refuse(&mut self, error: Error) {
+        self.outcome.failures.push(Failure::of(error));
+    }
+
+    fn due(&mut self, wait: Duration) {
+        self.outcome.due = Some(self.outcome.due.map_or(wait, |due| due.min(wait)));
+    }
+
+    async fn apply(&mut self, stage: &[(usize, Why)]) {
+        self.engine.apply_stage(self.pass, stage, self.fights, &mut self.outcome).await;
+    }
 
     /// Everything in order, waiting for nothing.
-    async fn at_once(
-        &self,
-        pass: &Pass<'_>,
-        order: &Order<'_>,
-        steps: &[Step],
-        fights: &mut Fights,
-        outcome: &mut Outcome,
-    ) {
-        for stage in steps.iter().flat_map(|step| &step.stages) {
-            self.apply_stage(pass, stage, fights, outcome).await;
+    async fn at_once(&mut self) {
+        for stage in self.steps.iter().flat_map(|step| &step.stages) {
+            self.apply(stage).await;
         }
-        if !outcome.failures.is_empty() {
+        if !self.outcome.failures.is_empty() {
             return;
         }
-        if order.is_sync && pass.permissions.apply {
+        if self.order.is_sync && self.pass.permissions.apply {
             // What an older sync of several steps left.
-            if let Some(before) = outcome.operation.take()
-                && let Err(error) = self.abandon_hooks(&before).await
+            if let Some(before) = self.outcome.operation.take()
+                && let Err(error) = self.engine.abandon_hooks(&before).await
             {
-                outcome.operation = Some(before);
-                outcome.failures.push(Failure::of(error));
-                return;
+                self.outcome.operation = Some(before);
+                return self.refuse(error);
             }
         }
-        self.prune_step(pass, order, steps, outcome).await;
+        self.prune().await;
     }
 
     /// Deletes what has left Git. `false` while something of it is waited for.
-    async fn prune_step(
-        &self,
-        pass: &Pass<'_>,
-        order: &Order<'_>,
-        steps: &[Step],
-        outcome: &mut Outcome,
-    ) -> bool {
-        let mut now = order.plan.pruning.now.clone();
+    async fn prune(&mut self) -> bool {
+        let (pruning, policy) = (&self.order.plan.pruning, self.pass.policy);
+        let mut now = pruning.now.clone();
         if now.is_empty() {
             return true;
         }
-        if !pass.permissions.apply {
-            outcome.pending.extend(now.into_iter().map(|(key, _)| key));
+        if !self.pass.permissions.apply {
+            self.outcome.pending.extend(now.into_iter().map(|(key, _)| key));
             return true;
         }
         // Of a later wave than what comes next: that waits until they are gone.
-        let wave = |key: &Key| outcome.inventory.get(key).map(|owned| owned.wave);
-        let leaving = order.plan.pruning.leaving.iter().filter_map(|key| Some((wave(key)?, key))).max();
+        let wave = |key: &Key| self.outcome.inventory.get(key).map(|owned| owned.wave);
+        let leaving = pruning.leaving.iter().filter_map(|key| Some((wave(key)?, key))).max();
         if let Some((_, key)) = leaving.filter(|(wave, _)| now.iter().any(|(_, owned)| owned.wave < *wave)) {
-            outcome.waits = awaited(&[format!("{key} to be deleted")]);
+            self.outcome.waits = awaited(&[format!("{key} to be deleted")]);
             return false;
         }
-        let last: Vec<_> = if order.policy.prune_last {
+        let last: Vec<_> = if policy.prune_last {
             std::mem::take(&mut now)
         } else {
             now.extract_if(.., |(_, owned)| owned.prune_last).collect()
         };
-        let round = self.prune(pass.label, now, order.policy.propagation, outcome).await;
-        let done = match round {
-            Round::Waits(leaving) => {
-                let waits: Vec<String> = leaving.iter().map(|key| format!("{key} to be deleted")).collect();
-                outcome.waits = awaited(&waits);
-                false
-            }
-            Round::Refused => false,
-            Round::Done => true,
-        };
-        if !done || last.is_empty() {
-            return done;
-        }
-        let before = steps.iter().filter(|step| step.phase <= Phase::Sync);
-        let open = before.map(|step| self.gate(pass, step, outcome)).find(|gate| *gate != Gate::Open);
-        if let Some(gate) = open {
-            let what = match gate {
-                Gate::Waits(waits) => awaited(&waits),
-                Gate::Closed(why) => why,
-                Gate::Open => String::new(),
-            };
-            outcome.waits = format!("{what}; then {} objects are deleted", last.len());
+        if !self.delete(now).await {
             return false;
         }
-        matches!(self.prune(pass.label, last, order.policy.propagation, outcome).await, Round::Done)
+        if last.is_empty() {
+            return true;
+        }
+        let before = self.steps.iter().filter(|step| step.phase <= Phase::Sync);
+        let shut = before.map(|step| self.gate(step)).find_map(|gate| match gate {
+            Gate::Open => None,
+            Gate::Waits(waits) => Some(awaited(&waits)),
+            Gate::Closed(why) => Some(why),
+        });
+        if let Some(what) = shut {
+            self.outcome.waits = format!("{what}; then {} objects are deleted", last.len());
+            return false;
+        }
+        self.delete(last).await
     }
 
-    fn gate(&self, pass: &Pass<'_>, step: &Step, outcome: &Outcome) -> Gate {
-        let run = |object: &Desired, phase| {
-            let operation = outcome.operation.as_ref();
-            operation.map_or(crate::plan::Run::Succeeded, |operation| hooks::run(operation, object, phase))
-        };
-        gate(step, &pass.prepared.desired, |object| self.health_of(object), run)
-    }
-
-    fn health_of(&self, object: &Desired) -> Health {
-        match self.index.get(&object.key) {
-            Some(seen) if seen.deleting => Health::new(Status::Progressing, seen.health.reason),
-            Some(seen) => seen.health,
-            None if self.index.is_synced(&object.gvk) => Health::new(Status::Missing, "it is not there"),
-            // Kinds that cannot be watched.
-            None => Health::healthy(),
+    /// `false` while something of it is waited for, or where it was refused.
+    async fn delete(&mut self, objects: Vec<(Key, Owned)>) -> bool {
+        let (label, how) = (self.pass.label, self.pass.policy.propagation);
+        match self.engine.prune(label, objects, how, &mut self.outcome).await {
+            Round::Done => true,
+            Round::Refused => false,
+            Round::Waits(leaving) => {
+                let waits: Vec<String> = leaving.iter().map(|key| format!("{key} to be deleted")).collect();
+                self.outcome.waits = awaited(&waits);
+                false
+            }
         }
     }
 
-    async fn stepwise(
-        &self,
-        pass: &Pass<'_>,
-        order: &Order<'_>,
-        steps: &[Step],
-        fights: &mut Fights,
-        outcome: &mut Outcome,
-    ) {
-        let (operation, superseded) = operation(order);
+    fn gate(&self, step: &Step) -> Gate {
+        let operation = self.outcome.operation.as_ref();
+        let run = |object: &Desired, phase| {
+            operation.map_or(Run::Succeeded, |operation| hooks::run(operation, object, phase))
+        };
+        let health = |object: &Desired| {
+            let health = self.engine.health_of(&object.gvk, &object.key);
+            // Whatever a rule of the user says of what is on its way out.
+            let deleting = self.engine.index.get(&object.key).is_some_and(|seen| seen.deleting);
+            if deleting { Health::new(Status::Progressing, health.reason) } else { health }
+        };
+        gate(step, &self.pass.prepared.desired, health, run)
+    }
+
+    async fn stepwise(&mut self) {
+        let (operation, superseded) = operation(self.order);
         let Some(mut operation) = operation else {
-            if let Some(failed) = &order.before {
-                let retry = failed.retry_at.parse::<Timestamp>().ok();
-                let wait = retry.map(|at| until(at, order.now));
-                outcome.due = [outcome.due, wait].into_iter().flatten().min();
+            let failed = self.order.before.as_ref();
+            if let Some(at) = failed.and_then(|failed| failed.retry_at.parse::<Timestamp>().ok()) {
+                self.due(left(at, self.order.now));
             }
             return;
         };
         if let Some(superseded) = superseded
             && superseded.id != operation.id
-            && let Err(error) = self.abandon_hooks(&superseded).await
+            && let Err(error) = self.engine.abandon_hooks(&superseded).await
         {
             // What an older sync runs must not meddle with the newer one.
-            outcome.failures.push(Failure::of(error));
-            return;
+            return self.refuse(error);
         }
-        self.observe_hooks(&mut operation);
-        if operation.state == OperationState::Running {
-            outcome.operation = Some(operation);
-            self.forward(pass, order, steps, fights, outcome).await;
-        } else {
-            outcome.operation = Some(operation);
+        self.engine.observe_hooks(&mut operation);
+        let is_running = operation.state == OperationState::Running;
+        self.outcome.operation = Some(operation);
+        if is_running {
+            self.forward().await;
         }
-        let failing = outcome.operation.as_ref().is_some_and(|found| found.state == OperationState::Failing);
-        if failing {
-            self.after_failure(pass, order, outcome).await;
+        let state = self.outcome.operation.as_ref().map(|operation| operation.state);
+        if state == Some(OperationState::Failing) {
+            self.after_failure().await;
         }
     }
 
     /// Lets hooks go whose phase is over and whose end is written down.
-    async fn release(&self, pass: &Pass<'_>, order: &Order<'_>, outcome: &mut Outcome) {
-        let Some(mut operation) = outcome.operation.take() else { return };
+    async fn release(&mut self) {
+        let Some(mut operation) = self.outcome.operation.take() else { return };
         let ended = operation.state != OperationState::Running;
         let at = operation.step.split(' ').next().and_then(Phase::parse);
         let is_over =
             |phase: &str| ended || Phase::parse(phase).zip(at).is_some_and(|(phase, at)| phase < at);
-        match self.release_hooks(&pass.prepared.desired, &mut operation, order.written, is_over).await {
-            Ok(true) => outcome.due = Some(std::time::Duration::ZERO),
+        let desired = &self.pass.prepared.desired;
+        match self.engine.release_hooks(desired, &mut operation, self.order.written, is_over).await {
+            Ok(true) => self.outcome.due = Some(Duration::ZERO),
             Ok(false) => {}
-            Err(error) => outcome.failures.push(Failure::of(error)),
+            Err(error) => self.refuse(error),
         }
-        outcome.operation = Some(operation);
+        self.outcome.operation = Some(operation);
     }
 
     /// From the first step as far as the gates let it.
-    async fn forward(
-        &self,
-        pass: &Pass<'_>,
-        order: &Order<'_>,
-        steps: &[Step],
-        fights: &mut Fights,
-        outcome: &mut Outcome,
-    ) {
+    async fn forward(&mut self) {
         let mut pruned = false;
-        for (number, step) in steps.iter().enumerate() {
+        for (number, step) in self.steps.iter().enumerate() {
             if step.phase > Phase::Sync && !pruned {
                 pruned = true;
-                if !self.prune_step(pass, order, steps, outcome).await {
+                if !self.prune().await {
                     return;
                 }
             }
             for stage in &step.stages {
-                self.apply_stage(pass, stage, fights, outcome).await;
-                if let Some(failure) = outcome.failures.first() {
+                self.apply(stage).await;
+                if let Some(failure) = self.outcome.failures.first() {
                     let is_final = !failure.error.code.is_transient();
-                    if is_final && has_hooks(&pass.prepared.desired, Phase::SyncFail) {
-                        let why = failure.error.to_string();
-                        fail(outcome, order, why);
+                    if is_final && has_hooks(&self.pass.prepared.desired, Phase::SyncFail) {
+                        self.fail(failure.error.to_string());
                     }
                     return;
                 }
             }
-            let Some(waits) = self.begin_hooks(pass, step, outcome).await else { return };
-            let is_last = number + 1 == steps.len();
+            let Some(in_the_way) = self.begin_hooks(step).await else { return };
+            let is_last = number + 1 == self.steps.len();
             if is_last && step.hooks.is_empty() {
                 break;
             }
-            let verdict = if waits.is_empty() { self.gate(pass, step, outcome) } else { Gate::Waits(waits) };
-            let name = format!("{} {}", step.phase, step.wave);
-            match verdict {
+            match self.wait(step, in_the_way) {
                 Gate::Open => {}
-                Gate::Closed(why) => {
-                    fail(outcome, order, format!("{}: {why}", place(step)));
-                    return;
-                }
-                Gate::Waits(waits) => {
-                    if let Err(why) = wait(outcome, order, &name, &waits) {
-                        fail(outcome, order, format!("{}: {why}", place(step)));
-                    } else {
-                        outcome.waits = format!("{}: {}", place(step), awaited(&waits));
-                    }
-                    return;
-                }
+                Gate::Waits(_) => return,
+                Gate::Closed(why) => return self.fail(format!("{}: {why}", place(step))),
             }
         }
-        if !pruned && !self.prune_step(pass, order, steps, outcome).await {
+        if !pruned && !self.prune().await {
             return;
         }
-        if outcome.failures.is_empty()
-            && outcome.pending.is_empty()
-            && order.plan.leaving.is_empty()
-            && let Some(operation) = &mut outcome.operation
+        if self.outcome.failures.is_empty()
+            && self.outcome.pending.is_empty()
+            && self.order.plan.leaving.is_empty()
+            && let Some(operation) = &mut self.outcome.operation
         {
             operation.state = OperationState::Succeeded;
-            operation.finished_at = time(order.now);
+            operation.finished_at = second(self.order.now);
             (operation.step, operation.step_since, operation.message) = Default::default();
         }
     }
 
     /// Begins the hooks of a step that have not; what is in their way is waited for. `None` where that failed.
-    async fn begin_hooks(&self, pass: &Pass<'_>, step: &Step, outcome: &mut Outcome) -> Option<Vec<String>> {
+    async fn begin_hooks(&mut self, step: &Step) -> Option<Vec<String>> {
         let mut waits = Vec::new();
         for index in &step.hooks {
-            let object = &pass.prepared.desired[*index];
-            let operation = outcome.operation.as_mut()?;
+            let object = &self.pass.prepared.desired[*index];
+            let operation = self.outcome.operation.as_mut()?;
             if hooks::record(operation, object, step.phase).is_some() {
                 continue;
             }
-            match self.begin_hook(pass, object, step.phase, operation).await {
+            match self.engine.begin_hook(self.pass, object, step.phase, operation).await {
                 Ok(Begun::Made(hook)) => operation.hooks.push(hook),
                 Ok(Begun::InTheWay(what)) => waits.push(what),
                 Err(error) => {
-                    outcome.failures.push(Failure { key: object.key.clone(), error });
+                    self.outcome.failures.push(Failure { key: object.key.clone(), error });
                     return None;
                 }
             }
         }
-        if let Some(operation) = &mut outcome.operation {
-            self.observe_hooks(operation);
+        if let Some(operation) = &mut self.outcome.operation {
+            self.engine.observe_hooks(operation);
         }
         Some(waits)
     }
 
+    /// Looks at a step's gate, and notes what is waited for. One that was waited for too long is closed.
+    fn wait(&mut self, step: &Step, in_the_way: Vec<String>) -> Gate {
+        let gate = if in_the_way.is_empty() { self.gate(step) } else { Gate::Waits(in_the_way) };
+        let Gate::Waits(waits) = &gate else { return gate };
+        let limit = self.pass.policy.wait_limit;
+        let words = awaited(waits);
+        let Some(operation) = &mut self.outcome.operation else { return gate };
+        let name = format!("{} {}", step.phase, step.wave);
+        if operation.step != name {
+            operation.step = name;
+            operation.step_since = second(self.order.now);
+        }
+        if operation.state == OperationState::Running {
+            operation.message.clone_from(&words);
+        }
+        let since = operation.step_since.parse().unwrap_or(self.order.now);
+        let rest = limit.saturating_sub(left(self.order.now, since));
+        if rest.is_zero() {
+            return Gate::Closed(format!("{words} for longer than {}s", limit.as_secs()));
+        }
+        self.due(rest);
+        self.outcome.waits = format!("{}: {words}", place(step));
+        gate
+    }
+
+    fn fail(&mut self, why: String) {
+        if let Some(operation) = &mut self.outcome.operation {
+            operation.state = OperationState::Failing;
+            operation.message = why;
+            (operation.step, operation.step_since) = Default::default();
+        }
+        self.outcome.failures.clear();
+    }
+
     /// Runs what is to run after a failure, and ends the sync.
-    async fn after_failure(&self, pass: &Pass<'_>, order: &Order<'_>, outcome: &mut Outcome) {
+    async fn after_failure(&mut self) {
         let mut words = Vec::new();
-        for step in steps(&pass.prepared.desired, &std::collections::BTreeMap::new(), &[Phase::SyncFail]) {
-            let failures = outcome.failures.len();
-            let Some(waits) = self.begin_hooks(pass, &step, outcome).await else {
+        for step in steps(&self.pass.prepared.desired, &BTreeMap::new(), &[Phase::SyncFail]) {
+            let failures = self.outcome.failures.len();
+            let Some(in_the_way) = self.begin_hooks(&step).await else {
                 // All of them are tried, even where one fails.
-                words.extend(outcome.failures.drain(failures..).map(|failure| failure.error.to_string()));
+                let failed = self.outcome.failures.drain(failures..);
+                words.extend(failed.map(|failure| failure.error.to_string()));
                 continue;
             };
-            let verdict = if waits.is_empty() { self.gate(pass, &step, outcome) } else { Gate::Waits(waits) };
-            match verdict {
+            match self.wait(&step, in_the_way) {
                 Gate::Open => {}
+                Gate::Waits(_) => return,
                 Gate::Closed(why) => words.push(why),
-                Gate::Waits(waits) => {
-                    let name = format!("{} {}", step.phase, step.wave);
-                    match wait(outcome, order, &name, &waits) {
-                        Ok(()) => {
-                            outcome.waits = format!("{}: {}", place(&step), awaited(&waits));
-                            return;
-                        }
-                        Err(why) => words.push(why),
-                    }
-                }
             }
         }
-        let Some(operation) = &mut outcome.operation else { return };
+        let Some(operation) = &mut self.outcome.operation else { return };
         for word in words {
             if !operation.message.contains(&word) {
                 operation.message = format!("{}; {word}", operation.message);
             }
         }
         operation.state = OperationState::Failed;
-        operation.finished_at = time(order.now);
+        operation.finished_at = second(self.order.now);
         (operation.step, operation.step_since) = Default::default();
-        if let Some(wait) = order.policy.retry.after(operation.attempt) {
-            let at = order.now.checked_add(wait).unwrap_or(order.now);
-            operation.retry_at = time(at);
-            outcome.due = [outcome.due, Some(wait)].into_iter().flatten().min();
+        if let Some(wait) = self.pass.policy.retry.after(operation.attempt) {
+            let at = self.order.now.checked_add(wait).unwrap_or(self.order.now);
+            operation.retry_at = second(at);
+            self.due(wait);
         }
     }
 }
 
 fn has_hooks(desired: &[Desired], phase: Phase) -> bool {
     desired.iter().any(|object| object.hook.as_ref().is_some_and(|hook| hook.phases.contains(&phase)))
-}
-
-fn until(at: Timestamp, now: Timestamp) -> std::time::Duration {
-    std::time::Duration::from_secs(u64::try_from(at.as_second() - now.as_second()).unwrap_or_default())
 }
 
 /// A step, for people.
@@ -451,43 +448,6 @@ fn place(step: &Step) -> String {
     } else {
         format!("{} wave {}", step.phase, step.wave)
     }
-}
-
-fn fail(outcome: &mut Outcome, _order: &Order<'_>, why: String) {
-    if let Some(operation) = &mut outcome.operation {
-        operation.state = OperationState::Failing;
-        operation.message = why;
-        (operation.step, operation.step_since) = Default::default();
-    }
-    outcome.failures.clear();
-}
-
-/// Notes that a step is waited for.
-///
-/// # Errors
-/// When that has taken too long.
-fn wait(
-    outcome: &mut Outcome,
-    order: &Order<'_>,
-    name: &str,
-    waits: &[String],
-) -> std::result::Result<(), String> {
-    let limit = order.policy.wait_limit;
-    let Some(operation) = &mut outcome.operation else { return Ok(()) };
-    if operation.step != name {
-        name.clone_into(&mut operation.step);
-        operation.step_since = time(order.now);
-    }
-    let waited = seconds_since(&operation.step_since, order.now);
-    if operation.state == OperationState::Running {
-        operation.message = awaited(waits);
-    }
-    let left = limit.saturating_sub(std::time::Duration::from_secs(waited));
-    if left.is_zero() {
-        return Err(format!("{} for longer than {}s", awaited(waits), limit.as_secs()));
-    }
-    outcome.due = [outcome.due, Some(left)].into_iter().flatten().min();
-    Ok(())
 }
 
 fn prune_status(plan: &Plan, outcome: &Outcome) -> PruneStatus {

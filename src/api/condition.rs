@@ -51,6 +51,6 @@ pub fn set_condition(conditions: &mut Vec<Condition>, mut new: Condition, now: T
 }
 
 /// RFC 3339 with the precision that Kubernetes keeps.
-fn second(now: Timestamp) -> String {
+pub fn second(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -16,7 +16,7 @@ pub use application::{
     Application, ApplicationSpec, ApplicationStatus, Deletion, Dependency, Destination, HealthStatus,
     History, HoldState, IgnoreDifference, Rollback, SourceStatus, SyncState,
 };
-pub use condition::{Condition, ConditionStatus, set_condition};
+pub use condition::{Condition, ConditionStatus, second, set_condition};
 pub use crd::{definitions, yaml};
 pub use health::{CelHealth, HealthRule};
 pub use inventory::{Inventory, InventoryEntry};

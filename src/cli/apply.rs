@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::Timestamp;
+use kube::Api;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -18,12 +18,12 @@ use super::workspace::{self, Scratch};
 use crate::agent::{
     Engine, Fights, Judging, Order, Pass, Permissions, Policy, Summary, compose, explained, load, store,
 };
-use crate::api::{Application, CONFIRM, FIELD_MANAGER, OperationState, OperationStatus, label_value};
+use crate::api::{Application, FIELD_MANAGER, OperationState, OperationStatus, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Status;
 use crate::live::kube::{Check, Cluster, Index, Watches, translate};
 use crate::model::{Gvk, short_commit};
-use crate::plan::{PrunePolicy, plan};
+use crate::plan::plan;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -116,24 +116,15 @@ async fn one(
     let mut used: std::collections::HashSet<Gvk> = desired.iter().map(|object| object.gvk.clone()).collect();
     used.extend(inventory.iter().map(|(key, owned)| Gvk::parse(&owned.api_version, &key.kind)));
     let blind = engine.watch(&used).await.into_iter().next().map(|(_, error)| error);
-    let spec = &application.spec;
-    let policy = Policy::of(spec)?;
-    let pruning = PrunePolicy {
-        complete: blind.is_none(),
-        wanted: spec.sync.prune,
-        budget: policy.budget,
-        protected: spec.sync.prune_protected,
-        empty: spec.sync.allow_empty && desired.is_empty(),
-        confirmed: application.annotations().get(CONFIRM).cloned().unwrap_or_default(),
-    };
+    let policy = Policy::of(&application)?;
+    let pruning = policy.pruning(&application, &rendered.prepared, blind.is_none());
     let all = workspace_labels(&api).await?;
     let is_application = |label: &str| all.iter().any(|known| known == label);
     let pass = Pass {
         label: &label,
         prepared: &rendered.prepared,
         permissions: Permissions { apply: true, repair: true },
-        replace: spec.sync.replace,
-        force: spec.sync.force,
+        policy: &policy,
         is_application: &is_application,
         new_kinds: AtomicBool::new(false),
     };
@@ -147,7 +138,6 @@ async fn one(
         let todo = plan(&rendered.prepared, &held, &label, |gvk, key| engine.live(gvk, key), &pruning);
         let order = Order {
             plan: &todo,
-            policy: &policy,
             is_sync: true,
             uid: application.metadata.uid.as_deref().unwrap_or_default(),
             digest: &digest,
@@ -156,11 +146,6 @@ async fn one(
             // Nobody goes on with this sync when this process is killed: what it knows is as good as written.
             written: operation.as_ref(),
             before: operation.clone(),
-            namespace: spec
-                .sync
-                .create_namespace
-                .as_ref()
-                .map(|wanted| (spec.destination.namespace.as_deref().unwrap_or(&namespace), wanted)),
             now: Timestamp::now(),
         };
         let outcome = engine.sync(&pass, order, held, &mut Fights::default()).await;
@@ -246,7 +231,7 @@ async fn dry_run(cluster: &Arc<Cluster>, application: &Application, output: &Out
     let (_, rendered) = workspace::render(&client, Some(cluster), application).await?;
     let (mut taken, mut refused) = (0, Vec::new());
     for object in &rendered.prepared.desired {
-        let check = if object.options.lax { Check::Ignore } else { Check::Strict };
+        let check = Check::lax(object.options.lax);
         let tried = match cluster.resource(&object.gvk, false).await {
             Ok(resource) => cluster.try_apply(&resource, &object.key, object.body.clone(), check).await,
             Err(error) => Err(error.on_object(&object.key)),

@@ -12,7 +12,7 @@ use super::Global;
 use super::output::Output;
 use super::workspace;
 use crate::agent::AppKey;
-use crate::api::{Application, CHOSEN, CONFIRM, ConditionStatus, POKE};
+use crate::api::{Application, CHOSEN, CONFIRM, ConditionStatus, POKE, second};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, translate};
 use crate::model::short_commit;
@@ -89,7 +89,7 @@ fn user() -> String {
 }
 
 fn now() -> String {
-    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    second(Timestamp::now())
 }
 
 pub(super) async fn sync(global: &Global, arguments: SyncArguments, output: &Output) -> Result<u8> {
@@ -244,7 +244,7 @@ fn until(text: &str) -> Result<String> {
             format!("--until {text}: neither a time such as 2026-01-31T18:00:00Z nor a duration such as 2h"),
         )
     })?;
-    Ok(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+    Ok(second(at))
 }
 
 pub(super) async fn resume(global: &Global, arguments: NameArguments, output: &Output) -> Result<u8> {

@@ -21,11 +21,11 @@ use std::collections::{BTreeMap, HashSet};
 
 pub use desired::{Desired, Prepared, Settings, place, prepare};
 pub use hook::{Cleanup, Hook, Phase, Role};
-pub use operation::{Gate, Retry, Run, Step, awaited, gate, hook_name, prune_waves, steps};
-pub use options::{Consent, ObjectOptions, ignores_extraneous, is_protected};
+pub use operation::{Gate, Retry, Run, Step, awaited, gate, hook_name, steps};
+pub use options::{Consent, ObjectOptions};
 pub use order::rank;
-pub use prune::{Budget, Held, PrunePolicy, Pruning};
-pub use window::{Window, WindowKind, Windows};
+pub use prune::{Budget, Held, PrunePolicy, Pruning, waves};
+pub use window::{Opening, Window, WindowKind, Windows};
 
 use crate::model::{Digest, Gvk, Key};
 

@@ -14,7 +14,6 @@ use std::time::Duration;
 use super::hook::Phase;
 use super::{Desired, Why, rank};
 use crate::health::{Health, Status};
-use crate::model::Key;
 
 /// Everything of one phase and wave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -166,27 +165,10 @@ pub fn hook_name(prefix: &str, phase: Phase, operation: &str) -> String {
     format!("{}{end}", &prefix[..cut])
 }
 
-/// What an operation deletes, in the order of the waves: the last wave first, in it what others need last.
-pub fn prune_waves<T>(
-    objects: Vec<(Key, T)>,
-    wave: impl Fn(&T) -> i64,
-    rank: impl Fn(&Key, &T) -> u8,
-) -> Vec<Vec<(Key, T)>> {
-    let mut waves: BTreeMap<std::cmp::Reverse<i64>, Vec<(Key, T)>> = BTreeMap::new();
-    for (key, object) in objects {
-        waves.entry(std::cmp::Reverse(wave(&object))).or_default().push((key, object));
-    }
-    let sorted = waves.into_values().map(|mut all| {
-        all.sort_by_key(|(key, object)| std::cmp::Reverse(rank(key, object)));
-        all
-    });
-    sorted.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Gvk;
+    use crate::model::{Gvk, Key};
     use crate::plan::hook::{Cleanup, Hook};
 
     fn object(kind: &str, name: &str, wave: i64, phases: &[Phase]) -> Desired {

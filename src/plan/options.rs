@@ -1,13 +1,12 @@
 //! How one object wants to be treated, by its annotations.
 //!
-//! Argo CD's `sync-options` and `compare-options` and Flux's `ssa`, `prune`, `reconcile` and `force` mean what they
+//! Argo CD's `sync-options` and Flux's `ssa`, `prune`, `reconcile` and `force` mean what they
 //! mean there; ours are `driftless.dev/sync-options`, with Argo CD's words and `CreateOnly`. The object's own word
 //! stands over the application's.
 
 use crate::model::{Gvk, Object};
 
 const OPTIONS: [&str; 2] = ["driftless.dev/sync-options", "argocd.argoproj.io/sync-options"];
-const COMPARE: [&str; 2] = ["driftless.dev/compare-options", "argocd.argoproj.io/compare-options"];
 const FLUX: &str = "kustomize.toolkit.fluxcd.io/";
 
 /// Whether an object may be deleted.
@@ -136,16 +135,8 @@ impl ObjectOptions {
     }
 }
 
-/// Whether an object that somebody adds to what an application owns is no difference (`IgnoreExtraneous`).
-pub fn ignores_extraneous<'a>(annotation: impl Fn(&str) -> Option<&'a str>) -> bool {
-    COMPARE.iter().any(|name| {
-        let words = annotation(name).unwrap_or_default();
-        words.split(',').any(|word| word.trim() == "IgnoreExtraneous")
-    })
-}
-
 /// Kinds whose loss is the loss of data, of what others need or of traffic: a prune of them needs a word.
-pub fn is_protected(gvk: &Gvk) -> bool {
+pub(super) fn is_protected(gvk: &Gvk) -> bool {
     matches!(
         (gvk.group.as_str(), gvk.kind.as_str()),
         ("", "PersistentVolumeClaim" | "PersistentVolume" | "Namespace")

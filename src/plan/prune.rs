@@ -4,8 +4,11 @@
 //! protected, where the object asks for one, or where it is suspiciously much: a wrong path in a merge must not empty
 //! a cluster. The word is bound to exactly these objects.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use super::options::{Consent, is_protected};
-use super::{Live, Owned};
+use super::{Live, Owned, rank};
 use crate::model::{Digest, Gvk, Key};
 
 /// Objects below which no share counts: of three objects, two may go.
@@ -130,6 +133,18 @@ pub(super) fn decide(gone: Vec<(Key, Owned, Live)>, owned: usize, policy: &Prune
     // What a person can do something about comes first.
     result.held.sort_by_key(|(_, held)| std::cmp::Reverse(*held));
     result
+}
+
+/// Objects in the order in which they are deleted: the last wave first, in it what others need last.
+pub fn waves(objects: Vec<(Key, Owned)>) -> Vec<Vec<(Key, Owned)>> {
+    let mut waves: BTreeMap<Reverse<i64>, Vec<(Key, Owned)>> = BTreeMap::new();
+    for (key, owned) in objects {
+        waves.entry(Reverse(owned.wave)).or_default().push((key, owned));
+    }
+    for wave in waves.values_mut() {
+        wave.sort_by_key(|(key, owned)| Reverse(rank(&Gvk::parse(&owned.api_version, &key.kind))));
+    }
+    waves.into_values().collect()
 }
 
 fn over(budget: &Budget, going: usize, owned: usize) -> bool {

@@ -62,7 +62,7 @@ impl super::Controller {
                 Some(held) => held,
                 None => inventory::load(&self.engine.cluster, application).await?,
             };
-            let propagation = Policy::of(&application.spec).ok().and_then(|policy| policy.propagation);
+            let propagation = Policy::of(application).ok().and_then(|policy| policy.propagation);
             let asks: Vec<&Key> = (held.iter())
                 .filter(|(_, owned)| owned.delete == Consent::Asked)
                 .map(|(key, _)| key)

@@ -30,11 +30,11 @@ use super::{
     AppKey, Config, Engine, Fights, Metrics, Order, Pass, Permissions, Policy, RenderedApp, Sources,
     inventory, settings,
 };
-use crate::api::{Application, CHOSEN, CONFIRM, OperationState, OperationStatus, POKE, label_value};
+use crate::api::{Application, CHOSEN, OperationState, OperationStatus, POKE, label_value};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, Index, Watches};
 use crate::model::{Confidential, Digest, Gvk, Key};
-use crate::plan::{Desired, Inventory, Plan, Prepared, PrunePolicy, Why, plan};
+use crate::plan::{Desired, Inventory, Plan, Prepared, Why, plan};
 use crate::render::Cache;
 use crate::source::Client;
 
@@ -461,7 +461,7 @@ impl Controller {
             &rendered.app.prepared.desired,
         );
         let blind = self.engine.watch(&used).await;
-        let policy = match Policy::of(spec) {
+        let policy = match Policy::of(&application) {
             Ok(policy) => policy,
             Err(error) => {
                 let error = error.in_app(app);
@@ -470,14 +470,7 @@ impl Controller {
                 return Ok(None);
             }
         };
-        let pruning = PrunePolicy {
-            complete: blind.is_empty(),
-            wanted: spec.sync.prune,
-            budget: policy.budget,
-            protected: spec.sync.prune_protected,
-            empty: spec.sync.allow_empty && rendered.app.prepared.desired.is_empty(),
-            confirmed: application.annotations().get(CONFIRM).cloned().unwrap_or_default(),
-        };
+        let pruning = policy.pruning(&application, &rendered.app.prepared, blind.is_empty());
         let planned = |prepared: &Prepared| {
             let live = |gvk: &Gvk, key: &Key| self.engine.live(gvk, key);
             let mut todo = plan(prepared, &held, &settings.label, live, &pruning);
@@ -541,15 +534,13 @@ impl Controller {
         let pass = Pass {
             label: &settings.label,
             prepared: &rendered.app.prepared,
+            policy: &policy,
             permissions,
-            replace: spec.sync.replace,
-            force: spec.sync.force,
             is_application: &is_application,
             new_kinds: AtomicBool::new(false),
         };
         let order = Order {
             plan: &todo,
-            policy: &policy,
             is_sync,
             uid: application.metadata.uid.as_deref().unwrap_or_default(),
             digest: &digest,
@@ -557,33 +548,17 @@ impl Controller {
             request: if requested { &memory.refreshed } else { "" },
             written: status.and_then(|status| status.operation.as_ref()),
             before: operation,
-            namespace: spec
-                .sync
-                .create_namespace
-                .as_ref()
-                .map(|wanted| (settings.namespace.as_str(), wanted)),
             now,
         };
         let mut outcome = self.engine.sync(&pass, order, held, &mut memory.fights).await;
         let wants = !outcome.pending.is_empty() || chosen.is_some();
-        let mut turns = None;
+        let turns = policy.turns(&opening, now);
         if wants && free && !outcome.is_done() {
             if let Some(why) = stays {
                 outcome.stay("WaitsForDependency", why);
             } else if spec.sync.automated && !opening.automatic {
                 outcome.stay("OutsideWindow", opening.why);
             }
-        }
-        if let Some(until) = opening.until {
-            turns = Some(Duration::from_secs(
-                u64::try_from(until.as_second() - now.as_second()).unwrap_or_default() + 1,
-            ));
-        }
-        if let Some(until) = policy.suspended.flatten().filter(|until| *until > now) {
-            let left = Duration::from_secs(
-                u64::try_from(until.as_second() - now.as_second()).unwrap_or_default() + 1,
-            );
-            turns = Some(turns.map_or(left, |other: Duration| other.min(left)));
         }
         memory.operation.clone_from(&outcome.operation);
         for object in &mut rendered.app.prepared.desired {

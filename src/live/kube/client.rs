@@ -54,6 +54,11 @@ pub enum Check {
 }
 
 impl Check {
+    /// `Ignore` where validation is to be lax.
+    pub fn lax(lax: bool) -> Self {
+        if lax { Self::Ignore } else { Self::Strict }
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::Strict => "Strict",
