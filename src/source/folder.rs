@@ -14,6 +14,8 @@ type Read = (String, Vec<u8>);
 #[derive(Clone, Debug)]
 pub struct FolderTree {
     root: PathBuf,
+    /// Entries have identities, for which files are read.
+    identities: bool,
     /// The file whose identity was asked for last: mostly it is read next.
     last: Arc<Mutex<Option<Read>>>,
 }
@@ -21,7 +23,12 @@ pub struct FolderTree {
 impl FolderTree {
     /// The tree below `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), last: Arc::default() }
+        Self { root: root.into(), identities: true, last: Arc::default() }
+    }
+
+    /// The same without identities: for who looks at names only, in a folder that may hold models of many gigabytes.
+    pub fn names(root: impl Into<PathBuf>) -> Self {
+        Self { identities: false, ..Self::new(root) }
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Read>> {
@@ -61,7 +68,7 @@ impl Tree for FolderTree {
         } else {
             EntryKind::File
         };
-        let identity = if kind == EntryKind::Folder {
+        let identity = if kind == EntryKind::Folder || !self.identities {
             String::new()
         } else {
             let content = self.read(path)?;

@@ -1,7 +1,6 @@
 //! `driftless lint`.
 
 mod gather;
-mod listing;
 mod places;
 
 use std::collections::BTreeSet;
@@ -10,7 +9,6 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use self::gather::Gathered;
-use self::listing::Listing;
 use super::output::Output;
 use crate::error::{Code, Error, Result};
 use crate::lint::{
@@ -107,7 +105,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8> {
     let several = roots.len() > 1;
     for root in &roots {
         let tree = FolderTree::new(&root.path);
-        let gathered = gather::gather(&tree, &Listing(root.path.clone()), &root.inner, &configuration)?;
+        let gathered = gather::gather(&tree, &FolderTree::names(&root.path), &root.inner, &configuration)?;
         let mut found = examine(&tree, &gathered, &configuration, schemas.clone());
         if several {
             let prefix = places::prefix(&root.path);
@@ -175,7 +173,7 @@ fn definitions(path: &Path, schemas: &mut Schemas) -> Result<()> {
         Error::new(Code::FileUnreadable, format!("cannot read {}: {error}", path.display()))
     };
     if std::fs::metadata(path).map_err(unreadable)?.is_dir() {
-        return definitions_of(&Listing(path.to_owned()), "", schemas);
+        return definitions_of(&FolderTree::names(path), "", schemas);
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
     add(&bytes, &path.display().to_string(), schemas)

@@ -1,11 +1,14 @@
 //! What is written for whoever delivers: hooks, waves, options, Applications.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use crate::lint::rule::{Out, rules};
 use crate::lint::schema::nearest;
 use crate::lint::set::Subject;
 use crate::render::explain::below;
+use crate::render::helm;
 
 rules! { "Delivery":
     UNKNOWN_HOOK "unknown-hook" Error Certain
@@ -32,20 +35,9 @@ rules! { "Delivery":
 }
 
 const HOOKS: &[&str] = &["PreSync", "Sync", "PostSync", "SyncFail", "PreDelete", "PostDelete", "Skip"];
-const HELM_HOOKS: &[&str] = &[
-    "pre-install",
-    "post-install",
-    "pre-delete",
-    "post-delete",
-    "pre-upgrade",
-    "post-upgrade",
-    "pre-rollback",
-    "post-rollback",
-    "test",
-    "test-success",
-    "test-failure",
-    "crd-install",
-];
+/// Helm's own and two that older charts have: they are harmless.
+static HELM_HOOKS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| [helm::HOOKS, &["test-failure", "crd-install"]].concat());
 const POLICIES: &[&str] = &["HookSucceeded", "HookFailed", "BeforeHookCreation"];
 const HELM_POLICIES: &[&str] = &["hook-succeeded", "hook-failed", "before-hook-creation"];
 
@@ -112,7 +104,7 @@ const ARGOCD: &[&str] = &[
 pub(super) fn check(subject: &Subject, out: &mut Out) {
     words(subject, "argocd.argoproj.io/hook", HOOKS, &UNKNOWN_HOOK, out);
     words(subject, "driftless.dev/hook", HOOKS, &UNKNOWN_HOOK, out);
-    words(subject, "helm.sh/hook", HELM_HOOKS, &UNKNOWN_HOOK, out);
+    words(subject, "helm.sh/hook", &HELM_HOOKS, &UNKNOWN_HOOK, out);
     words(subject, "argocd.argoproj.io/hook-delete-policy", POLICIES, &UNKNOWN_HOOK_POLICY, out);
     words(subject, "helm.sh/hook-delete-policy", HELM_POLICIES, &UNKNOWN_HOOK_POLICY, out);
     words(subject, "argocd.argoproj.io/sync-options", OPTIONS, &UNKNOWN_OPTION, out);

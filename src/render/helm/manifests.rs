@@ -53,7 +53,7 @@ const ORDER: &[&str] = &[
 ];
 
 /// What `helm.sh/hook` may say.
-const HOOKS: &[&str] = &[
+pub(crate) const HOOKS: &[&str] = &[
     "pre-install",
     "post-install",
     "pre-delete",

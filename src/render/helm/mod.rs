@@ -27,6 +27,7 @@ use self::capabilities::KubeVersion;
 use self::chart::{Chart, Reads};
 use self::engine::Texts;
 pub(in crate::render) use self::explain::explain;
+pub(crate) use self::manifests::HOOKS;
 use self::manifests::{Manifest, Sorted};
 use crate::error::{Code, Error, Result};
 use crate::model::{Described, Generated, Object, Origin};
