@@ -180,6 +180,7 @@ impl Engine {
             .resource(&object.gvk, new_kinds)
             .await
             .map_err(|error| error.on_object(&object.key))?;
+        resource.holds(&object.key)?;
         if why == Why::New {
             self.watches
                 .ensure(&object.gvk, &resource)

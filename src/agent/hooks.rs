@@ -92,6 +92,7 @@ impl Engine {
         let fail = |error: crate::error::Error| error.on_object(&key);
         let new_kinds = pass.new_kinds.load(std::sync::atomic::Ordering::Relaxed);
         let resource = self.cluster.resource(&object.gvk, new_kinds).await.map_err(fail)?;
+        resource.holds(&key)?;
         self.watches.ensure(&object.gvk, &resource).await.map_err(fail)?;
         let mark = mark(operation, phase);
         let made = |uid: String| {

@@ -5,10 +5,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use crate::api::{Application, CONFIRM, CreateNamespace, PropagationPolicy, SyncWindowKind};
+use crate::api::{Application, CONFIRM, CreateNamespace, PropagationPolicy, SyncWindow, SyncWindowKind};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::Propagation;
-use crate::plan::{Budget, Opening, Prepared, PrunePolicy, Retry, Window, WindowKind, Windows};
+use crate::plan::{
+    Budget, Opening, Prepared, ProjectRules, PrunePolicy, Retry, Window, WindowKind, Windows,
+};
 
 /// The sync policy of an Application.
 #[derive(Clone, Debug)]
@@ -19,8 +21,12 @@ pub struct Policy {
     pub retry: Retry,
     /// When syncs may happen.
     pub windows: Windows,
+    /// When its Project lets them happen.
+    project_windows: Windows,
     /// How much may be deleted at once.
     pub budget: Budget,
+    /// The Project has a word in that, which `allowEmpty` does not take back.
+    is_limited: bool,
     /// How it is deleted; by its waves where `None`.
     pub propagation: Option<Propagation>,
     /// Deletions wait until everything else is healthy.
@@ -51,6 +57,19 @@ fn duration(text: &str, field: &str) -> Result<Duration> {
     })
 }
 
+/// Windows as they are written in this field.
+pub(super) fn windows(all: &[SyncWindow], field: &str) -> Result<Windows> {
+    let windows = all.iter().map(|window| {
+        let kind = match window.kind {
+            SyncWindowKind::Allow => WindowKind::Allow,
+            SyncWindowKind::Deny => WindowKind::Deny,
+        };
+        let open = duration(&window.duration, &format!("{field}.duration"))?;
+        Window::new(kind, &window.schedule, &window.time_zone, open, window.manual)
+    });
+    Ok(Windows::new(windows.collect::<Result<_>>()?))
+}
+
 impl Policy {
     /// Reads it.
     ///
@@ -60,14 +79,6 @@ impl Policy {
         let spec = &application.spec;
         let (sync, retry) = (&spec.sync, &spec.sync.retry);
         let destination = || spec.destination.namespace.clone().or_else(|| application.namespace());
-        let windows = sync.windows.iter().map(|window| {
-            let kind = match window.kind {
-                SyncWindowKind::Allow => WindowKind::Allow,
-                SyncWindowKind::Deny => WindowKind::Deny,
-            };
-            let open = duration(&window.duration, "spec.sync.windows.duration")?;
-            Window::new(kind, &window.schedule, &window.time_zone, open, window.manual)
-        });
         let suspended = match &spec.suspend {
             None => None,
             Some(hold) if hold.until.is_empty() => Some(None),
@@ -85,7 +96,9 @@ impl Policy {
                 factor: retry.factor,
                 most: duration(&retry.max_backoff, "spec.sync.retry.maxBackoff")?,
             },
-            windows: Windows::new(windows.collect::<Result<_>>()?),
+            windows: windows(&sync.windows, "spec.sync.windows")?,
+            project_windows: Windows::default(),
+            is_limited: false,
             budget: Budget { count: sync.prune_budget.count, percent: sync.prune_budget.percent },
             propagation: sync.prune_propagation.map(|propagation| match propagation {
                 PropagationPolicy::Foreground => Propagation::Foreground,
@@ -98,6 +111,22 @@ impl Policy {
             namespace: destination().zip(sync.create_namespace.clone()),
             suspended,
         })
+    }
+
+    /// With what its Project says: both must let a sync happen, and the stricter budget counts.
+    #[must_use]
+    pub fn within(mut self, rules: &ProjectRules) -> Self {
+        self.project_windows = rules.windows.clone();
+        self.budget = rules.budget(self.budget);
+        self.is_limited = rules.has_budget();
+        self
+    }
+
+    /// Whether a sync may begin.
+    pub(super) fn opening(&self, now: Timestamp) -> Opening {
+        let project = self.project_windows.at(now);
+        let why = if project.why.is_empty() { project.why } else { format!("of its Project: {}", project.why) };
+        self.windows.at(now).and(Opening { why, ..project })
     }
 
     /// Whether it is suspended.
@@ -120,7 +149,7 @@ impl Policy {
             wanted: sync.prune,
             budget: self.budget,
             protected: sync.prune_protected,
-            empty: sync.allow_empty && prepared.desired.is_empty(),
+            empty: sync.allow_empty && prepared.desired.is_empty() && !self.is_limited,
             confirmed: application.annotations().get(CONFIRM).cloned().unwrap_or_default(),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::api::ApplicationSpec;
 use crate::error::{Code, Error, Result};
+use crate::plan::ProjectRules;
 use crate::source::{Client, Credentials, Location, Snapshot};
 
 /// Commits of other repositories that one render may bring, one after the other.
@@ -28,11 +29,17 @@ impl Remotes {
     }
 
     /// Brings what was asked for and is allowed; `false` where there is nothing to bring, so that the render's own
-    /// error stands. No credentials are sent: a kustomization is no place to decide who gets them.
+    /// error stands. No credentials are sent: a kustomization is no place to decide who gets them. Where there are rules of a
+    /// Project, they are asked before.
     ///
     /// # Errors
-    /// Those of the other repository's server, and `SourceTooLarge` for more than 50 of them.
-    pub async fn bring(&mut self, client: &Client, spec: &ApplicationSpec) -> Result<bool> {
+    /// `ProjectRefused`, those of the other repository's server, and `SourceTooLarge` for more than 50 of them.
+    pub async fn bring(
+        &mut self,
+        client: &Client,
+        spec: &ApplicationSpec,
+        rules: Option<&ProjectRules>,
+    ) -> Result<bool> {
         let asked = std::mem::take(self.asked.get_mut().unwrap_or_else(PoisonError::into_inner));
         let mut any = false;
         for (repository, commit) in asked {
@@ -48,6 +55,9 @@ impl Remotes {
                 return Err(Error::new(Code::SourceTooLarge, why));
             }
             let location = Location::parse(&repository)?;
+            if let Some(refused) = rules.and_then(|rules| rules.refuse_repository(&location.to_string())) {
+                return Err(refused);
+            }
             let snapshot = client.fetch(&location, &commit, &Credentials::default()).await?;
             self.at_hand.push((repository, commit, snapshot));
             any = true;

@@ -324,6 +324,6 @@ pub fn unchanged(reads: &[SourceIdentity], snapshots: &[Snapshot]) -> bool {
 }
 
 /// The kinds of a set of objects.
-pub(super) fn kinds(desired: &[Desired]) -> HashSet<Gvk> {
-    desired.iter().map(|object| object.gvk.clone()).collect()
+pub(super) fn kinds<'a>(desired: impl IntoIterator<Item = &'a Desired>) -> HashSet<Gvk> {
+    desired.into_iter().map(|object| object.gvk.clone()).collect()
 }

@@ -13,6 +13,7 @@ use super::{AppKey, Metrics, Remotes};
 use crate::api::{ApplicationSpec, Source};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, translate};
+use crate::plan::ProjectRules;
 use crate::source::{Client, Credentials, Location, Revision, Snapshot};
 
 /// How soon after a poll the next may be, for applications that join it: a fleet that joins at once is one
@@ -166,8 +167,13 @@ impl Sources {
     }
 
     /// Brings what kustomizations name of other repositories; see [`Remotes::bring`].
-    pub async fn bring(&self, remotes: &mut Remotes, spec: &ApplicationSpec) -> Result<bool> {
-        remotes.bring(&self.client, spec).await
+    pub async fn bring(
+        &self,
+        remotes: &mut Remotes,
+        spec: &ApplicationSpec,
+        rules: &ProjectRules,
+    ) -> Result<bool> {
+        remotes.bring(&self.client, spec, Some(rules)).await
     }
 
     /// A commit that no ref needs to name, for applications held at an older revision.

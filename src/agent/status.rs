@@ -22,6 +22,8 @@ pub struct Summary<'a> {
     pub source: Option<&'a Error>,
     /// Why there is no render.
     pub render: Option<&'a Error>,
+    /// What of it the Project refuses, so that none of it is applied.
+    pub refused: Option<&'a Error>,
     /// What was done; `None` where it did not come to that.
     pub outcome: Option<&'a Outcome>,
     /// Kinds that cannot be watched, and other failures that are not of one object.
@@ -102,7 +104,9 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
         None if summary.digest.is_some() => set("Rendered", True, "Rendered", String::new()),
         None => {}
     }
-    let failed = summary.outcome.and_then(|outcome| failures(&outcome.failures));
+    // Before what else failed: a repair that failed is no news while a person must act.
+    let failed = summary.refused.map(|error| (error, described(error)));
+    let failed = failed.or_else(|| summary.outcome.and_then(|outcome| failures(&outcome.failures)));
     let failed = failed.or_else(|| summary.blind.map(|error| (error, described(error))));
     let broken = summary.outcome.and_then(|outcome| outcome.operation.as_ref()).and_then(broken);
     let failed = failed.or_else(|| broken.as_ref().map(|error| (error, described(error))));
@@ -157,7 +161,7 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
         }
         status.prune = outcome.prune.clone();
         status.operation.clone_from(&outcome.operation);
-        status.sync = if failed.is_some() {
+        status.sync = if failed.is_some() && summary.refused.is_none() {
             SyncState::Unknown
         } else if outcome.is_done()
             && open.is_empty()

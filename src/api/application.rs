@@ -4,7 +4,9 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Condition, ConditionStatus, Inventory, OperationStatus, PruneStatus, Source, SyncPolicy};
+use crate::api::{
+    Condition, ConditionStatus, DEFAULT_PROJECT, Inventory, OperationStatus, PruneStatus, Source, SyncPolicy,
+};
 
 /// What should run: a place in Git, a place in the cluster, and how the second follows the first.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +30,10 @@ use crate::api::{Condition, ConditionStatus, Inventory, OperationStatus, PruneSt
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApplicationSpec {
+    /// The Project whose rules count: what may be delivered, from where and to where.
+    #[serde(default = "default_project", skip_serializing_if = "is_default_project")]
+    #[schemars(length(min = 1, max = 253))]
+    pub project: String,
     /// Where the manifests are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
@@ -66,6 +72,14 @@ pub struct ApplicationSpec {
     #[serde(default = "ten", skip_serializing_if = "is_ten")]
     #[schemars(range(min = 1, max = 100))]
     pub history_limit: usize,
+}
+
+fn default_project() -> String {
+    DEFAULT_PROJECT.to_owned()
+}
+
+fn is_default_project(name: &str) -> bool {
+    name == DEFAULT_PROJECT
 }
 
 fn ten() -> usize {

@@ -4,13 +4,16 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use crate::api::Application;
+use crate::api::{Application, Project};
 use crate::error::{Code, Error, Result};
 use crate::model::yaml::emit;
 
 /// All CRDs, by file name.
 pub fn definitions() -> Vec<(&'static str, CustomResourceDefinition)> {
-    vec![("driftless.dev_applications.yaml", known_formats(Application::crd()))]
+    vec![
+        ("driftless.dev_applications.yaml", known_formats(Application::crd())),
+        ("driftless.dev_projects.yaml", known_formats(Project::crd())),
+    ]
 }
 
 /// Takes out the formats that Kubernetes does not know and warns about: `uint` and its like. Their bounds

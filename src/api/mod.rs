@@ -9,6 +9,7 @@ mod crd;
 mod health;
 mod inventory;
 mod operation;
+mod project;
 mod source;
 mod sync;
 
@@ -21,6 +22,9 @@ pub use crd::{definitions, yaml};
 pub use health::{CelHealth, HealthRule};
 pub use inventory::{Inventory, InventoryEntry};
 pub use operation::{HeldStatus, HookState, HookStatus, OperationState, OperationStatus, PruneStatus};
+pub use project::{
+    ClusterKind, DEFAULT_PROJECT, KindRule, Project, ProjectBudget, ProjectDestination, ProjectKinds, ProjectSpec,
+};
 pub use source::{
     Decryption, Directory, HelmFileParameter, HelmOptions, HelmParameter, KustomizeOptions, LocalReference,
     Source, Substitute, SubstituteFrom, SubstituteKind,

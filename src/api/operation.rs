@@ -132,6 +132,6 @@ impl PruneStatus {
 pub struct HeldStatus {
     /// The object.
     pub object: String,
-    /// Off, Incomplete, Refused, Asks, Protected or Budget.
+    /// Off, Incomplete, Refused, Asks, Protected, Budget or Disallowed (by the Project).
     pub reason: String,
 }

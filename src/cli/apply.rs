@@ -182,6 +182,7 @@ async fn one(
     }
     let stored = store(cluster, &application, &outcome.inventory).await?;
     let summary = Summary {
+        refused: None,
         application: &application,
         snapshots: &snapshots,
         source: None,

@@ -196,7 +196,7 @@ pub(super) async fn render(
         remotes = asked;
         match rendered {
             Ok(sourced) => break sourced,
-            Err(error) if !remotes.bring(client, &application.spec).await? => return Err(error),
+            Err(error) if !remotes.bring(client, &application.spec, None).await? => return Err(error),
             Err(_) => {}
         }
     };

@@ -84,6 +84,7 @@ pub fn is_cluster_scoped(gvk: &Gvk) -> bool {
         | "certificates.k8s.io"
         | "flowcontrol.apiserver.k8s.io" => true,
         "gateway.networking.k8s.io" => gvk.kind == "GatewayClass",
+        super::GROUP => gvk.kind == "Project",
         _ => false,
     }
 }

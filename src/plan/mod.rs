@@ -4,7 +4,7 @@
 //! 2. `plan`: each desired object is compared by identity alone: digest, uid, fingerprint of our entry.
 //! 3. What stands in the inventory and is no longer desired is pruned, unless anything is unknown.
 //!
-//! `operation` turns that into steps with gates between them, `prune` decides what may go, `window` when.
+//! `operation` turns that into steps with gates between them, `prune` decides what may go, `window` when, `project` whether at all.
 //!
 //! Must not know how things are applied. Deletions come from the inventory only (I1) and only from a
 //! pass that knows everything (I2).
@@ -14,6 +14,7 @@ mod hook;
 mod operation;
 mod options;
 mod order;
+mod project;
 mod prune;
 mod window;
 
@@ -24,6 +25,9 @@ pub use hook::{Cleanup, Hook, Phase, Role};
 pub use operation::{Gate, Retry, Run, Step, awaited, gate, hook_name, steps};
 pub use options::{Consent, ObjectOptions};
 pub use order::rank;
+pub use project::{
+    Address, Asker, DestinationRule, Glob, Intent, KindGlob, ProjectRules, RepositoryPattern,
+};
 pub use prune::{Budget, Held, PrunePolicy, Pruning, waves};
 pub use window::{Opening, Window, WindowKind, Windows};
 

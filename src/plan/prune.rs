@@ -62,6 +62,8 @@ pub enum Held {
     Protected,
     /// It is more than the budget.
     Budget,
+    /// The Project does not allow it any more.
+    Disallowed,
 }
 
 impl Held {

@@ -48,6 +48,19 @@ pub struct Opening {
     pub until: Option<Timestamp>,
 }
 
+impl Opening {
+    /// What two sets of windows let through together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            automatic: self.automatic && other.automatic,
+            manual: self.manual && other.manual,
+            why: if self.automatic { other.why } else { self.why },
+            until: [self.until, other.until].into_iter().flatten().min(),
+        }
+    }
+}
+
 impl Window {
     /// Reads a window: five fields of cron, a time zone of the IANA database (UTC where empty).
     ///

@@ -5,8 +5,8 @@ use std::time::Duration;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 
-use super::super::{AppKey, Policy, inventory};
-use super::Memory;
+use super::super::{AppKey, Policy, asker, inventory};
+use super::{Facts, Memory};
 use crate::api::{Application, CONFIRM, Deletion, FINALIZER};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::translate;
@@ -58,10 +58,27 @@ impl super::Controller {
             return Ok(None);
         }
         if application.spec.deletion == Deletion::Cascade {
+            let rules = match self.projects.rules(&application.spec.project) {
+                Ok(rules) => rules,
+                // Somebody must say: the Project comes back, or the objects stay (deletion: Orphan).
+                Err(error) => {
+                    let error = error.in_app(app);
+                    let facts = Facts { source: Some(&error), ..Facts::default() };
+                    self.report(application, memory, &facts).await?;
+                    return Ok(None);
+                }
+            };
             let held = match memory.inventory.take() {
                 Some(held) => held,
                 None => inventory::load(&self.engine.cluster, application).await?,
             };
+            let count = held.len();
+            // What the Project does not allow any more stays, as it does when it leaves Git.
+            let held = rules.allowed(asker(&app.namespace, &application.spec), &held);
+            if held.len() < count {
+                tracing::warn!(app = %app, project = %rules.name, left = count - held.len(),
+                    "Objects stay which the Project does not allow any more.");
+            }
             let propagation = Policy::of(application).ok().and_then(|policy| policy.propagation);
             let asks: Vec<&Key> = (held.iter())
                 .filter(|(_, owned)| owned.delete == Consent::Asked)

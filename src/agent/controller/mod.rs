@@ -2,6 +2,7 @@
 
 mod deletion;
 mod dependencies;
+mod projects;
 mod render;
 mod report;
 
@@ -18,12 +19,14 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use self::dependencies::Dependencies;
+use self::projects::Ruled;
 use self::report::Facts;
 use super::culprit::Culprits;
 use super::events::Events;
 use super::inputs::Inputs;
 use super::judges::{self, Judging};
 use super::kinds;
+use super::projects::Projects;
 use super::queue::{Queue, Urgency};
 use super::render::kinds as kinds_of;
 use super::{
@@ -34,7 +37,7 @@ use crate::api::{Application, CHOSEN, OperationState, OperationStatus, POKE, lab
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, Index, Watches};
 use crate::model::{Confidential, Digest, Gvk, Key};
-use crate::plan::{Desired, Inventory, Plan, Prepared, Why, plan};
+use crate::plan::{Desired, Inventory, Plan, Prepared, ProjectRules, Why, plan};
 use crate::render::Cache;
 use crate::source::Client;
 
@@ -72,6 +75,8 @@ struct Rendered {
     read: Instant,
     /// Which kinds the cluster served.
     served: Digest,
+    /// What its Project said then: it decides what charts may look up.
+    rules: Arc<ProjectRules>,
     app: RenderedApp,
 }
 
@@ -83,6 +88,7 @@ struct Controller {
     engine: Engine,
     sources: Arc<Sources>,
     inputs: Inputs,
+    projects: Projects,
     metrics: Arc<Metrics>,
     queue: Queue,
     apps: Mutex<HashMap<AppKey, Arc<tokio::sync::Mutex<Memory>>>>,
@@ -137,6 +143,7 @@ pub async fn run(
         engine: Engine { cluster: cluster.clone(), index, watches },
         sources,
         inputs,
+        projects: Projects::default(),
         metrics,
         queue: Queue::default(),
         apps: Mutex::default(),
@@ -191,12 +198,25 @@ pub async fn run(
             kinds::follow(controller.engine.cluster.clone(), changed).await;
         }
     });
+    tasks.spawn({
+        let (controller, client) = (controller.clone(), cluster.client());
+        async move {
+            let changed = |apps: Vec<AppKey>| {
+                apps.into_iter().for_each(|app| controller.queue.push(app, Urgency::Normal));
+            };
+            controller.projects.follow(client, changed).await;
+        }
+    });
     if let Some((namespace, name)) = controller.config.health_rules.clone() {
         let watches = controller.engine.watches.clone();
         tasks.spawn(judges::follow_config_map(cluster.clone(), watches, namespace, name));
     }
     tasks.spawn(follow(controller.clone(), api, ready));
     let mut passes = JoinSet::new();
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = controller.projects.listed() => {}
+    }
     loop {
         while passes.len() >= controller.config.workers.max(1) {
             let _ = passes.join_next().await;
@@ -273,6 +293,7 @@ impl Controller {
         let memory = guard(&self.apps).entry(app.clone()).or_default().clone();
         guard(&self.labels).insert(label_value(&app.namespace, &app.name), app.clone());
         self.metrics.applications.set(i64::try_from(guard(&self.apps).len()).unwrap_or(i64::MAX));
+        self.projects.subscribe(&app, &application.spec.project);
         let request = application.annotations().get(POKE).cloned().unwrap_or_default();
         let handled =
             application.status.as_ref().map(|status| status.last_sync_request.clone()).unwrap_or_default();
@@ -292,8 +313,11 @@ impl Controller {
         if asked {
             let (controller, sources) = (self.clone(), now.spec.sources().cloned().collect::<Vec<_>>());
             tokio::spawn(async move {
-                let _ = controller.sources.subscribe(&app, &sources);
-                controller.sources.refresh(&app, &sources).await;
+                controller.projects.listed().await;
+                if controller.rules(&app, &now.spec).is_ok() {
+                    let _ = controller.sources.subscribe(&app, &sources);
+                    controller.sources.refresh(&app, &sources).await;
+                }
                 let memory = guard(&controller.apps).get(&app).cloned();
                 if let Some(memory) = memory {
                     memory.lock().await.refreshed = request;
@@ -314,6 +338,7 @@ impl Controller {
         guard(&self.charts).remove(app);
         self.sources.unsubscribe(app);
         self.inputs.unsubscribe(app);
+        self.projects.unsubscribe(app);
         self.judging.forget(&self.engine.watches, &label_value(&app.namespace, &app.name));
         self.culprits.forget(app);
         self.metrics.applications.set(i64::try_from(guard(&self.apps).len()).unwrap_or(i64::MAX));
@@ -382,6 +407,10 @@ impl Controller {
             return self.finalize(app, &application, memory, &settings.label).await;
         }
         self.keep_finalizer(&application).await?;
+        let rules = match self.rules(app, spec) {
+            Ok(rules) => rules,
+            Err(error) => return self.refuse(app, &application, memory, &error).await,
+        };
         let generation = application.metadata.generation.unwrap_or_default();
         if memory.subscribed != Some(generation) {
             let sources: Vec<_> = spec.sources().cloned().collect();
@@ -416,15 +445,17 @@ impl Controller {
         }
         let mut full = false;
         let commits: Vec<String> = snapshots.iter().map(|snapshot| snapshot.commit.clone()).collect();
-        if ask || !self.is_current(memory, generation, &commits, &snapshots).await {
+        if ask || !self.is_current(memory, generation, &rules, &commits, &snapshots).await {
             let read = Instant::now();
-            match self.render(app, spec, &settings, &snapshots).await {
+            match self.render(app, spec, &rules, &settings, &snapshots).await {
                 Ok(rendered) => {
                     let (commits, served) = (commits.clone(), self.engine.cluster.discovered().identity());
                     if rendered.charts {
                         self.has_chart(app);
                     }
-                    memory.rendered = Some(Rendered { generation, commits, read, served, app: rendered });
+                    let rules = rules.clone();
+                    memory.rendered =
+                        Some(Rendered { generation, commits, read, served, rules, app: rendered });
                     full = true;
                 }
                 Err(error) => {
@@ -452,7 +483,8 @@ impl Controller {
         let Some(rendered) = memory.rendered.as_mut() else { return Ok(None) };
         rendered.commits.clone_from(&commits);
 
-        let mut used = kinds_of(&rendered.app.prepared.desired);
+        let mut ruled = Ruled::new(&rules, app, spec, &rendered.app.prepared.desired);
+        let mut used = kinds_of(ruled.allowed(&rendered.app.prepared.desired));
         used.extend(held.iter().map(|(key, owned)| Gvk::parse(&owned.api_version, &key.kind)));
         self.judging.follow(
             &self.engine.watches,
@@ -462,7 +494,7 @@ impl Controller {
         );
         let blind = self.engine.watch(&used).await;
         let policy = match Policy::of(&application) {
-            Ok(policy) => policy,
+            Ok(policy) => policy.within(&rules),
             Err(error) => {
                 let error = error.in_app(app);
                 let facts = Facts { snapshots: &snapshots, render: Some(&error), ..Facts::default() };
@@ -471,7 +503,7 @@ impl Controller {
             }
         };
         let pruning = policy.pruning(&application, &rendered.app.prepared, blind.is_empty());
-        let planned = |prepared: &Prepared| {
+        let planned = |prepared: &Prepared, ruled: &Ruled<'_>| {
             let live = |gvk: &Gvk, key: &Key| self.engine.live(gvk, key);
             let mut todo = plan(prepared, &held, &settings.label, live, &pruning);
             if deep {
@@ -479,9 +511,10 @@ impl Controller {
                     todo.todo.entry(index).or_insert(Why::Moved);
                 }
             }
+            ruled.restrict(&mut todo);
             todo
         };
-        let mut todo = planned(&rendered.app.prepared);
+        let mut todo = planned(&rendered.app.prepared, &ruled);
         if memory.deep.is_none() || deep {
             memory.deep = Some(Instant::now());
         }
@@ -497,7 +530,7 @@ impl Controller {
         });
         let is_new = status.is_none_or(|status| status.rendered_digest != digest);
         let chosen = chosen(&application).filter(|_| requested);
-        let is_sync = (is_new || requested || under_way) && chosen.is_none();
+        let is_sync = (is_new || requested || under_way) && chosen.is_none() && !ruled.holds_back();
         // Hooks are made from their bodies, whenever one's turn comes. What has none is done when it is applied, though its
         // status is written later: the passes in between must not render.
         let has_hooks = rendered.app.prepared.desired.iter().any(|object| object.hook.is_some());
@@ -508,14 +541,15 @@ impl Controller {
                 .filter(|(_, why)| why.is_drift())
                 .map(|(index, why)| (desired[*index].key.clone(), *why))
                 .collect();
-            rendered.app = self.render(app, spec, &settings, &snapshots).await?;
+            rendered.app = self.render(app, spec, &rules, &settings, &snapshots).await?;
             // What is generated or looked up may be another now, which is no news of Git.
-            todo = planned(&rendered.app.prepared);
+            ruled = Ruled::new(&rules, app, spec, &rendered.app.prepared.desired);
+            todo = planned(&rendered.app.prepared, &ruled);
             for (index, why) in &mut todo.todo {
                 *why = drift.get(&rendered.app.prepared.desired[*index].key).copied().unwrap_or(*why);
             }
         }
-        let opening = policy.windows.at(now);
+        let opening = policy.opening(now);
         let begun = under_way
             && (spec.sync.automated || operation.as_ref().is_some_and(|found| !found.request.is_empty()));
         let free = !policy.is_suspended(now);
@@ -524,7 +558,7 @@ impl Controller {
         let may = begun
             || (stays.is_none() && (spec.sync.automated && opening.automatic || asks && opening.manual));
         let permissions = Permissions {
-            apply: free && may,
+            apply: free && may && !ruled.holds_back(),
             repair: free && (spec.sync.self_heal && opening.automatic || requested),
         };
         if let Some(chosen) = &chosen {
@@ -561,6 +595,8 @@ impl Controller {
             }
         }
         memory.operation.clone_from(&outcome.operation);
+        let hidden = rendered.app.prepared.desired.first().map(|object| object.hidden.clone());
+        let refused = ruled.error(app, &hidden.unwrap_or_default());
         for object in &mut rendered.app.prepared.desired {
             object.body = Vec::new();
             object.hidden = Confidential::default();
@@ -584,6 +620,7 @@ impl Controller {
         let facts = Facts {
             snapshots: &snapshots,
             source: source_failure.as_ref(),
+            refused: refused.as_ref(),
             outcome: Some(&outcome),
             blind: blind.as_ref(),
             digest,

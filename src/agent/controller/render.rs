@@ -1,12 +1,16 @@
 //! Renders for a pass: commits, what still holds, and work on a core.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
+use super::super::projects::may_look_up;
 use super::super::{AppKey, Given, Remotes, RenderedApp, capable, live_objects, render_sources, unchanged};
 use super::Memory;
 use crate::api::ApplicationSpec;
 use crate::error::{Code, Error, Result};
 use crate::model::Gvk;
+use crate::plan::ProjectRules;
 use crate::source::Snapshot;
 
 impl super::Controller {
@@ -40,10 +44,13 @@ impl super::Controller {
         &self,
         memory: &Memory,
         generation: i64,
+        rules: &Arc<ProjectRules>,
         commits: &[String],
         snapshots: &[Snapshot],
     ) -> bool {
-        let Some(rendered) = memory.rendered.as_ref().filter(|rendered| rendered.generation == generation)
+        let Some(rendered) = memory.rendered.as_ref().filter(|rendered| {
+            rendered.generation == generation && Arc::ptr_eq(&rendered.rules, rules)
+        })
         else {
             return false;
         };
@@ -77,6 +84,7 @@ impl super::Controller {
         &self,
         app: &AppKey,
         spec: &ApplicationSpec,
+        rules: &Arc<ProjectRules>,
         settings: &crate::plan::Settings,
         snapshots: &[Snapshot],
     ) -> Result<RenderedApp> {
@@ -84,6 +92,7 @@ impl super::Controller {
         let materials = self.inputs.read(app, spec).await.map_err(|error| error.in_app(app))?;
         // Asks for the kinds: scopes are needed before the first object is placed.
         let capable = capable(cluster, Timestamp::now().as_second()).await?;
+        let capable = may_look_up(capable, rules.clone(), &app.namespace, spec, cluster);
         let mut remotes = Remotes::default();
         let sourced = loop {
             let (wanted, place, snapshots) = (spec.clone(), settings.clone(), snapshots.to_vec());
@@ -104,7 +113,7 @@ impl super::Controller {
             match rendered {
                 Ok(sourced) => break sourced,
                 Err(error) => {
-                    if !self.sources.bring(&mut remotes, spec).await.map_err(|error| error.in_app(app))? {
+                    if !self.sources.bring(&mut remotes, spec, rules).await.map_err(|error| error.in_app(app))? {
                         return Err(error.in_app(app));
                     }
                 }

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use kube::core::ApiResource;
 use kube::discovery::{Discovery, Scope};
 
-use crate::model::{Digest, Gvk};
+use crate::error::{Code, Error, Result};
+use crate::model::{Digest, Gvk, Key};
 
 /// One served kind.
 #[derive(Clone, Debug)]
@@ -16,6 +17,22 @@ pub struct Resource {
     pub namespaced: bool,
     /// Whether it can be listed and watched.
     pub watchable: bool,
+}
+
+impl Resource {
+    /// That an object of this kind is where kinds of its scope are: what was allowed in a namespace must not become an
+    /// object of the whole cluster, because a CRD of another scope came meanwhile.
+    ///
+    /// # Errors
+    /// `KindUnknown`, since what was known of the kind is not so any more.
+    pub fn holds(&self, key: &Key) -> Result<()> {
+        if self.namespaced != key.namespace.is_empty() {
+            return Ok(());
+        }
+        let scope = if self.namespaced { "lives in namespaces" } else { "lives in no namespace" };
+        let why = format!("its kind {scope} since a moment ago; it is rendered again");
+        Err(Error::new(Code::KindUnknown, why).on_object(key))
+    }
 }
 
 /// All served kinds at one moment.
