@@ -11,7 +11,9 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::harness::cluster::{self, Agent, ControlPlane, Running, client, control_plane, install, launch};
+use crate::harness::cluster::{
+    self, Agent, ControlPlane, Running, allow_all, client, control_plane, install, launch,
+};
 use crate::harness::eventually;
 use crate::harness::git::{Fault, Repository, Server};
 
@@ -33,6 +35,7 @@ impl World {
         AGENT
             .get_or_init(|| async {
                 install(&client).await;
+                allow_all(&client).await;
                 cluster::node(&client).await;
                 std::sync::Mutex::new(Agent::start(&plane, &["--interval", "5"]))
             })
@@ -42,6 +45,13 @@ impl World {
 
     /// A world on a control plane of its own, without an agent.
     pub(crate) async fn alone(namespace: &str) -> (Self, Running) {
+        let (world, running) = Self::guarded(namespace).await;
+        allow_all(&world.client).await;
+        (world, running)
+    }
+
+    /// As [`Self::alone`], without a Project: the secure defaults hold.
+    pub(crate) async fn guarded(namespace: &str) -> (Self, Running) {
         let running = tokio::task::spawn_blocking(|| launch(None, "controller-manager")).await.unwrap();
         let client = client(&running.plane).await;
         install(&client).await;

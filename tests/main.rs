@@ -17,6 +17,7 @@ mod health;
 mod helm;
 mod lint;
 mod operations;
+mod projects;
 mod registry;
 mod render;
 mod secrets;

@@ -152,9 +152,11 @@ fn written_out_crds_are_what_the_types_say() {
         assert_eq!(definition, back, "{file} reads as something else");
         for folder in ["manifests/crds", "charts/driftless/crds"] {
             written_out(&format!("{folder}/{file}"), &text);
-            let count = std::fs::read_dir(root().join(folder)).unwrap().count();
-            assert_eq!(count, driftless::api::definitions().len(), "{folder} holds nothing else");
         }
+    }
+    for folder in ["manifests/crds", "charts/driftless/crds"] {
+        let count = std::fs::read_dir(root().join(folder)).unwrap().count();
+        assert_eq!(count, driftless::api::definitions().len(), "{folder} holds nothing else");
     }
 }
 
@@ -216,6 +218,21 @@ fn the_crd_reference_is_what_the_types_say() {
         rows(&schema[part], "", true, &mut text);
     }
     written_out("docs/application.md", &text);
+}
+
+/// The table of fields in its document; what stands around it is written by hand.
+#[test]
+fn the_fields_of_a_project_are_what_the_types_say() {
+    const BEGIN: &str = "<!-- fields -->\n";
+    let (_, definition) = driftless::api::definitions().remove(1);
+    let value = serde_json::to_value(&definition).unwrap();
+    let schema = &value["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let mut table = "| field | type | default | meaning |\n|---|---|---|---|\n".to_owned();
+    rows(schema, "", true, &mut table);
+    let text = std::fs::read_to_string(root().join("docs/projects.md")).unwrap();
+    let parts: Vec<&str> = text.split(BEGIN).collect();
+    assert_eq!(parts.len(), 3, "docs/projects.md has the table between two marks");
+    written_out("docs/projects.md", &[parts[0], &table, parts[2]].join(BEGIN));
 }
 
 #[test]
@@ -293,11 +310,17 @@ fn the_table_of_rules_is_what_the_rules_say() {
 
 /// What the examples say is what the types take.
 #[test]
-fn the_examples_are_applications() {
+fn the_examples_are_applications_and_projects() {
     for entry in std::fs::read_dir(root().join("manifests/examples")).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read(&path).unwrap();
         for document in driftless::model::yaml::read(&text, "example").unwrap() {
+            if document.value["kind"] == "Project" {
+                let rules = driftless::agent::project_of(document.value)
+                    .and_then(|project| driftless::agent::project_rules(&project));
+                assert!(rules.is_ok(), "{}: {:?}", path.display(), rules.err());
+                continue;
+            }
             let application: Result<driftless::api::Application, _> = serde_json::from_value(document.value);
             assert!(application.is_ok(), "{}: {:?}", path.display(), application.err());
         }
@@ -364,6 +387,7 @@ fn links_of_the_documents_lead_somewhere() {
         "docs/health.md",
         "docs/helm.md",
         "docs/lint.md",
+        "docs/projects.md",
         "docs/render.md",
         "docs/sources.md",
         "docs/sync.md",

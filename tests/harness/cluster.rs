@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 
-use driftless::api::{Application, POKE};
+use driftless::api::{Application, POKE, Project};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -119,6 +119,23 @@ pub(crate) async fn install(client: &kube::Client) {
         })
         .await;
     }
+}
+
+/// Writes a Project.
+pub(crate) async fn project(client: &kube::Client, name: &str, spec: serde_json::Value) {
+    let projects: Api<Project> = Api::all(client.clone());
+    let stated = json!({"apiVersion": "driftless.dev/v1alpha1", "kind": "Project",
+        "metadata": {"name": name}, "spec": spec});
+    let parameters = PatchParams::apply("tests").force();
+    projects.patch(name, &parameters, &Patch::Apply(stated)).await.expect("a Project");
+}
+
+/// Lets every Application that names no Project deliver anything anywhere, for tests of other things.
+pub(crate) async fn allow_all(client: &kube::Client) {
+    let any = json!([{"group": "*", "kind": "*"}]);
+    let everywhere = json!([{"namespaces": ["*"]}, {"cluster": "*", "namespaces": ["*"]}]);
+    let spec = json!({"namespaces": ["*"], "destinations": everywhere, "kinds": {"allow": any}, "clusterKinds": any});
+    project(client, "default", spec).await;
 }
 
 /// A client with cluster-admin.

@@ -121,7 +121,7 @@ fn split(text: &str, is_pattern: bool) -> Result<Split<'_>, String> {
     };
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let is_host = match inner {
-        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        Some(inner) => inner.contains(':') && inner.chars().all(|c| c.is_ascii_hexdigit() || ":.".contains(c)),
         None => !host.is_empty() && host.chars().all(word),
     };
     if !is_host {
