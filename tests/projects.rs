@@ -163,7 +163,7 @@ async fn a_repository_that_is_not_allowed_is_not_asked() {
     for (number, pattern) in [
         format!("http://{host}/other/**"),
         format!("https://{host}/**"),
-        format!("http://{host}.example/**"),
+        format!("http://127.0.0.1.example:{}/**", host.port()),
         format!("http://127.0.0.1/**"),
     ]
     .into_iter()
