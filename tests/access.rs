@@ -69,10 +69,9 @@ async fn the_agent_may_little_and_acts_as_the_account() {
     assert!(!may(&plane, "impersonate", "", "users", "admin").await);
 
     let _agent = Agent::start(&plane, &["--interval", "5", "--default-service-account", "driftless"]);
-    let first = world.repository.commit(
-        &[("app/a.yaml", &map("a", "one")), ("app/d.yaml", &deployment(0, "model:1"))],
-        "First",
-    );
+    let first = world
+        .repository
+        .commit(&[("app/a.yaml", &map("a", "one")), ("app/d.yaml", &deployment(0, "model:1"))], "First");
     world.application("app", json!({})).await;
     // There is no such account: nobody gave it anything, and the agent's rights are not used instead.
     let message = world.reason("app", "Ready", "WatchFailed").await;
@@ -200,15 +199,16 @@ async fn another_cluster_is_delivered_to_and_told_apart() {
     let (plane, there, kubeconfig) = second().await;
     cluster::namespace(&there, "clusters").await;
     let maps: Api<ConfigMap> = Api::namespaced(there.clone(), "clusters");
-    let first =
-        world.repository.commit(&[("app/a.yaml", &map("a", "one")), ("app/b.yaml", &map("b", "one"))], "First");
+    let first = world
+        .repository
+        .commit(&[("app/a.yaml", &map("a", "one")), ("app/b.yaml", &map("b", "one"))], "First");
     world.application("far", json!({"spec": {"destination": {"cluster": "edge"}}})).await;
     let message = world.reason("far", "Ready", "KubeconfigInvalid").await;
     assert!(message.contains("Secret clusters/edge"), "{message}");
 
     // What would run programs or read files of the agent is refused; what follows is told by an event.
     let program = kubeconfig.replace(
-        &format!("token: {}", plane.plane.token),
+        &format!("token: \"{}\"", plane.plane.token),
         "exec: {apiVersion: client.authentication.k8s.io/v1, command: touch, args: [/tmp/owned]}",
     );
     assert_ne!(program, kubeconfig);
@@ -301,7 +301,7 @@ async fn a_cluster_that_is_away_stops_only_its_own_applications() {
     put_secret(&world, "edge", &kubeconfig).await;
     let first = world.repository.commit(&[("app/a.yaml", &map("a", "one"))], "First");
     let near = world.git.repository("ml/near");
-    let here = near.commit(&[("app/n.yaml", &map("n", "one"))], "First");
+    let here = near.commit(&[("app/n.yaml", &map("near", "one"))], "First");
     world.application("far", json!({"spec": {"destination": {"cluster": "edge"}}})).await;
     world.application("near", json!({"spec": {"source": {"repo": near.url}}})).await;
     world.ready("far", &first).await;
@@ -311,7 +311,7 @@ async fn a_cluster_that_is_away_stops_only_its_own_applications() {
     let second = world.repository.commit(&[("app/a.yaml", &map("a", "two"))], "Second");
     world.poke("far").await;
     for turn in 0..5 {
-        let commit = near.commit(&[("app/n.yaml", &map("n", &turn.to_string()))], "Next");
+        let commit = near.commit(&[("app/n.yaml", &map("near", &turn.to_string()))], "Next");
         world.poke("near").await;
         world.ready("near", &commit).await;
     }
@@ -333,8 +333,11 @@ fn the_chart_gives_the_rights_of_the_installed_file() {
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     let rendered: Value = serde_json::from_slice(&answer.stdout).unwrap();
     let rules = |objects: &[Value]| {
-        let mut found: Vec<Value> =
-            objects.iter().filter(|object| object["kind"] == "ClusterRole").map(|role| role["rules"].clone()).collect();
+        let mut found: Vec<Value> = objects
+            .iter()
+            .filter(|object| object["kind"] == "ClusterRole")
+            .map(|role| role["rules"].clone())
+            .collect();
         assert_eq!(found.len(), 1);
         found.remove(0)
     };

@@ -11,10 +11,10 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use crate::agent::{World, cli, map};
-use crate::harness::installed;
 use crate::harness::cluster::Agent;
 use crate::harness::eventually;
 use crate::harness::git::Fault;
+use crate::harness::installed;
 
 pub(crate) fn deployment(replicas: u32, image: &str) -> String {
     format!(

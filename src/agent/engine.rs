@@ -104,7 +104,9 @@ impl Engine {
     pub(super) fn health_of(&self, gvk: &Gvk, key: &Key) -> Health {
         match self.index.get(key) {
             Some(seen) => seen.health,
-            None if self.index.is_synced(gvk, &key.namespace) => Health::new(Status::Missing, "it does not exist"),
+            None if self.index.is_synced(gvk, &key.namespace) => {
+                Health::new(Status::Missing, "it does not exist")
+            }
             None => Health::healthy(),
         }
     }

@@ -281,11 +281,7 @@ struct Place {
 
 impl Place {
     fn of(reference: &Reference, account: Option<&Account>) -> Self {
-        Self {
-            kind: reference.kind,
-            namespace: reference.namespace.clone(),
-            account: account.cloned(),
-        }
+        Self { kind: reference.kind, namespace: reference.namespace.clone(), account: account.cloned() }
     }
 }
 
@@ -319,9 +315,7 @@ impl Inner {
         let used: HashSet<&Reference> = self.apps.values().flat_map(|names| &names.all).collect();
         self.known.retain(|reference, _| used.contains(reference));
         let places: HashSet<Place> = (self.apps.values())
-            .flat_map(|names| {
-                names.all.iter().map(|reference| Place::of(reference, names.account.as_ref()))
-            })
+            .flat_map(|names| names.all.iter().map(|reference| Place::of(reference, names.account.as_ref())))
             .collect();
         self.watches.retain(|place, _| places.contains(place));
     }
@@ -401,20 +395,16 @@ impl Inputs {
         home: &Cluster,
     ) -> Result<Option<(Zeroizing<String>, Versions)>> {
         let Some(name) = &spec.destination.cluster else { return Ok(None) };
-        let reference = Reference {
-            kind: SubstituteKind::Secret,
-            namespace: app.namespace.clone(),
-            name: name.clone(),
-        };
+        let reference =
+            Reference { kind: SubstituteKind::Secret, namespace: app.namespace.clone(), name: name.clone() };
         let mut reader = Reader { cluster: home, found: HashMap::new() };
         let result = reader.get(&reference).await.and_then(|found| {
             if !found.exists {
                 let why = format!("there is no {reference}, which spec.destination.cluster names");
                 return Err(Error::new(Code::KubeconfigInvalid, why));
             }
-            let text = kubeconfig(&reference.to_string(), |key| {
-                found.data.get(key).map(|bytes| bytes.as_slice())
-            })?;
+            let text =
+                kubeconfig(&reference.to_string(), |key| found.data.get(key).map(|bytes| bytes.as_slice()))?;
             Ok((Zeroizing::new(text.to_owned()), vec![(reference.clone(), found.version.clone())]))
         });
         self.note_read(app, spec, result.as_ref().map(|(_, versions)| versions).ok());

@@ -322,10 +322,7 @@ fn engine(cluster: Arc<Cluster>, notices: mpsc::Sender<Notice>, reach: Reach) ->
 ///
 /// # Errors
 /// `KubeconfigInvalid` where there is none.
-pub(super) fn kubeconfig<'a>(
-    secret: &str,
-    get: impl Fn(&str) -> Option<&'a [u8]>,
-) -> Result<&'a str> {
+pub(super) fn kubeconfig<'a>(secret: &str, get: impl Fn(&str) -> Option<&'a [u8]>) -> Result<&'a str> {
     let found = KEYS.iter().find_map(|key| get(key)).ok_or_else(|| {
         let why = format!("Secret {secret} has none of the keys {}", KEYS.join(", "));
         Error::new(Code::KubeconfigInvalid, why)

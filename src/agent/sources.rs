@@ -188,7 +188,8 @@ impl Sources {
         commit: &str,
     ) -> Result<Snapshot> {
         let target = Self::target(app, account, source)?;
-        let credentials = credentials(&*self.accounts.get(target.account.as_ref())?, target.secret.as_ref()).await?;
+        let credentials =
+            credentials(&*self.accounts.get(target.account.as_ref())?, target.secret.as_ref()).await?;
         self.client.fetch(&target.location, commit, &credentials).await
     }
 
@@ -286,7 +287,8 @@ async fn poll(
     let credentials = if let Some((credentials, _)) = known {
         credentials.clone()
     } else {
-        let found = credentials(&*owner.accounts.get(target.account.as_ref())?, target.secret.as_ref()).await?;
+        let found =
+            credentials(&*owner.accounts.get(target.account.as_ref())?, target.secret.as_ref()).await?;
         *known = Some((found.clone(), std::time::Instant::now()));
         found
     };

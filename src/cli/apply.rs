@@ -82,6 +82,13 @@ async fn one(
     wait: Option<Duration>,
     output: &Output,
 ) -> Result<()> {
+    if let Some(secret) = &stated.spec.destination.cluster {
+        let why = format!(
+            "its objects go to the cluster of Secret {secret}; apply acts in that of the kubeconfig only"
+        );
+        return Err(Error::new(Code::ApplicationInvalid, why)
+            .hint("kubectl apply the Application, and let the agent deliver it"));
+    }
     let namespace = stated.metadata.namespace.clone().unwrap_or_default();
     let name = stated.metadata.name.clone().unwrap_or_default();
     let api: Api<Application> = Api::namespaced(cluster.client(), &namespace);
@@ -115,7 +122,8 @@ async fn one(
     let desired = &rendered.prepared.desired;
     let objects = desired.iter().map(|object| (object.gvk.clone(), &object.key));
     let owned = inventory.iter().map(|(key, owned)| (Gvk::parse(&owned.api_version, &key.kind), key));
-    let blind = engine.watch(&engine.places(objects.chain(owned))).await.into_iter().next().map(|(_, error)| error);
+    let blind =
+        engine.watch(&engine.places(objects.chain(owned))).await.into_iter().next().map(|(_, error)| error);
     let policy = Policy::of(&application)?;
     let pruning = policy.pruning(&application, &rendered.prepared, blind.is_none());
     let all = workspace_labels(&api).await?;

@@ -102,12 +102,7 @@ impl super::Controller {
         let held = memory.inventory.clone().unwrap_or_default();
         let Some(rendered) = memory.rendered.as_mut() else { return Ok(None) };
         rendered.commits = turn.commits.to_vec();
-        self.judging.follow(
-            &engine.watches,
-            &settings.label,
-            &spec.health,
-            &rendered.app.prepared.desired,
-        );
+        self.judging.follow(&engine.watches, &settings.label, &spec.health, &rendered.app.prepared.desired);
         let desired = (rendered.app.prepared.desired.iter()).map(|object| (object.gvk.clone(), &object.key));
         let owned = held.iter().map(|(key, owned)| (Gvk::parse(&owned.api_version, &key.kind), key));
         let blind = engine.watch(&engine.places(desired.chain(owned))).await;
@@ -115,8 +110,7 @@ impl super::Controller {
             Ok(policy) => policy,
             Err(error) => {
                 let error = error.in_app(app);
-                let facts =
-                    Facts { snapshots: turn.snapshots, render: Some(&error), ..Facts::default() };
+                let facts = Facts { snapshots: turn.snapshots, render: Some(&error), ..Facts::default() };
                 self.report(application, memory, &facts).await?;
                 return Ok(None);
             }
@@ -194,7 +188,8 @@ impl super::Controller {
         if let Some(error) = blind {
             return Err(error.in_app(app));
         }
-        let next_deep = turn.deep_after.zip(memory.deep).map(|(after, at)| after.saturating_sub(at.elapsed()));
+        let next_deep =
+            turn.deep_after.zip(memory.deep).map(|(after, at)| after.saturating_sub(at.elapsed()));
         Ok([wait, outcome.due, turns, self.inputs.due(app, false), next_deep].into_iter().flatten().min())
     }
 
@@ -213,9 +208,8 @@ impl super::Controller {
             .filter(|(_, why)| why.is_drift())
             .map(|(index, why)| (desired[*index].key.clone(), *why))
             .collect();
-        rendered.app = self
-            .render(turn.app, &turn.application.spec, turn.access, turn.settings, turn.snapshots)
-            .await?;
+        rendered.app =
+            self.render(turn.app, &turn.application.spec, turn.access, turn.settings, turn.snapshots).await?;
         let prepared = &rendered.app.prepared;
         let engine = &turn.access.site.engine;
         let mut todo = planned(engine, prepared, held, &turn.settings.label, pruning, turn.deep);
@@ -264,4 +258,3 @@ fn choose(todo: &mut Plan, desired: &[Desired], chosen: &[String]) {
     todo.todo.retain(|index, _| is_chosen(&desired[*index].key));
     todo.pruning.now.retain(|(key, _)| is_chosen(key));
 }
-

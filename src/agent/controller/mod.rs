@@ -373,8 +373,10 @@ impl Controller {
                 let most = if error.code == Code::ApiUnreachable { 30 } else { 300 };
                 tracing::warn!(app = %app, code = error.code.number(), error = %error, "Pass failed.");
                 // 1 s doubling to 5 min; a new commit does not wait for it.
-                self.queue
-                    .push_after(app, Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(most)));
+                self.queue.push_after(
+                    app,
+                    Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(most)),
+                );
             }
         }
     }

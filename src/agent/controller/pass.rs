@@ -138,10 +138,13 @@ impl super::Controller {
         let read = Instant::now();
         let kubeconfig = self.inputs.kubeconfig(app, spec, &home).await?;
         let text = kubeconfig.as_ref().map(|(text, _)| text.as_str());
-        let access = self.sites.access(app, spec, text).await.map_err(|error| match &spec.destination.cluster {
-            Some(secret) => Error { why: format!("Secret {}/{secret}: {}", app.namespace, error.why), ..error },
-            None => error,
-        })?;
+        let access =
+            self.sites.access(app, spec, text).await.map_err(|error| match &spec.destination.cluster {
+                Some(secret) => {
+                    Error { why: format!("Secret {}/{secret}: {}", app.namespace, error.why), ..error }
+                }
+                None => error,
+            })?;
         let access = Arc::new(access);
         let versions = kubeconfig.map(|(_, versions)| versions).unwrap_or_default();
         memory.place = Some(Place { generation, versions, read, access: access.clone() });
@@ -218,8 +221,7 @@ impl super::Controller {
                 if error.code.is_transient() {
                     return Err(error);
                 }
-                let looks_up =
-                    application.spec.sources().any(|source| source.helm.lookup).then_some(LOOKUP);
+                let looks_up = application.spec.sources().any(|source| source.helm.lookup).then_some(LOOKUP);
                 Ok(Flow::Break([self.inputs.due(app, true), looks_up].into_iter().flatten().min()))
             }
         }

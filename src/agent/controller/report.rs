@@ -49,9 +49,7 @@ impl super::Controller {
         let before_operation = application.status.as_ref().and_then(|status| status.operation.clone());
         let busy = self.queue.len() > FLEET;
         let (health, look_again) = match &access {
-            Some(access) => {
-                self.culprits.name(&access.site.engine, &app, held.as_ref(), health, busy).await
-            }
+            Some(access) => self.culprits.name(&access.site.engine, &app, held.as_ref(), health, busy).await,
             None => (health, None),
         };
         let on_its_way = health.status == Status::Progressing

@@ -221,7 +221,10 @@ impl Cluster {
 
     /// What was discovered last.
     pub fn discovered(&self) -> Arc<Discovered> {
-        self.shared.discovered.read().map_or_else(|poisoned| poisoned.into_inner().clone(), |found| found.clone())
+        self.shared
+            .discovered
+            .read()
+            .map_or_else(|poisoned| poisoned.into_inner().clone(), |found| found.clone())
     }
 
     /// Asks which kinds there are, unless that is known.

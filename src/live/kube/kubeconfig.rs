@@ -22,7 +22,11 @@ pub fn read(text: &str) -> Result<Kubeconfig> {
         let Some(info) = &user.auth_info else { continue };
         let name = format!("user {}", user.name);
         if info.exec.is_some() {
-            return refused("exec", &name, "the agent runs no programs; give a token or a client certificate");
+            return refused(
+                "exec",
+                &name,
+                "the agent runs no programs; give a token or a client certificate",
+            );
         }
         if info.auth_provider.is_some() {
             return refused("auth-provider", &name, "give a token or a client certificate");
@@ -31,8 +35,7 @@ pub fn read(text: &str) -> Result<Kubeconfig> {
             return refused("tokenFile", &name, "it is a file of the agent; give token");
         }
         if info.client_certificate.is_some() || info.client_key.is_some() {
-            let instead =
-                "they are files of the agent; give client-certificate-data and client-key-data";
+            let instead = "they are files of the agent; give client-certificate-data and client-key-data";
             return refused("client-certificate or client-key", &name, instead);
         }
     }
