@@ -5,8 +5,10 @@ use std::time::Duration;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 
-use super::super::{AppKey, Policy, asker, inventory};
-use super::{Facts, Memory};
+use super::super::sites::Access;
+use super::super::{AppKey, Policy, inventory};
+use super::Memory;
+use super::projects::Rights;
 use crate::api::{Application, CONFIRM, Deletion, FINALIZER};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::translate;
@@ -16,7 +18,8 @@ use crate::plan::Consent;
 /// What confirms the deletion of objects that ask for it, when their application is deleted.
 const DELETION: &str = "delete";
 
-fn has_finalizer(application: &Application) -> bool {
+/// Whether it waits for us when it is deleted.
+pub(super) fn has_finalizer(application: &Application) -> bool {
     application.finalizers().iter().any(|name| name == FINALIZER)
 }
 
@@ -36,7 +39,7 @@ impl super::Controller {
             finalizers.push(FINALIZER);
         }
         let app = AppKey::from(application);
-        let api: Api<Application> = Api::namespaced(self.engine.cluster.client(), &app.namespace);
+        let api: Api<Application> = Api::namespaced(self.sites.own().engine.cluster.client(), &app.namespace);
         // The resourceVersion makes sure that nobody's finalizer is lost.
         let patch = serde_json::json!({"metadata": {
             "resourceVersion": application.resource_version(), "finalizers": finalizers}});
@@ -52,29 +55,22 @@ impl super::Controller {
         app: &AppKey,
         application: &Application,
         memory: &mut Memory,
+        access: &Access,
+        rights: &Rights,
         label: &str,
     ) -> Result<Option<Duration>> {
         if !has_finalizer(application) {
             return Ok(None);
         }
         if application.spec.deletion == Deletion::Cascade {
-            let rules = match self.projects.rules(&application.spec.project) {
-                Ok(rules) => rules,
-                // Somebody must say: the Project comes back, or the objects stay (deletion: Orphan).
-                Err(error) => {
-                    let error = error.in_app(app);
-                    let facts = Facts { source: Some(&error), ..Facts::default() };
-                    self.report(application, memory, &facts).await?;
-                    return Ok(None);
-                }
-            };
             let held = match memory.inventory.take() {
                 Some(held) => held,
-                None => inventory::load(&self.engine.cluster, application).await?,
+                None => inventory::load(&access.home, application).await?,
             };
             let count = held.len();
             // What the Project does not allow any more stays, as it does when it leaves Git.
-            let held = rules.allowed(asker(&app.namespace, &application.spec), &held);
+            let rules = &rights.rules;
+            let held = rules.allowed(rights.asker(app, &application.spec), &held);
             if held.len() < count {
                 tracing::warn!(app = %app, project = %rules.name, left = count - held.len(),
                     "Objects stay which the Project does not allow any more.");
@@ -96,9 +92,9 @@ impl super::Controller {
             }
             if let Some(operation) = application.status.as_ref().and_then(|status| status.operation.as_ref())
             {
-                self.engine.abandon_hooks(operation).await.map_err(|error| error.in_app(app))?;
+                access.site.engine.abandon_hooks(operation).await.map_err(|error| error.in_app(app))?;
             }
-            let (left, failures) = self.engine.delete_all(label, &held, propagation).await;
+            let (left, failures) = access.site.engine.delete_all(label, &held, propagation).await;
             let count = left.len();
             memory.inventory = Some(left);
             if let Some(failure) = failures.into_iter().next() {

@@ -2,30 +2,39 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::super::{AppKey, asker, first_of, refusal};
-use super::{Facts, Memory};
-use crate::api::{Application, ApplicationSpec};
+use super::deletion::has_finalizer;
+use super::pass::Turn;
+use super::report::Facts;
+use super::Memory;
+use crate::api::{Application, ApplicationSpec, Deletion};
 use crate::error::{Error, Result};
-use crate::model::Confidential;
 use crate::plan::{Asker, Desired, Plan, ProjectRules};
 
-/// The rules that hold for one Application, and what they refuse of what it wants.
+/// The rules that hold for an Application, and in whose name it is delivered.
+pub(super) struct Rights {
+    pub(super) rules: Arc<ProjectRules>,
+    account: Option<String>,
+}
+
+impl Rights {
+    pub(super) fn asker<'a>(&'a self, app: &'a AppKey, spec: &'a ApplicationSpec) -> Asker<'a> {
+        asker(&app.namespace, spec, self.account.as_deref())
+    }
+}
+
+/// What the rules refuse of what an Application wants.
 pub(super) struct Ruled<'a> {
-    pub(super) rules: &'a ProjectRules,
-    pub(super) asker: Asker<'a>,
+    rules: &'a ProjectRules,
+    asker: Asker<'a>,
     refused: BTreeMap<usize, Error>,
 }
 
 impl<'a> Ruled<'a> {
-    pub(super) fn new(
-        rules: &'a ProjectRules,
-        app: &'a AppKey,
-        spec: &'a ApplicationSpec,
-        desired: &[Desired],
-    ) -> Self {
-        let asker = asker(&app.namespace, spec);
+    pub(super) fn of(turn: &Turn<'a>, desired: &[Desired]) -> Self {
+        let asker = turn.rights.asker(turn.app, &turn.application.spec);
+        let rules = &*turn.rights.rules;
         Self { rules, asker, refused: rules.refuse_objects(asker, desired) }
     }
 
@@ -48,35 +57,65 @@ impl<'a> Ruled<'a> {
     }
 
     /// What is refused, as one error.
-    pub(super) fn error(&self, app: &AppKey, hidden: &Confidential) -> Option<Error> {
+    pub(super) fn error(&self, app: &AppKey, desired: &[Desired]) -> Option<Error> {
         let first = first_of(self.refused.values().cloned())?;
+        let hidden = desired.first().map(|object| object.hidden.clone()).unwrap_or_default();
         Some(first.reworded(|text| hidden.scrub(text)).in_app(app))
     }
 }
 
 impl super::Controller {
     /// The rules for an Application, where they let it ask at all.
-    pub(super) fn rules(&self, app: &AppKey, spec: &ApplicationSpec) -> Result<Arc<ProjectRules>> {
-        let rules = self.projects.rules(&spec.project).map_err(|error| error.in_app(app))?;
-        match refusal(&app.namespace, spec, &rules) {
+    pub(super) fn rights(&self, app: &AppKey, spec: &ApplicationSpec) -> Result<Rights> {
+        let rights = self.rules(app, spec)?;
+        match refusal(&rights.rules, rights.asker(app, spec), spec) {
             Some(error) => Err(error.in_app(app)),
-            None => Ok(rules),
+            None => Ok(rights),
         }
     }
 
-    /// An Application that may not even be read: its polls end, what it has deployed stays as it is.
-    pub(super) async fn refuse(
+    fn rules(&self, app: &AppKey, spec: &ApplicationSpec) -> Result<Rights> {
+        let rules = self.projects.rules(&spec.project).map_err(|error| error.in_app(app))?;
+        Ok(Rights { rules, account: self.sites.account(app, spec).map(|account| account.name) })
+    }
+
+    /// The rules for a pass; `None` where it ends here. Of an Application that may not even be read, the polls end and what
+    /// it has deployed stays as it is.
+    pub(super) async fn admit(
         &self,
         app: &AppKey,
         application: &Application,
         memory: &mut Memory,
-        error: &Error,
-    ) -> Result<Option<Duration>> {
-        self.sources.unsubscribe(app);
-        self.inputs.unsubscribe(app);
-        memory.subscribed = None;
-        self.report(application, memory, &Facts { source: Some(error), ..Facts::default() }).await?;
-        // A change of the Project, or of the Application, is an event.
-        Ok(None)
+    ) -> Result<Option<Rights>> {
+        let spec = &application.spec;
+        let leaves = application.metadata.deletion_timestamp.is_some();
+        if leaves && !has_finalizer(application) {
+            return Ok(None);
+        }
+        let rights = if leaves { self.rules(app, spec) } else { self.rights(app, spec) };
+        match rights {
+            Ok(rights) if leaves && !rights.rules.reaches(rights.asker(app, spec)) => {
+                tracing::warn!(app = %app, project = %rights.rules.name,
+                    "Its objects stay: the Project does not allow where they are.");
+                self.set_finalizer(application, false).await?;
+                Ok(None)
+            }
+            Ok(rights) => Ok(Some(rights)),
+            // A change of the Project, or of the Application (deletion: Orphan), is an event.
+            Err(_) if leaves && spec.deletion == Deletion::Orphan => {
+                self.set_finalizer(application, false).await?;
+                Ok(None)
+            }
+            Err(error) => {
+                self.sources.unsubscribe(app);
+                self.inputs.unsubscribe(app);
+                memory.subscribed = None;
+                // Where it still may be, its health is told.
+                let stays = self.rules(app, spec).is_ok_and(|rights| rights.rules.reaches(rights.asker(app, spec)));
+                memory.place = memory.place.take().filter(|_| stays);
+                self.report(application, memory, &Facts { source: Some(&error), ..Facts::default() }).await?;
+                Ok(None)
+            }
+        }
     }
 }

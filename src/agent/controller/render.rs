@@ -5,12 +5,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::super::projects::may_look_up;
+use super::super::sites::Access;
 use super::super::{AppKey, Given, Remotes, RenderedApp, capable, live_objects, render_sources, unchanged};
 use super::Memory;
+use super::pass::Turn;
+use super::projects::Rights;
 use crate::api::ApplicationSpec;
 use crate::error::{Code, Error, Result};
+use crate::live::kube::Account;
 use crate::model::Gvk;
-use crate::plan::ProjectRules;
 use crate::source::Snapshot;
 
 impl super::Controller {
@@ -18,17 +21,18 @@ impl super::Controller {
     pub(super) async fn snapshots(
         &self,
         app: &AppKey,
+        account: Option<&Account>,
         spec: &ApplicationSpec,
     ) -> Result<Option<(Vec<Snapshot>, Option<Error>)>> {
         let mut snapshots = Vec::new();
         let mut failure = None;
         for (number, source) in spec.sources().enumerate() {
             if let Some(commit) = spec.rollback.as_ref().and_then(|rollback| rollback.revisions.get(number)) {
-                snapshots
-                    .push(self.sources.commit(app, source, commit).await.map_err(|error| error.in_app(app))?);
+                let found = self.sources.commit(app, account, source, commit).await;
+                snapshots.push(found.map_err(|error| error.in_app(app))?);
                 continue;
             }
-            let Some(head) = self.sources.head(app, source)? else { return Ok(None) };
+            let Some(head) = self.sources.head(app, account, source)? else { return Ok(None) };
             failure = failure.or_else(|| head.failure.clone().map(|error| error.in_app(app)));
             match (head.snapshot, head.failure) {
                 (Some(snapshot), _) => snapshots.push(snapshot),
@@ -40,32 +44,25 @@ impl super::Controller {
     }
 
     /// Whether the last render still holds: the same spec, and nothing that it read has changed, in Git or besides.
-    pub(super) async fn is_current(
-        &self,
-        memory: &Memory,
-        generation: i64,
-        rules: &Arc<ProjectRules>,
-        commits: &[String],
-        snapshots: &[Snapshot],
-    ) -> bool {
+    pub(super) async fn is_current(&self, turn: &Turn<'_>, memory: &Memory, generation: i64) -> bool {
         let Some(rendered) = memory.rendered.as_ref().filter(|rendered| {
-            rendered.generation == generation && Arc::ptr_eq(&rendered.rules, rules)
+            rendered.generation == generation && Arc::ptr_eq(&rendered.rules, &turn.rights.rules)
         })
         else {
             return false;
         };
-        if !self.inputs.is_current(&rendered.app.inputs, rendered.read) {
+        if !self.inputs.is_current(turn.app, &rendered.app.inputs, rendered.read) {
             return false;
         }
         // Kinds came or went: a chart may give other objects for them. Before they are known again, nothing is said.
-        let served = self.engine.cluster.discovered();
+        let served = turn.access.site.engine.cluster.discovered();
         if rendered.app.charts && !served.is_empty() && served.identity() != rendered.served {
             return false;
         }
-        if rendered.commits == commits {
+        if rendered.commits == turn.commits {
             return true;
         }
-        let (reads, snapshots) = (rendered.app.reads.clone(), snapshots.to_vec());
+        let (reads, snapshots) = (rendered.app.reads.clone(), turn.snapshots.to_vec());
         self.on_a_core(move || unchanged(&reads, &snapshots)).await.unwrap_or(false)
     }
 
@@ -84,15 +81,16 @@ impl super::Controller {
         &self,
         app: &AppKey,
         spec: &ApplicationSpec,
-        rules: &Arc<ProjectRules>,
+        rights: &Rights,
+        access: &Access,
         settings: &crate::plan::Settings,
         snapshots: &[Snapshot],
     ) -> Result<RenderedApp> {
-        let cluster = &self.engine.cluster;
-        let materials = self.inputs.read(app, spec).await.map_err(|error| error.in_app(app))?;
+        let cluster = &access.site.engine.cluster;
+        let materials = self.inputs.read(app, spec, &access.home).await.map_err(|error| error.in_app(app))?;
         // Asks for the kinds: scopes are needed before the first object is placed.
         let capable = capable(cluster, Timestamp::now().as_second()).await?;
-        let capable = may_look_up(capable, rules.clone(), &app.namespace, spec, cluster);
+        let capable = may_look_up(capable, rights.rules.clone(), rights.asker(app, spec), cluster);
         let mut remotes = Remotes::default();
         let sourced = loop {
             let (wanted, place, snapshots) = (spec.clone(), settings.clone(), snapshots.to_vec());
@@ -113,7 +111,7 @@ impl super::Controller {
             match rendered {
                 Ok(sourced) => break sourced,
                 Err(error) => {
-                    if !self.sources.bring(&mut remotes, spec, rules).await.map_err(|error| error.in_app(app))? {
+                    if !self.sources.bring(&mut remotes, spec, &rights.rules).await.map_err(|error| error.in_app(app))? {
                         return Err(error.in_app(app));
                     }
                 }

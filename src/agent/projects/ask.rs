@@ -11,9 +11,9 @@ use crate::plan::{Asker, Intent, ProjectRules};
 use crate::render::template::Lookup;
 use crate::source::Location;
 
-/// Who asks.
-pub fn asker<'a>(namespace: &'a str, _spec: &'a ApplicationSpec) -> Asker<'a> {
-    Asker { namespace, cluster: None, service_account: None }
+/// Who asks, and in whose name.
+pub fn asker<'a>(namespace: &'a str, spec: &'a ApplicationSpec, account: Option<&'a str>) -> Asker<'a> {
+    Asker { namespace, cluster: spec.destination.cluster.as_deref(), service_account: account }
 }
 
 /// What is asked for before anything is fetched. An address that is none is told by whoever would fetch it.
@@ -43,26 +43,32 @@ pub fn first_of(errors: impl IntoIterator<Item = Error>) -> Option<Error> {
 }
 
 /// Why an Application gets nothing at all from its Project.
-pub fn refusal(namespace: &str, spec: &ApplicationSpec, rules: &ProjectRules) -> Option<Error> {
-    first_of(rules.refuse_application(asker(namespace, spec), &intent(spec)))
+pub fn refusal(rules: &ProjectRules, asker: Asker<'_>, spec: &ApplicationSpec) -> Option<Error> {
+    first_of(rules.refuse_application(asker, &intent(spec)))
 }
 
 /// `lookup` of charts, for what the Application might deliver and nothing else: it reads with the agent's rights.
 pub(in crate::agent) fn may_look_up(
     mut capable: Capable,
     rules: Arc<ProjectRules>,
-    namespace: &str,
-    spec: &ApplicationSpec,
+    asker: Asker<'_>,
     cluster: &Arc<Cluster>,
 ) -> Capable {
     let Some(inner) = capable.lookup.take() else { return capable };
-    let (namespace, spec, cluster) = (namespace.to_owned(), spec.clone(), cluster.clone());
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    let (namespace, cluster) = (asker.namespace.to_owned(), cluster.clone());
+    let (destination, account) = (owned(asker.cluster), owned(asker.service_account));
     let lookup: Lookup = Arc::new(move |api_version, kind, place, name| {
         let gvk = Gvk::parse(api_version, kind);
         let Some(is_namespaced) = cluster.discovered().get(&gvk).map(|resource| resource.namespaced) else {
             return Err(format!("the cluster does not serve {gvk}"));
         };
-        if !rules.may_read(asker(&namespace, &spec), &gvk, is_namespaced, place, name) {
+        let asker = Asker {
+            namespace: &namespace,
+            cluster: destination.as_deref(),
+            service_account: account.as_deref(),
+        };
+        if !rules.may_read(asker, &gvk, is_namespaced, place, name) {
             let place = if place.is_empty() { "all namespaces" } else { place };
             return Err(format!("the Project {} does not let {gvk} of {place} be read", rules.name));
         }

@@ -2,6 +2,7 @@
 
 mod gather;
 mod places;
+mod projects;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use self::gather::Gathered;
+use self::projects::Projects;
 use super::output::Output;
 use crate::error::{Code, Error, Result};
 use crate::lint::{
@@ -231,6 +233,7 @@ fn examine(
     let (mut report, mut without) = (LintReport::default(), BTreeSet::new());
     let mut seen = BTreeSet::new();
     let mut finder = places::Finder::new(tree);
+    let projects = Projects::of(&gathered.units);
     for unit in &gathered.units {
         report.counts.objects += unit.subjects.len();
         let set = Set::new(&unit.subjects, &names);
@@ -243,6 +246,7 @@ fn examine(
         checked
             .findings
             .extend(finder.own(unit).into_iter().filter(|finding| configuration.is_on(finding.rule)));
+        checked.findings.extend(of_projects(&projects, unit, configuration));
         report.counts.without_schema += checked.unknown.len();
         without.extend(checked.unknown.iter().map(ToString::to_string));
         for finding in &checked.findings {
@@ -275,6 +279,17 @@ fn examine(
         ));
     }
     report
+}
+
+fn of_projects(projects: &Projects, unit: &gather::Unit, configuration: &Configuration) -> Vec<Finding> {
+    let found = projects.findings(unit).into_iter().filter(|finding| configuration.is_on(finding.rule));
+    let message = |text: &str| unit.hidden.scrub(text);
+    let with = |finding: Finding| Finding {
+        severity: configuration.severity(finding.rule),
+        message: message(&finding.message),
+        ..finding
+    };
+    found.map(with).collect()
 }
 
 /// A place of a finding: file, line, column.

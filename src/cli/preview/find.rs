@@ -1,4 +1,4 @@
-//! The Applications of two trees: what both sides share is looked at once.
+//! The Applications and Projects of two trees: what both sides share is looked at once.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use globset::GlobMatcher;
 use regex::bytes::Regex;
 
 use super::parallel::each;
+use super::projects::{self, Written};
 use crate::api::Application;
 use crate::cli::workspace;
 use crate::error::{Code, Error, Result};
@@ -16,10 +17,20 @@ use crate::source::GitTree;
 /// Applications by `namespace/name`.
 pub(super) type Found = BTreeMap<String, Arc<Application>>;
 
+/// What a tree says.
+#[derive(Default)]
+pub(super) struct Stated {
+    pub(super) applications: Found,
+    pub(super) projects: Written,
+}
+
+/// What a file says.
+type Documents = (Vec<Arc<Application>>, Vec<(String, serde_json::Value)>);
+
 /// A path and the identity of its content.
 type File = (String, String);
 
-/// The Applications before and after.
+/// The Applications and Projects before and after.
 ///
 /// # Errors
 /// `ManifestInvalid` or `ApplicationInvalid` for a file that names our API group and cannot be read.
@@ -27,7 +38,7 @@ pub(super) fn applications(
     before: &GitTree,
     after: &GitTree,
     globs: &[GlobMatcher],
-) -> Result<(Found, Found)> {
+) -> Result<(Stated, Stated)> {
     let wanted = |path: &str| {
         if globs.is_empty() { is_manifest(path) } else { globs.iter().any(|glob| glob.is_match(path)) }
     };
@@ -44,23 +55,35 @@ pub(super) fn applications(
     let pattern =
         |text: &str| Regex::new(text).map_err(|error| Error::new(Code::Internal, error.to_string()));
     let (group, kind) = (pattern(r"driftless\.dev/")?, pattern("Application")?);
-    let read = each(&todo, |_, (tree, (path, _))| -> Result<Vec<Arc<Application>>> {
+    let project = pattern(r#"\bProject\b"#)?;
+    let read = each(&todo, |_, (tree, (path, _))| -> Result<Documents> {
         let bytes = tree.read(path)?;
-        if !group.is_match(&bytes) || !kind.is_match(&bytes) {
-            return Ok(Vec::new());
+        let mut found = Documents::default();
+        if group.is_match(&bytes) && kind.is_match(&bytes) {
+            found.0 =
+                workspace::applications(&bytes, path, "default")?.into_iter().map(Arc::new).collect();
         }
-        Ok(workspace::applications(&bytes, path, "default")?.into_iter().map(Arc::new).collect())
+        if group.is_match(&bytes) && project.is_match(&bytes) {
+            found.1 = projects::read(&bytes, path)?;
+        }
+        Ok(found)
     });
     let mut read = read.into_iter().collect::<Result<Vec<_>>>()?;
     let now = read.split_off(old.len());
-    let by_path: BTreeMap<&String, &Vec<Arc<Application>>> =
+    let by_path: BTreeMap<&String, &Documents> =
         new.iter().zip(&now).map(|((path, _), found)| (path, found)).collect();
-    let mut was: BTreeMap<&String, &Vec<Arc<Application>>> =
+    let mut was: BTreeMap<&String, &Documents> =
         shared.filter_map(|(path, _)| Some((path, *by_path.get(path)?))).collect();
     was.extend(old.iter().zip(&read).map(|((path, _), found)| (path, found)));
-    let named = |files: &BTreeMap<&String, &Vec<Arc<Application>>>| -> Found {
-        let all = files.values().flat_map(|found| found.iter());
-        all.map(|application| (workspace::title(application), application.clone())).collect()
+    let named = |files: &BTreeMap<&String, &Documents>| {
+        let all = files.values().flat_map(|found| found.0.iter());
+        let projects = files.values().flat_map(|found| found.1.iter());
+        Stated {
+            applications: all
+                .map(|application| (workspace::title(application), application.clone()))
+                .collect(),
+            projects: projects.cloned().collect(),
+        }
     };
     Ok((named(&was), named(&by_path)))
 }

@@ -3,6 +3,7 @@
 mod find;
 mod findings;
 mod parallel;
+mod projects;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +14,8 @@ use clap::Args;
 use globset::{Glob, GlobMatcher};
 use serde_json::Value;
 
-use self::find::Found;
+use self::find::Stated;
+use self::projects::{Written, newly_refused};
 use super::drift::{change_report, show};
 use super::lint::own_definitions;
 use super::output::{Output, ReportFormat};
@@ -130,18 +132,25 @@ fn compare(
     output: &Output,
 ) -> Result<(Vec<AppReport>, Vec<Error>)> {
     let (before, after) = (sides.before.tree()?, sides.after.tree()?);
-    let (old, new): (Found, Found) = find::applications(&before, &after, globs)?;
-    let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
+    let (old, new): (Stated, Stated) = find::applications(&before, &after, globs)?;
+    let mut names: Vec<&String> = old.applications.keys().chain(new.applications.keys()).collect();
     names.sort();
     names.dedup();
     let (timer, done) = (Mutex::new(std::time::Instant::now()), AtomicUsize::new(0));
-    let results = parallel::each(&names, |_, title| -> Result<AppReport> {
-        let (was, is) = (old.get(*title).map(|app| &**app), new.get(*title).map(|app| &**app));
+    let results = parallel::each(&names, |_, title| -> Result<(AppReport, Vec<Error>)> {
+        let of = |side: &Stated| side.applications.get(*title).cloned();
+        let (was, is) = (of(&old), of(&new));
+        let (was, is) = (was.as_deref(), is.as_deref());
+        // What a Project refuses may be new though nothing else is.
+        let skipping = skipping
+            && is.is_some_and(|is| {
+                old.projects.get(&is.spec.project) == new.projects.get(&is.spec.project)
+            });
         let report = match (was, is) {
             (Some(was), Some(is)) if skipping && was.spec == is.spec && same_folders(is, &before, &after) => {
-                Ok(blank(is, &sides.after))
+                Ok((blank(is, &sides.after), Vec::new()))
             }
-            _ => app(was, is, sides, skipping),
+            _ => app((was, &old.projects), (is, &new.projects), sides, skipping),
         };
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if let Ok(mut timer) = timer.try_lock() {
@@ -150,9 +159,12 @@ fn compare(
         report.map_err(|error| error.in_app(title))
     });
     let (mut apps, mut errors) = (Vec::new(), Vec::new());
-    for result in results {
+    for (result, title) in results.into_iter().zip(&names) {
         match result {
-            Ok(report) => apps.push(report),
+            Ok((report, refused)) => {
+                apps.push(report);
+                errors.extend(refused.into_iter().map(|error| error.in_app(title)));
+            }
             Err(error) => errors.push(error),
         }
     }
@@ -191,18 +203,22 @@ fn stays_inside(tree: &GitTree, path: &str, recurse: bool) -> bool {
     })
 }
 
+/// An Application on one side, and the Projects there.
+type Asks<'a> = (Option<&'a Application>, &'a Written);
+
+/// How an application differs, and what its Project refuses of that.
 fn app(
-    was: Option<&Application>,
-    is: Option<&Application>,
+    (was, old): Asks<'_>,
+    (is, new): Asks<'_>,
     sides: &Sides,
     skipping: bool,
-) -> Result<AppReport> {
+) -> Result<(AppReport, Vec<Error>)> {
     let before = sides.side(was, &sides.before)?;
     if let (true, Some(was), Some(is)) = (skipping, was, is)
         && was.spec == is.spec
         && unchanged(&before.reads, &vec![sides.after.clone(); before.reads.len()])
     {
-        return Ok(blank(is, &sides.after));
+        return Ok((blank(is, &sides.after), Vec::new()));
     }
     let after = sides.side(is, &sides.after)?;
     let by_key = |rendered: RenderedApp| -> BTreeMap<Key, Desired> {
@@ -211,6 +227,10 @@ fn app(
     let (before, after) = (by_key(before), by_key(after));
     let mut report = is.or(was).map(|application| blank(application, &sides.after)).unwrap_or_default();
     report.findings = findings::new(&before, &after, sides)?;
+    let refused = newly_refused(
+        &(old, was, before.values().collect()),
+        &(new, is, after.values().collect()),
+    );
     let value = |object: &Desired| -> Result<Value> {
         serde_json::from_slice(&object.body).map_err(|error| Error::new(Code::Internal, error.to_string()))
     };
@@ -245,7 +265,7 @@ fn app(
     for (key, old) in before.iter().filter(|(key, _)| !after.contains_key(key)) {
         report.objects.push(ObjectReport::new(&old.gvk, key, Class::Extra, Some(&old.origin), vec![]));
     }
-    Ok(report)
+    Ok((report, refused))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod katib;
 mod kserve;
 mod names;
 mod pipelines;
+mod projects;
 mod ray;
 mod references;
 mod retired;
@@ -23,7 +24,7 @@ use super::{Set, Subject};
 
 /// All rules, by system and in the order of their files.
 pub fn all() -> Vec<&'static Rule> {
-    let files: [&[&'static Rule]; 21] = [
+    let files: [&[&'static Rule]; 22] = [
         super::schema::ALL,
         super::locate::ALL,
         names::ALL,
@@ -34,6 +35,7 @@ pub fn all() -> Vec<&'static Rule> {
         schedules::ALL,
         traffic::ALL,
         delivery::ALL,
+        projects::ALL,
         kserve::ALL,
         argo_workflows::ALL,
         argo_events::ALL,

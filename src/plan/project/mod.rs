@@ -128,6 +128,12 @@ impl ProjectRules {
         all
     }
 
+    /// Whether an Application may do anything at all where it wants to deliver.
+    pub fn reaches(&self, asker: Asker<'_>) -> bool {
+        let is_for = self.namespaces.is_empty() || any(&self.namespaces, asker.namespace);
+        is_for && self.places(asker).is_ok()
+    }
+
     /// Why nothing may be fetched from a repository.
     pub fn refuse_repository(&self, address: &str) -> Option<Error> {
         let verdict = match Address::parse(address) {
