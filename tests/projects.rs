@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::agent::{World, map};
 use crate::harness::cluster::{Agent, project};
 use crate::harness::eventually;
+use crate::harness::git::Repository;
 
 const ROLE: &str = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: given}\nrules: [{apiGroups: [''], resources: [pods], verbs: [get]}]\n";
 const CLUSTER_ROLE: &str = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: given-tenant}\nrules: [{apiGroups: ['*'], resources: ['*'], verbs: ['*']}]\n";
@@ -55,7 +56,10 @@ async fn without_a_project_an_application_keeps_to_its_own_namespace() {
     for (text, part) in [
         (ELSEWHERE, "it lets nobody deliver into the namespace kube-system, only into tenant"),
         (ROLE, "it does not allow Role.rbac.authorization.k8s.io"),
-        (CLUSTER_ROLE, "it does not allow ClusterRole.rbac.authorization.k8s.io, which lives in no namespace"),
+        (
+            CLUSTER_ROLE,
+            "it does not allow ClusterRole.rbac.authorization.k8s.io, which lives in no namespace",
+        ),
         (WEBHOOK, "it does not allow ValidatingWebhookConfiguration.admissionregistration.k8s.io"),
         (CRD, "it does not allow CustomResourceDefinition.apiextensions.k8s.io"),
         ("apiVersion: v1\nkind: Namespace\nmetadata: {name: mine}\n", "it does not allow Namespace"),
@@ -87,7 +91,8 @@ async fn without_a_project_an_application_keeps_to_its_own_namespace() {
     world.becomes("old", Some("x")).await;
 
     // What is deployed and still wanted as it is goes on being repaired.
-    let bad = world.repository.commit(&[("app/bad.yaml", ROLE), ("app/new.yaml", &map("new", "x"))], "A role");
+    let bad =
+        world.repository.commit(&[("app/bad.yaml", ROLE), ("app/new.yaml", &map("new", "x"))], "A role");
     world.poke("fraud").await;
     wait_refused(&world, "fraud", "Role.rbac").await;
     let edit = json!({"data": {"value": "edited"}});
@@ -139,10 +144,8 @@ async fn without_a_project_an_application_keeps_to_its_own_namespace() {
     project(&world.client, "default", roles).await;
     world.repository.commit(&[("app/bad.yaml", ROLE)], "A role");
     world.application("again", json!({})).await;
-    eventually("ready", || async {
-        (world.condition("again", "Ready").await?.1 == "Ready").then_some(())
-    })
-    .await;
+    eventually("ready", || async { (world.condition("again", "Ready").await?.1 == "Ready").then_some(()) })
+        .await;
     let crds: Api<CustomResourceDefinition> = Api::all(client());
     crds.delete("projects.driftless.dev", &DeleteParams::default()).await.unwrap();
     wait_refused(&world, "again", "there is no Project default").await;
@@ -207,7 +210,8 @@ async fn a_project_is_for_those_that_it_names() {
     let platform = json!({"namespaces": ["project-platform"], "clusterKinds": all, "destinations": [{"namespaces": ["*"]}]});
     project(&world.client, "platform", platform).await;
     world.application("thief", json!({"spec": {"project": "platform"}})).await;
-    let message = wait_refused(&world, "thief", "it is not for Applications of the namespace project-tenant").await;
+    let message =
+        wait_refused(&world, "thief", "it is not for Applications of the namespace project-tenant").await;
     assert!(!message.contains("project-platform"), "whose it is, is nobody else's business: {message}");
     assert_eq!(world.value("a").await, None);
 
@@ -237,9 +241,7 @@ async fn windows_and_budget_of_a_project_count_too() {
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     let first = world.repository.commit(&files, "Four");
     let closed = json!([{"kind": "Deny", "schedule": "* * * * *", "duration": "1h"}]);
-    let spec = |windows: Value| {
-        json!({"namespaces": ["project-window"], "windows": windows, "pruneBudget": {"count": 1}})
-    };
+    let spec = |windows: Value| json!({"namespaces": ["project-window"], "windows": windows, "pruneBudget": {"count": 1}});
     project(&world.client, "frozen", spec(closed.clone())).await;
     let own = json!([{"kind": "Allow", "schedule": "* * * * *", "duration": "1h"}]);
     let sync = json!({"windows": own, "pruneBudget": {"count": 3, "percent": 100}, "allowEmpty": true});
@@ -295,7 +297,10 @@ async fn a_chart_looks_up_what_its_project_allows() {
     let spec = json!({"project": "lookups", "source": {"helm": {"lookup": true}}});
     world.application("app", json!({"spec": spec})).await;
     let message = world.reason("app", "Ready", "TemplateFailed").await;
-    assert!(message.contains("the Project lookups does not let v1/Secret of kube-system be read"), "{message}");
+    assert!(
+        message.contains("the Project lookups does not let v1/Secret of kube-system be read"),
+        "{message}"
+    );
     let own = commit("project-lookup");
     world.poke("app").await;
     world.ready("app", &own).await;
@@ -310,4 +315,51 @@ async fn a_chart_looks_up_what_its_project_allows() {
     let projects: Api<Project> = Api::all(world.client.clone());
     projects.delete("lookups", &DeleteParams::default()).await.unwrap();
     wait_refused(&world, "app", "there is no Project lookups").await;
+}
+
+const ML: &str = "apiVersion: driftless.dev/v1alpha1\nkind: Project\nmetadata: {name: ml}\nspec:\n  namespaces: [ml]\n  clusterKinds: [{kind: Namespace}]\n";
+
+/// The exit code and both outputs of a preview of the newest commit.
+fn preview(repository: &Repository) -> (i32, String, String) {
+    let done = std::process::Command::new(crate::harness::cluster::program())
+        .args(["preview", "HEAD~1..HEAD", "--repo"])
+        .arg(repository.folder())
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (done.status.code().unwrap(), text(done.stdout), text(done.stderr))
+}
+
+#[test]
+fn a_preview_tells_what_a_merge_makes_a_project_refuse() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::create(&folder.path().join("r.git"), String::new());
+    let app = "apiVersion: driftless.dev/v1alpha1\nkind: Application\nmetadata: {name: fraud, namespace: ml}\nspec:\n  project: ml\n  source: {repo: 'https://git.example/ml/platform.git', revision: main, path: app}\n";
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: more}\n";
+    repository
+        .commit(&[("fleet/app.yaml", app), ("fleet/ml.yaml", ML), ("app/a.yaml", &map("a", "one"))], "First");
+    let check = |files: &[(&str, &str)], code: i32, part: &str| {
+        repository.commit(files, part);
+        let (found, out, err) = preview(&repository);
+        assert_eq!(found, code, "{out}\n{err}");
+        assert!(out.contains(part) || err.contains(part), "{part}: {out}\n{err}");
+    };
+    check(&[("app/n.yaml", namespace)], 1, "Namespace");
+    check(
+        &[("app/role.yaml", ROLE)],
+        7,
+        "app/role.yaml:1: Role ml/given: the Project ml (spec.kinds.allow) refuses it",
+    );
+    // It was so before: this merge has no part in it.
+    check(&[("app/a.yaml", &map("a", "two"))], 1, "ConfigMap");
+    // A Project that is narrowed changes no object.
+    check(
+        &[("fleet/ml.yaml", &ML.replace("Namespace", "Node"))],
+        7,
+        "app/n.yaml:1: Namespace more: the Project ml (spec.clusterKinds) refuses it",
+    );
+    let elsewhere = format!("{ML}  repositories: ['https://git.example/other/*']\n");
+    check(&[("fleet/ml.yaml", &elsewhere)], 7, "(spec.repositories) refuses it");
+    check(&[("fleet/ml.yaml", &ML.replace("[ml]", "['[m]l']"))], 7, "spec.namespaces");
+    check(&[("fleet/ml.yaml", &ML.replace("name: ml", "name: renamed"))], 0, "");
 }

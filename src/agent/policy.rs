@@ -8,9 +8,7 @@ use kube::ResourceExt;
 use crate::api::{Application, CONFIRM, CreateNamespace, PropagationPolicy, SyncWindow, SyncWindowKind};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::Propagation;
-use crate::plan::{
-    Budget, Opening, Prepared, ProjectRules, PrunePolicy, Retry, Window, WindowKind, Windows,
-};
+use crate::plan::{Budget, Opening, Prepared, ProjectRules, PrunePolicy, Retry, Window, WindowKind, Windows};
 
 /// The sync policy of an Application.
 #[derive(Clone, Debug)]
@@ -125,7 +123,8 @@ impl Policy {
     /// Whether a sync may begin.
     pub(super) fn opening(&self, now: Timestamp) -> Opening {
         let project = self.project_windows.at(now);
-        let why = if project.why.is_empty() { project.why } else { format!("of its Project: {}", project.why) };
+        let why =
+            if project.why.is_empty() { project.why } else { format!("of its Project: {}", project.why) };
         self.windows.at(now).and(Opening { why, ..project })
     }
 

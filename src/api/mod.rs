@@ -23,7 +23,8 @@ pub use health::{CelHealth, HealthRule};
 pub use inventory::{Inventory, InventoryEntry};
 pub use operation::{HeldStatus, HookState, HookStatus, OperationState, OperationStatus, PruneStatus};
 pub use project::{
-    ClusterKind, DEFAULT_PROJECT, KindRule, Project, ProjectBudget, ProjectDestination, ProjectKinds, ProjectSpec,
+    ClusterKind, DEFAULT_PROJECT, KindRule, Project, ProjectBudget, ProjectDestination, ProjectKinds,
+    ProjectSpec,
 };
 pub use source::{
     Decryption, Directory, HelmFileParameter, HelmOptions, HelmParameter, KustomizeOptions, LocalReference,

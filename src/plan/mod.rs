@@ -25,9 +25,7 @@ pub use hook::{Cleanup, Hook, Phase, Role};
 pub use operation::{Gate, Retry, Run, Step, awaited, gate, hook_name, steps};
 pub use options::{Consent, ObjectOptions};
 pub use order::rank;
-pub use project::{
-    Address, Asker, DestinationRule, Glob, Intent, KindGlob, ProjectRules, RepositoryPattern,
-};
+pub use project::{Address, Asker, DestinationRule, Glob, Intent, KindGlob, ProjectRules, RepositoryPattern};
 pub use prune::{Budget, Held, PrunePolicy, Pruning, waves};
 pub use window::{Opening, Window, WindowKind, Windows};
 

@@ -219,9 +219,9 @@ impl super::Controller {
             .filter(|(_, why)| why.is_drift())
             .map(|(index, why)| (desired[*index].key.clone(), *why))
             .collect();
-        rendered.app =
-            self.render(turn.app, &turn.application.spec, turn.rights, turn.access, turn.settings, turn.snapshots)
-                .await?;
+        rendered.app = self
+            .render(turn.app, &turn.application.spec, turn.rights, turn.access, turn.settings, turn.snapshots)
+            .await?;
         let prepared = &rendered.app.prepared;
         let engine = &turn.access.site.engine;
         let mut todo = planned(engine, prepared, held, &turn.settings.label, pruning, turn.deep);

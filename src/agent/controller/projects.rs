@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::{AppKey, asker, first_of, refusal};
+use super::Memory;
 use super::deletion::has_finalizer;
 use super::pass::Turn;
 use super::report::Facts;
-use super::Memory;
 use crate::api::{Application, ApplicationSpec, Deletion};
 use crate::error::{Error, Result};
 use crate::plan::{Asker, Desired, Plan, ProjectRules};
@@ -111,7 +111,8 @@ impl super::Controller {
                 self.inputs.unsubscribe(app);
                 memory.subscribed = None;
                 // Where it still may be, its health is told.
-                let stays = self.rules(app, spec).is_ok_and(|rights| rights.rules.reaches(rights.asker(app, spec)));
+                let stays =
+                    self.rules(app, spec).is_ok_and(|rights| rights.rules.reaches(rights.asker(app, spec)));
                 memory.place = memory.place.take().filter(|_| stays);
                 self.report(application, memory, &Facts { source: Some(&error), ..Facts::default() }).await?;
                 Ok(None)

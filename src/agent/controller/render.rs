@@ -47,8 +47,7 @@ impl super::Controller {
     pub(super) async fn is_current(&self, turn: &Turn<'_>, memory: &Memory, generation: i64) -> bool {
         let Some(rendered) = memory.rendered.as_ref().filter(|rendered| {
             rendered.generation == generation && Arc::ptr_eq(&rendered.rules, &turn.rights.rules)
-        })
-        else {
+        }) else {
             return false;
         };
         if !self.inputs.is_current(turn.app, &rendered.app.inputs, rendered.read) {
@@ -111,7 +110,12 @@ impl super::Controller {
             match rendered {
                 Ok(sourced) => break sourced,
                 Err(error) => {
-                    if !self.sources.bring(&mut remotes, spec, &rights.rules).await.map_err(|error| error.in_app(app))? {
+                    if !self
+                        .sources
+                        .bring(&mut remotes, spec, &rights.rules)
+                        .await
+                        .map_err(|error| error.in_app(app))?
+                    {
                         return Err(error.in_app(app));
                     }
                 }

@@ -125,7 +125,8 @@ impl Projects {
                 Err(error) => {
                     let denied = is_denied(&error);
                     if !std::mem::replace(&mut complained, true) {
-                        let then = if denied { "; the secure defaults hold for all Applications" } else { "" };
+                        let then =
+                            if denied { "; the secure defaults hold for all Applications" } else { "" };
                         tracing::warn!(error = %error, "Projects cannot be watched{then}. It is tried again.");
                     }
                     let gone = if denied { self.retain(|_| false) } else { Vec::new() };
@@ -148,7 +149,10 @@ impl Projects {
         let uid = object.metadata.uid.clone().unwrap_or_default();
         let generation = object.metadata.generation.unwrap_or_default();
         self.lock(|inner| {
-            let same = inner.known.get(&name).is_some_and(|known| (&known.uid, known.generation) == (&uid, generation));
+            let same = inner
+                .known
+                .get(&name)
+                .is_some_and(|known| (&known.uid, known.generation) == (&uid, generation));
             if same {
                 return Vec::new();
             }

@@ -97,12 +97,18 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named() {
         check(json!({"namespaces": ["ml"]}), "");
-        check(json!({"namespaces": ["*"], "destinations": [{}], "clusterKinds": [{"kind": "Namespace"}]}), "");
+        check(
+            json!({"namespaces": ["*"], "destinations": [{}], "clusterKinds": [{"kind": "Namespace"}]}),
+            "",
+        );
         check(json!({}), "namespaces");
         check(json!({"namespaces": []}), "spec.namespaces");
         check(json!({"namespaces": ["{a,b}"]}), "spec.namespaces");
         check(json!({"namespaces": ["ml"], "repositories": ["ftp://x/y"]}), "spec.repositories");
-        check(json!({"namespaces": ["ml"], "destinations": [{"cluster": "[a]"}]}), "spec.destinations.cluster");
+        check(
+            json!({"namespaces": ["ml"], "destinations": [{"cluster": "[a]"}]}),
+            "spec.destinations.cluster",
+        );
         check(json!({"namespaces": ["ml"], "kinds": {"allow": [{"group": "apps"}]}}), "kind");
         check(json!({"namespaces": ["ml"], "kinds": {"deny": [{"kind": "a/b"}]}}), "spec.kinds.deny");
         check(json!({"namespaces": ["ml"], "clusterKinds": [{"kind": "{N}"}]}), "spec.clusterKinds");

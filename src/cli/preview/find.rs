@@ -60,8 +60,7 @@ pub(super) fn applications(
         let bytes = tree.read(path)?;
         let mut found = Documents::default();
         if group.is_match(&bytes) && kind.is_match(&bytes) {
-            found.0 =
-                workspace::applications(&bytes, path, "default")?.into_iter().map(Arc::new).collect();
+            found.0 = workspace::applications(&bytes, path, "default")?.into_iter().map(Arc::new).collect();
         }
         if group.is_match(&bytes) && project.is_match(&bytes) {
             found.1 = projects::read(&bytes, path)?;

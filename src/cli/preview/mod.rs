@@ -143,9 +143,7 @@ fn compare(
         let (was, is) = (was.as_deref(), is.as_deref());
         // What a Project refuses may be new though nothing else is.
         let skipping = skipping
-            && is.is_some_and(|is| {
-                old.projects.get(&is.spec.project) == new.projects.get(&is.spec.project)
-            });
+            && is.is_some_and(|is| old.projects.get(&is.spec.project) == new.projects.get(&is.spec.project));
         let report = match (was, is) {
             (Some(was), Some(is)) if skipping && was.spec == is.spec && same_folders(is, &before, &after) => {
                 Ok((blank(is, &sides.after), Vec::new()))
@@ -227,10 +225,7 @@ fn app(
     let (before, after) = (by_key(before), by_key(after));
     let mut report = is.or(was).map(|application| blank(application, &sides.after)).unwrap_or_default();
     report.findings = findings::new(&before, &after, sides)?;
-    let refused = newly_refused(
-        &(old, was, before.values().collect()),
-        &(new, is, after.values().collect()),
-    );
+    let refused = newly_refused(&(old, was, before.values().collect()), &(new, is, after.values().collect()));
     let value = |object: &Desired| -> Result<Value> {
         serde_json::from_slice(&object.body).map_err(|error| Error::new(Code::Internal, error.to_string()))
     };

@@ -13,7 +13,9 @@ impl Glob {
     /// In words, for characters that other globs know and this one does not.
     pub fn new(text: &str) -> Result<Self, String> {
         if let Some(found) = text.chars().find(|c| "[]{}\\!,/".contains(*c)) {
-            return Err(format!("{text:?} holds {found:?}; only * and ? are special, anything else is itself"));
+            return Err(format!(
+                "{text:?} holds {found:?}; only * and ? are special, anything else is itself"
+            ));
         }
         Ok(Self(text.chars().collect()))
     }
@@ -26,9 +28,12 @@ impl Glob {
     /// Whether a name is one of these.
     pub fn matches(&self, name: &str) -> bool {
         let name: Vec<char> = name.chars().collect();
-        matches_run(&self.0, &name, |sign| *sign == '*', |sign, c| {
-            *c != '/' && (*sign == '*' || *sign == '?' || sign == c)
-        })
+        matches_run(
+            &self.0,
+            &name,
+            |sign| *sign == '*',
+            |sign, c| *c != '/' && (*sign == '*' || *sign == '?' || sign == c),
+        )
     }
 }
 

@@ -165,14 +165,20 @@ impl ProjectRules {
 
     /// Whether objects of a kind may be read for an Application; of all namespaces where `namespace` is empty and the kind
     /// has some.
-    pub fn may_read(&self, asker: Asker<'_>, gvk: &Gvk, is_namespaced: bool, namespace: &str, name: &str) -> bool {
+    pub fn may_read(
+        &self,
+        asker: Asker<'_>,
+        gvk: &Gvk,
+        is_namespaced: bool,
+        namespace: &str,
+        name: &str,
+    ) -> bool {
         let verdict = if !is_namespaced {
             self.cluster_verdict(gvk, name)
         } else if namespace.is_empty() {
             // A list of all of them: whoever may go into any namespace.
-            let everywhere = |place: &&DestinationRule| {
-                place.namespaces.iter().any(|glob| glob.to_string() == "*")
-            };
+            let everywhere =
+                |place: &&DestinationRule| place.namespaces.iter().any(|glob| glob.to_string() == "*");
             match self.places(asker) {
                 Ok(places) if places.iter().any(everywhere) => self.kind_verdict(gvk),
                 _ => return false,
@@ -185,9 +191,10 @@ impl ProjectRules {
 
     /// Takes out of a pruning what the rules do not allow any more: it stays as it is.
     pub fn hold(&self, asker: Asker<'_>, pruning: &mut Pruning) {
-        let (now, held): (Vec<_>, Vec<_>) = std::mem::take(&mut pruning.now).into_iter().partition(
-            |(key, owned)| self.verdict(asker, &Gvk::parse(&owned.api_version, &key.kind), key).is_none(),
-        );
+        let (now, held): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut pruning.now).into_iter().partition(|(key, owned)| {
+                self.verdict(asker, &Gvk::parse(&owned.api_version, &key.kind), key).is_none()
+            });
         pruning.now = now;
         let held = held.into_iter().map(|(key, _)| (key, Held::Disallowed));
         pruning.held.splice(0..0, held);
@@ -229,7 +236,8 @@ impl ProjectRules {
     /// Places for this cluster and account.
     fn places(&self, asker: Asker<'_>) -> Result<Vec<&DestinationRule>, Verdict> {
         let cluster = asker.cluster.filter(|name| !name.is_empty());
-        let place = cluster.map_or_else(|| "the agent's cluster".to_owned(), |name| format!("the cluster {name}"));
+        let place =
+            cluster.map_or_else(|| "the agent's cluster".to_owned(), |name| format!("the cluster {name}"));
         let in_cluster = |rule: &&DestinationRule| match (&rule.cluster, cluster) {
             (None, None) => true,
             (Some(glob), Some(name)) => glob.matches(name),

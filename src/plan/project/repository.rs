@@ -116,12 +116,13 @@ fn split(text: &str, is_pattern: bool) -> Result<Split<'_>, String> {
             _ => (place.to_owned(), None),
         }
     };
-    let word = |c: char| {
-        c.is_alphanumeric() || matches!(c, '-' | '.' | '_') || is_pattern && matches!(c, '*' | '?')
-    };
+    let word =
+        |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_') || is_pattern && matches!(c, '*' | '?');
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let is_host = match inner {
-        Some(inner) => inner.contains(':') && inner.chars().all(|c| c.is_ascii_hexdigit() || ":.".contains(c)),
+        Some(inner) => {
+            inner.contains(':') && inner.chars().all(|c| c.is_ascii_hexdigit() || ":.".contains(c))
+        }
         None => !host.is_empty() && host.chars().all(word),
     };
     if !is_host {
@@ -141,7 +142,8 @@ fn segments(path: &str, encoded: bool) -> Result<Vec<String>, String> {
     }
     let mut all = Vec::new();
     for part in path.split('/') {
-        let part = if encoded { decoded(part).ok_or("its path is encoded in an unusual way")? } else { part.into() };
+        let part =
+            if encoded { decoded(part).ok_or("its path is encoded in an unusual way")? } else { part.into() };
         if part.is_empty() || part == "." || part == ".." || part.contains('/') {
             return Err("its path holds an empty segment, . or ..".to_owned());
         }

@@ -95,7 +95,8 @@ fn a_project_says_more() {
     check("Namespace -/kube-system", "clusterKinds");
     check("apiextensions.k8s.io/CustomResourceDefinition -/x.example", "");
     check("rbac.authorization.k8s.io/ClusterRole -/a", "clusterKinds");
-    let narrow = ProjectRules { allow: Some(vec![kind("", "ConfigMap"), kind("apps", "*")]), ..rules.clone() };
+    let narrow =
+        ProjectRules { allow: Some(vec![kind("", "ConfigMap"), kind("apps", "*")]), ..rules.clone() };
     let check = |one: &str, expected: &str| super::tests::check(&narrow, HOME, one, expected);
     check("ConfigMap ml/a", "");
     check("apps/StatefulSet ml/a", "");
@@ -160,7 +161,12 @@ fn what_an_application_states_is_refused_before_it_is_read() {
     let elsewhere = Asker { namespace: "elsewhere", ..HOME };
     check(&rules, elsewhere, from(&["https://git.example/ml/a"]), &["namespaces"]);
     check(&rules, HOME, Intent { namespace: Some("made-a"), makes_namespace: true, ..from(&[]) }, &[]);
-    check(&rules, HOME, Intent { namespace: Some("other"), makes_namespace: true, ..from(&[]) }, &["clusterKinds"]);
+    check(
+        &rules,
+        HOME,
+        Intent { namespace: Some("other"), makes_namespace: true, ..from(&[]) },
+        &["clusterKinds"],
+    );
     check(&rules, HOME, Intent { namespace: Some("other"), ..from(&[]) }, &[]);
 }
 
@@ -181,7 +187,10 @@ fn a_refusal_says_what_where_and_what_next() {
         error.to_string(),
         "the Project ml (spec.repositories) refuses it: file:///cache/x lies on the agent's own disk, and no pattern names it"
     );
-    assert_eq!(error.hint.as_deref(), Some("`kubectl get projects.driftless.dev ml -o yaml` shows its rules"));
+    assert_eq!(
+        error.hint.as_deref(),
+        Some("`kubectl get projects.driftless.dev ml -o yaml` shows its rules")
+    );
 }
 
 #[test]
@@ -222,15 +231,16 @@ fn what_is_not_allowed_any_more_stays() {
 
 #[test]
 fn the_stricter_budget_counts() {
-    let check = |project: (Option<usize>, Option<u8>), own: (Option<usize>, u8), expected: (Option<usize>, u8)| {
-        let rules = ProjectRules {
-            prune_count: project.0,
-            prune_percent: project.1,
-            ..ProjectRules::secure_defaults("default")
+    let check =
+        |project: (Option<usize>, Option<u8>), own: (Option<usize>, u8), expected: (Option<usize>, u8)| {
+            let rules = ProjectRules {
+                prune_count: project.0,
+                prune_percent: project.1,
+                ..ProjectRules::secure_defaults("default")
+            };
+            let found = rules.budget(Budget { count: own.0, percent: own.1 });
+            assert_eq!((found.count, found.percent), expected);
         };
-        let found = rules.budget(Budget { count: own.0, percent: own.1 });
-        assert_eq!((found.count, found.percent), expected);
-    };
     check((None, None), (None, 50), (None, 50));
     check((Some(3), None), (None, 100), (Some(3), 100));
     check((Some(3), Some(20)), (Some(5), 50), (Some(3), 20));
@@ -257,8 +267,8 @@ fn any_place() -> impl Strategy<Value = DestinationRule> {
 
 fn any_rules() -> impl Strategy<Value = ProjectRules> {
     let patterns = ["https://git.example/**", "git.example/ml/*", "*", "git@git.example:ml/*"];
-    let pattern = prop::sample::select(patterns.to_vec())
-        .prop_map(|text| RepositoryPattern::new(text).unwrap());
+    let pattern =
+        prop::sample::select(patterns.to_vec()).prop_map(|text| RepositoryPattern::new(text).unwrap());
     (
         prop::collection::vec(any_glob(), 0..3),
         prop::collection::vec(pattern, 0..3),
@@ -328,9 +338,8 @@ const SOURCES: [&str; 4] =
 
 fn any_asker() -> impl Strategy<Value = Asker<'static>> {
     let name = || prop::sample::select(vec![None, Some("ml"), Some("ml-a"), Some("other")]);
-    (prop::sample::select(vec!["ml", "other", "a-prod"]), name(), name()).prop_map(
-        |(namespace, cluster, service_account)| Asker { namespace, cluster, service_account },
-    )
+    (prop::sample::select(vec!["ml", "other", "a-prod"]), name(), name())
+        .prop_map(|(namespace, cluster, service_account)| Asker { namespace, cluster, service_account })
 }
 
 proptest! {
