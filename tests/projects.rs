@@ -348,7 +348,7 @@ fn a_preview_tells_what_a_merge_makes_a_project_refuse() {
     check(
         &[("app/role.yaml", ROLE)],
         7,
-        "app/role.yaml:1: Role ml/given: the Project ml (spec.kinds.allow) refuses it",
+        "Role ml/given app/role.yaml:1: the Project ml (spec.kinds.allow) refuses it",
     );
     // It was so before: this merge has no part in it.
     check(&[("app/a.yaml", &map("a", "two"))], 1, "ConfigMap");
@@ -356,7 +356,7 @@ fn a_preview_tells_what_a_merge_makes_a_project_refuse() {
     check(
         &[("fleet/ml.yaml", &ML.replace("Namespace", "Node"))],
         7,
-        "app/n.yaml:1: Namespace more: the Project ml (spec.clusterKinds) refuses it",
+        "Namespace more app/n.yaml:1: the Project ml (spec.clusterKinds) refuses it",
     );
     let elsewhere = format!("{ML}  repositories: ['https://git.example/other/*']\n");
     check(&[("fleet/ml.yaml", &elsewhere)], 7, "(spec.repositories) refuses it");
