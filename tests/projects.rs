@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use crate::agent::{World, map};
 use crate::harness::cluster::{Agent, project};
 use crate::harness::eventually;
-use crate::harness::git::Repository;
+use crate::harness::git::{Repository, Server};
+use crate::harness::installed;
 
 const ROLE: &str = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: given}\nrules: [{apiGroups: [''], resources: [pods], verbs: [get]}]\n";
 const CLUSTER_ROLE: &str = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: given-tenant}\nrules: [{apiGroups: ['*'], resources: ['*'], verbs: ['*']}]\n";
@@ -315,6 +316,58 @@ async fn a_chart_looks_up_what_its_project_allows() {
     let projects: Api<Project> = Api::all(world.client.clone());
     projects.delete("lookups", &DeleteParams::default()).await.unwrap();
     wait_refused(&world, "app", "there is no Project lookups").await;
+}
+
+#[tokio::test]
+async fn bases_of_a_kustomization_are_repositories_too() {
+    let world = World::new("project-bases").await;
+    let other = Server::start().await;
+    let base = other.repository("shared/base");
+    let files = [("x/kustomization.yaml", "resources: [m.yaml]\n"), ("x/m.yaml", &map("base", "one"))];
+    let pinned = base.commit(&files, "First");
+    let kustomization = format!("resources: ['{}//x?ref={pinned}']\n", base.url);
+    let commit = world.repository.commit(&[("app/kustomization.yaml", &kustomization)], "First");
+    let own = format!("http://{}/ml/*", world.git.address);
+    let spec = |patterns: Value| json!({"namespaces": ["project-bases"], "repositories": patterns});
+    project(&world.client, "bases", spec(json!([own]))).await;
+    let source = json!({"kustomize": {"remoteBases": [base.url]}});
+    world.application("app", json!({"spec": {"project": "bases", "source": source}})).await;
+    wait_refused(&world, "app", "it lets nobody read from").await;
+    assert_eq!(other.traffic().0, 0, "nobody was asked");
+    project(&world.client, "bases", spec(json!([own, format!("http://{}/**", other.address)]))).await;
+    world.ready("app", &commit).await;
+}
+
+#[tokio::test]
+async fn an_agent_that_may_not_read_projects_keeps_to_the_defaults() {
+    let (world, running) = World::guarded("project-blind").await;
+    let folder = tempfile::tempdir().unwrap();
+    let plane = installed::as_agent(&world.client, &running.plane, folder.path()).await;
+    let everything = json!({"namespaces": ["*"], "destinations": [{"namespaces": ["*"]}], "kinds": {"deny": [{"kind": "Secret"}]}});
+    project(&world.client, "default", everything).await;
+    let roles: Api<ClusterRole> = Api::all(world.client.clone());
+    let all = |group: &str, kinds: &[&str]| json!({"apiGroups": [group], "resources": kinds, "verbs": ["*"]});
+    let blind = [
+        all("", &["*"]),
+        all("driftless.dev", &["applications", "applications/status"]),
+        all("apiextensions.k8s.io", &["*"]),
+    ];
+    let sees = [&blind[..], &[all("driftless.dev", &["projects"])]].concat();
+    let give = |rules: &[Value]| {
+        let (roles, change) = (roles.clone(), json!({"rules": rules}));
+        async move { roles.patch("driftless", &PatchParams::default(), &Patch::Merge(change)).await.unwrap() }
+    };
+    give(&blind).await;
+    let _agent = Agent::start(&plane, &["--interval", "3600"]);
+    let first = world.repository.commit(&[("app/a.yaml", &map("a", "one"))], "First");
+    world.application("app", json!({})).await;
+    world.ready("app", &first).await;
+    let second = world.repository.commit(&[("app/b.yaml", ELSEWHERE)], "Elsewhere");
+    world.poke("app").await;
+    wait_refused(&world, "app", "there is no Project default").await;
+    // With the right, what is written holds, and by its own doing.
+    give(&sees).await;
+    world.ready("app", &second).await;
 }
 
 const ML: &str = "apiVersion: driftless.dev/v1alpha1\nkind: Project\nmetadata: {name: ml}\nspec:\n  namespaces: [ml]\n  clusterKinds: [{kind: Namespace}]\n";

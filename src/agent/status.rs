@@ -166,6 +166,7 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
         } else if outcome.is_done()
             && open.is_empty()
             && summary.render.is_none()
+            && summary.refused.is_none()
             && outcome.prune.token.is_empty()
         {
             SyncState::Synced

@@ -120,6 +120,7 @@ impl super::Controller {
         };
         let pruning = policy.pruning(application, &rendered.app.prepared, blind.is_empty());
         let mut todo = planned(engine, &rendered.app.prepared, &held, &settings.label, &pruning, deep);
+        ruled.restrict(&mut todo);
         let digest = rendered.app.digest;
         let mut asked = {
             let digest = digest.map(|digest| digest.to_string()).unwrap_or_default();
@@ -134,9 +135,9 @@ impl super::Controller {
         if !turn.full && needs_bodies(&rendered.app.prepared, &todo, asked.is_sync) {
             todo = self.with_bodies(turn, rendered, &held, &pruning, &todo).await?;
             ruled = Ruled::of(turn, &rendered.app.prepared.desired);
+            ruled.restrict(&mut todo);
             asked.is_sync &= !ruled.holds_back();
         }
-        ruled.restrict(&mut todo);
         let begins = asked.is_sync && !asked.under_way && spec.rollback.is_none();
         let mut leave = Leave::of(spec, &policy, &asked, self.stays(app, spec, turn.commits, begins));
         leave.permissions.apply &= !ruled.holds_back();

@@ -10,7 +10,7 @@ use super::pass::Turn;
 use super::report::Facts;
 use crate::api::{Application, ApplicationSpec, Deletion};
 use crate::error::{Error, Result};
-use crate::plan::{Asker, Desired, Plan, ProjectRules};
+use crate::plan::{Asker, Desired, Plan, ProjectRules, Why};
 
 /// The rules that hold for an Application, and in whose name it is delivered.
 pub(super) struct Rights {
@@ -49,10 +49,11 @@ impl<'a> Ruled<'a> {
         all.filter(|(at, _)| !self.refused.contains_key(at)).map(|(_, object)| object)
     }
 
-    /// Leaves in a plan what may be touched. What is refused is neither applied nor repaired, and what was applied when it
-    /// still was allowed is not deleted.
+    /// Leaves in a plan what may be done. What is refused is neither applied nor repaired, and what was applied when it
+    /// still was allowed is not deleted. Where anything is refused, repairs are all that is left.
     pub(super) fn restrict(&self, todo: &mut Plan) {
-        todo.todo.retain(|at, _| !self.refused.contains_key(at));
+        let is_kept = |why: Why| !self.holds_back() || why.is_drift() || why == Why::Moved;
+        todo.todo.retain(|at, why| !self.refused.contains_key(at) && is_kept(*why));
         self.rules.hold(self.asker, &mut todo.pruning);
     }
 
@@ -76,7 +77,11 @@ impl super::Controller {
 
     fn rules(&self, app: &AppKey, spec: &ApplicationSpec) -> Result<Rights> {
         let rules = self.projects.rules(&spec.project).map_err(|error| error.in_app(app))?;
-        Ok(Rights { rules, account: self.sites.account(app, spec).map(|account| account.name) })
+        let stated = spec.destination.service_account.clone();
+        // The agent's default account is for its own cluster; in another it is the kubeconfig's user who acts.
+        let usual = || self.sites.account(app, spec).map(|account| account.name);
+        let account = if spec.destination.cluster.is_some() { stated } else { usual() };
+        Ok(Rights { rules, account })
     }
 
     /// The rules for a pass; `None` where it ends here. Of an Application that may not even be read, the polls end and what

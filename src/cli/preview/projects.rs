@@ -37,8 +37,10 @@ fn refused(projects: &Written, application: &Application, desired: &[&Desired]) 
     if let Some(error) = refusal(&rules, asker, spec) {
         return vec![error];
     }
-    let refuse =
-        |object: &&Desired| rules.refuse_objects(asker, std::slice::from_ref(*object)).into_values().next();
+    let refuse = |object: &&Desired| {
+        let error = rules.refuse_objects(asker, std::slice::from_ref(*object)).into_values().next()?;
+        Some(error.reworded(|text| object.hidden.scrub(text)))
+    };
     desired.iter().filter_map(refuse).collect()
 }
 

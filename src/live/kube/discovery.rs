@@ -113,3 +113,25 @@ impl Discovered {
         self.kinds.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_allowed_in_a_namespace_does_not_leave_it() {
+        let gvk = kube::core::GroupVersionKind::gvk("e.org", "v1", "Model");
+        let check = |namespaced: bool, namespace: &str, expected: bool| {
+            let resource = Resource { api: ApiResource::from_gvk(&gvk), namespaced, watchable: true };
+            let (group, kind) = ("e.org".to_owned(), "Model".to_owned());
+            let key = Key { group, kind, namespace: namespace.to_owned(), name: "m".to_owned() };
+            let found = resource.holds(&key);
+            assert_eq!(found.is_ok(), expected, "{found:?}");
+            assert!(expected || found.is_err_and(|error| error.code == Code::KindUnknown));
+        };
+        check(true, "ml", true);
+        check(false, "", true);
+        check(false, "ml", false);
+        check(true, "", false);
+    }
+}
