@@ -46,7 +46,7 @@ async fn patch(world: &World, name: &str, spec: Value) {
 #[tokio::test]
 async fn without_a_project_an_application_keeps_to_its_own_namespace() {
     let (world, _running) = World::guarded("tenant").await;
-    let _agent = Agent::start(&world.plane, &["--interval", "3600"]);
+    let agent = Agent::start(&world.plane, &["--interval", "3600"]);
     let client = || world.client.clone();
     let first = world
         .repository
@@ -67,7 +67,7 @@ async fn without_a_project_an_application_keeps_to_its_own_namespace() {
     ] {
         let added = map("new", "x");
         let changes = [
-            ("app/a.yaml", Some(&*map("a", "two")).map(str::to_owned)),
+            ("app/a.yaml", Some(map("a", "two"))),
             ("app/new.yaml", Some(added)),
             ("app/bad.yaml", Some(text.to_owned())),
             ("app/old.yaml", None),
@@ -151,7 +151,7 @@ async fn without_a_project_an_application_keeps_to_its_own_namespace() {
     crds.delete("projects.driftless.dev", &DeleteParams::default()).await.unwrap();
     wait_refused(&world, "again", "there is no Project default").await;
     assert!(exists::<Role>(Api::namespaced(client(), "tenant"), "given").await);
-    drop(_agent);
+    drop(agent);
     world.apps().delete("again", &DeleteParams::default()).await.unwrap();
     world.application("later", json!({})).await;
     let _agent = Agent::start(&world.plane, &["--interval", "3600"]);
@@ -168,7 +168,7 @@ async fn a_repository_that_is_not_allowed_is_not_asked() {
         format!("http://{host}/other/**"),
         format!("https://{host}/**"),
         format!("http://127.0.0.1.example:{}/**", host.port()),
-        format!("http://127.0.0.1/**"),
+        "http://127.0.0.1/**".to_owned(),
     ]
     .into_iter()
     .enumerate()

@@ -10,6 +10,15 @@ use crate::error::{Code, Error, Result};
 use crate::live::kube::Propagation;
 use crate::plan::{Budget, Opening, Prepared, ProjectRules, PrunePolicy, Retry, Window, WindowKind, Windows};
 
+/// What a Project adds to the policy of an Application.
+#[derive(Clone, Debug, Default)]
+struct Limits {
+    /// When it lets syncs happen.
+    windows: Windows,
+    /// It has a word in how much may be deleted, which `allowEmpty` does not take back.
+    deletions: bool,
+}
+
 /// The sync policy of an Application.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -19,12 +28,10 @@ pub struct Policy {
     pub retry: Retry,
     /// When syncs may happen.
     pub windows: Windows,
-    /// When its Project lets them happen.
-    project_windows: Windows,
     /// How much may be deleted at once.
     pub budget: Budget,
-    /// The Project has a word in that, which `allowEmpty` does not take back.
-    is_limited: bool,
+    /// What its Project adds.
+    project: Limits,
     /// How it is deleted; by its waves where `None`.
     pub propagation: Option<Propagation>,
     /// Deletions wait until everything else is healthy.
@@ -95,8 +102,7 @@ impl Policy {
                 most: duration(&retry.max_backoff, "spec.sync.retry.maxBackoff")?,
             },
             windows: windows(&sync.windows, "spec.sync.windows")?,
-            project_windows: Windows::default(),
-            is_limited: false,
+            project: Limits::default(),
             budget: Budget { count: sync.prune_budget.count, percent: sync.prune_budget.percent },
             propagation: sync.prune_propagation.map(|propagation| match propagation {
                 PropagationPolicy::Foreground => Propagation::Foreground,
@@ -114,15 +120,14 @@ impl Policy {
     /// With what its Project says: both must let a sync happen, and the stricter budget counts.
     #[must_use]
     pub fn within(mut self, rules: &ProjectRules) -> Self {
-        self.project_windows = rules.windows.clone();
         self.budget = rules.budget(self.budget);
-        self.is_limited = rules.has_budget();
+        self.project = Limits { windows: rules.windows.clone(), deletions: rules.has_budget() };
         self
     }
 
     /// Whether a sync may begin.
     pub(super) fn opening(&self, now: Timestamp) -> Opening {
-        let project = self.project_windows.at(now);
+        let project = self.project.windows.at(now);
         let why =
             if project.why.is_empty() { project.why } else { format!("of its Project: {}", project.why) };
         self.windows.at(now).and(Opening { why, ..project })
@@ -148,7 +153,7 @@ impl Policy {
             wanted: sync.prune,
             budget: self.budget,
             protected: sync.prune_protected,
-            empty: sync.allow_empty && prepared.desired.is_empty() && !self.is_limited,
+            empty: sync.allow_empty && prepared.desired.is_empty() && !self.project.deletions,
             confirmed: application.annotations().get(CONFIRM).cloned().unwrap_or_default(),
         }
     }

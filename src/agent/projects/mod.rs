@@ -215,7 +215,7 @@ mod tests {
 
     use super::*;
 
-    fn project(name: &str, generation: i64, spec: serde_json::Value) -> DynamicObject {
+    fn project(name: &str, generation: i64, spec: &serde_json::Value) -> DynamicObject {
         let value = json!({"apiVersion": "driftless.dev/v1alpha1", "kind": "Project",
             "metadata": {"name": name, "uid": "u", "generation": generation}, "spec": spec});
         serde_json::from_value(value).unwrap()
@@ -234,14 +234,14 @@ mod tests {
         assert_eq!(projects.rules("one").unwrap_err().code, Code::ProjectRefused);
         assert!(!projects.rules("default").unwrap().is_stated);
         let spec = json!({"namespaces": ["ml"]});
-        assert_eq!(projects.seen(project("one", 1, spec.clone())), [app("a")]);
-        assert!(projects.seen(project("one", 1, spec.clone())).is_empty(), "nothing new");
-        assert_eq!(projects.seen(project("one", 2, spec)), [app("a")]);
+        assert_eq!(projects.seen(project("one", 1, &spec)), [app("a")]);
+        assert!(projects.seen(project("one", 1, &spec)).is_empty(), "nothing new");
+        assert_eq!(projects.seen(project("one", 2, &spec)), [app("a")]);
         assert!(projects.rules("one").unwrap().is_stated);
-        assert_eq!(projects.seen(project("default", 1, json!({"namespaces": ["[a]"]}))), [app("c")]);
+        assert_eq!(projects.seen(project("default", 1, &json!({"namespaces": ["[a]"]}))), [app("c")]);
         assert_eq!(projects.rules("default").unwrap_err().code, Code::ProjectInvalid, "never more");
         // A field that this version does not know may be a restriction.
-        assert_eq!(projects.seen(project("two", 1, json!({"namespaces": ["ml"], "only": []}))), [app("b")]);
+        assert_eq!(projects.seen(project("two", 1, &json!({"namespaces": ["ml"], "only": []}))), [app("b")]);
         assert_eq!(projects.rules("two").unwrap_err().code, Code::ProjectInvalid);
         projects.subscribe(&app("a"), "two");
         assert_eq!(projects.retain(|name| name == "one").len(), 3);

@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    fn check(spec: Value, part: &str) {
+    fn check(spec: &Value, part: &str) {
         let value = json!({"apiVersion": "driftless.dev/v1alpha1", "kind": "Project",
             "metadata": {"name": "ml"}, "spec": spec});
         let result = project_of(value).and_then(|project| project_rules(&project));
@@ -96,26 +96,26 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named() {
-        check(json!({"namespaces": ["ml"]}), "");
+        check(&json!({"namespaces": ["ml"]}), "");
         check(
-            json!({"namespaces": ["*"], "destinations": [{}], "clusterKinds": [{"kind": "Namespace"}]}),
+            &json!({"namespaces": ["*"], "destinations": [{}], "clusterKinds": [{"kind": "Namespace"}]}),
             "",
         );
-        check(json!({}), "namespaces");
-        check(json!({"namespaces": []}), "spec.namespaces");
-        check(json!({"namespaces": ["{a,b}"]}), "spec.namespaces");
-        check(json!({"namespaces": ["ml"], "repositories": ["ftp://x/y"]}), "spec.repositories");
+        check(&json!({}), "namespaces");
+        check(&json!({"namespaces": []}), "spec.namespaces");
+        check(&json!({"namespaces": ["{a,b}"]}), "spec.namespaces");
+        check(&json!({"namespaces": ["ml"], "repositories": ["ftp://x/y"]}), "spec.repositories");
         check(
-            json!({"namespaces": ["ml"], "destinations": [{"cluster": "[a]"}]}),
+            &json!({"namespaces": ["ml"], "destinations": [{"cluster": "[a]"}]}),
             "spec.destinations.cluster",
         );
-        check(json!({"namespaces": ["ml"], "kinds": {"allow": [{"group": "apps"}]}}), "kind");
-        check(json!({"namespaces": ["ml"], "kinds": {"deny": [{"kind": "a/b"}]}}), "spec.kinds.deny");
-        check(json!({"namespaces": ["ml"], "clusterKinds": [{"kind": "{N}"}]}), "spec.clusterKinds");
-        check(json!({"namespaces": ["ml"], "allowed": true}), "allowed");
+        check(&json!({"namespaces": ["ml"], "kinds": {"allow": [{"group": "apps"}]}}), "kind");
+        check(&json!({"namespaces": ["ml"], "kinds": {"deny": [{"kind": "a/b"}]}}), "spec.kinds.deny");
+        check(&json!({"namespaces": ["ml"], "clusterKinds": [{"kind": "{N}"}]}), "spec.clusterKinds");
+        check(&json!({"namespaces": ["ml"], "allowed": true}), "allowed");
         let window = json!({"kind": "Allow", "schedule": "0 22 * *", "duration": "1h"});
-        check(json!({"namespaces": ["ml"], "windows": [window]}), "five fields");
+        check(&json!({"namespaces": ["ml"], "windows": [window]}), "five fields");
         let window = json!({"kind": "Allow", "schedule": "0 22 * * *", "duration": "soon"});
-        check(json!({"namespaces": ["ml"], "windows": [window]}), "spec.windows.duration");
+        check(&json!({"namespaces": ["ml"], "windows": [window]}), "spec.windows.duration");
     }
 }

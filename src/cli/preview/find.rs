@@ -55,7 +55,7 @@ pub(super) fn applications(
     let pattern =
         |text: &str| Regex::new(text).map_err(|error| Error::new(Code::Internal, error.to_string()));
     let (group, kind) = (pattern(r"driftless\.dev/")?, pattern("Application")?);
-    let project = pattern(r#"\bProject\b"#)?;
+    let project = pattern(r"\bProject\b")?;
     let read = each(&todo, |_, (tree, (path, _))| -> Result<Documents> {
         let bytes = tree.read(path)?;
         let mut found = Documents::default();
