@@ -57,7 +57,11 @@ fn deployment(image: &str) -> String {
 }
 
 fn late(name: &str, value: &str) -> String {
-    map(name, value).replacen("metadata: {", "metadata: {annotations: {argocd.argoproj.io/sync-wave: '2'}, ", 1)
+    map(name, value).replacen(
+        "metadata: {",
+        "metadata: {annotations: {argocd.argoproj.io/sync-wave: '2'}, ",
+        1,
+    )
 }
 
 /// Deploys, changes, prunes, adds, and deletes all of it.
@@ -109,7 +113,12 @@ async fn course(world: &World, proxy: &Proxy) -> End {
         ),
         jobs: names,
         history: status.history.iter().map(|entry| (entry.id, entry.subject.clone())).collect(),
-        inventory: status.inventory.entries.iter().map(|entry| format!("{}/{}", entry.kind, entry.name)).collect(),
+        inventory: status
+            .inventory
+            .entries
+            .iter()
+            .map(|entry| format!("{}/{}", entry.kind, entry.name))
+            .collect(),
         state: format!("{:?}", status.operation.map(|operation| operation.state)),
         made: BTreeMap::new(),
         left: Vec::new(),
@@ -120,7 +129,8 @@ async fn course(world: &World, proxy: &Proxy) -> End {
     })
     .await;
     end.left.extend(own_maps(world).await.into_keys());
-    end.left.extend(deployments.list(&ListParams::default()).await.unwrap().iter().map(ResourceExt::name_any));
+    end.left
+        .extend(deployments.list(&ListParams::default()).await.unwrap().iter().map(ResourceExt::name_any));
     for made in proxy.written().iter().filter(|made| made.verb == "post" && made.status == 201) {
         if made.path.ends_with("/jobs") {
             let name = made.name.split("-postsync").next().unwrap_or_default().to_owned();
@@ -190,8 +200,6 @@ async fn killed_after_any_write_it_comes_to_the_same_end() {
         course(&world, &proxy).await
     };
     let all = writes(&proxy);
-    for done in proxy.written() { eprintln!("{} {} {} {}", done.verb, done.path, done.status, done.name); }
-    eprintln!("{reference:#?}");
     assert_eq!(reference.made, [("migrate".to_owned(), 2), ("smoke".to_owned(), 2)].into());
     assert!(all > 20 && reference.left.is_empty(), "{all} writes, {reference:#?}");
     let begin = std::time::Instant::now();

@@ -60,7 +60,15 @@ impl Rule {
     /// Verbs: get, list, watch, post, put, patch, delete; write for the last four, event for what a watch tells, empty
     /// for all requests. The part stands somewhere in path and query, or in the event.
     pub(crate) fn on(verb: &'static str, part: &str, act: Act) -> Self {
-        Self { verb, parts: vec![part.into()], without: Vec::new(), skip: 0, times: usize::MAX, percent: 100, act }
+        Self {
+            verb,
+            parts: vec![part.into()],
+            without: Vec::new(),
+            skip: 0,
+            times: usize::MAX,
+            percent: 100,
+            act,
+        }
     }
 
     /// And this part too.
@@ -231,11 +239,7 @@ impl Shared {
     }
 }
 
-async fn accept(
-    listener: tokio::net::TcpListener,
-    acceptor: tokio_rustls::TlsAcceptor,
-    shared: Arc<Shared>,
-) {
+async fn accept(listener: tokio::net::TcpListener, acceptor: tokio_rustls::TlsAcceptor, shared: Arc<Shared>) {
     // Connections end with this task.
     let mut connections = tokio::task::JoinSet::new();
     loop {

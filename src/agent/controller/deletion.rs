@@ -79,7 +79,7 @@ impl super::Controller {
             }
             if let Some(operation) = application.status.as_ref().and_then(|status| status.operation.as_ref())
             {
-                self.engine.abandon_hooks(operation).await.map_err(|error| error.in_app(app))?;
+                self.engine.abandon_hooks(&[], operation).await.map_err(|error| error.in_app(app))?;
             }
             let (left, failures) = self.engine.delete_all(label, &held, propagation).await;
             let count = left.len();

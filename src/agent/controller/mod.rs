@@ -43,6 +43,9 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// Applications waiting for a pass from which on a fleet is on its way.
 const FLEET: usize = 50;
 
+/// A request and what its poll finds are one sync: a pass waits so long for the end of that poll, or hooks would run for
+/// the commit and again for the request.
+const ASKED: Duration = Duration::from_secs(2);
 /// How soon what `lookup` could not read is read again: rights and kinds come without a commit.
 const LOOKUP: Duration = Duration::from_secs(60);
 
@@ -56,6 +59,8 @@ struct Memory {
     failures: u32,
     /// The sync request whose poll has ended.
     refreshed: String,
+    /// Since when a sync request waits for its poll.
+    asked: Option<Instant>,
     /// The sync of several steps that is under way, or the last one.
     operation: Option<OperationStatus>,
     /// Since when health is not written.
@@ -288,6 +293,7 @@ impl Controller {
             *memory = Memory { application: Some(now.clone()), ..Memory::default() };
         }
         let asked = !request.is_empty() && request != handled && request != memory.refreshed;
+        memory.asked = asked.then(Instant::now);
         drop(memory);
         if asked {
             let (controller, sources) = (self.clone(), now.spec.sources().cloned().collect::<Vec<_>>());
@@ -296,7 +302,8 @@ impl Controller {
                 controller.sources.refresh(&app, &sources).await;
                 let memory = guard(&controller.apps).get(&app).cloned();
                 if let Some(memory) = memory {
-                    memory.lock().await.refreshed = request;
+                    let mut memory = memory.lock().await;
+                    (memory.refreshed, memory.asked) = (request, None);
                 }
                 controller.queue.push(app, Urgency::High);
             });
@@ -380,6 +387,9 @@ impl Controller {
         let settings = settings(&app.namespace, &app.name, spec);
         if application.metadata.deletion_timestamp.is_some() {
             return self.finalize(app, &application, memory, &settings.label).await;
+        }
+        if let Some(waited) = memory.asked.map(|since| since.elapsed()).filter(|waited| *waited < ASKED) {
+            return Ok(Some(ASKED.saturating_sub(waited)));
         }
         self.keep_finalizer(&application).await?;
         let generation = application.metadata.generation.unwrap_or_default();
@@ -547,6 +557,7 @@ impl Controller {
             revisions: &commits,
             request: if requested { &memory.refreshed } else { "" },
             written: status.and_then(|status| status.operation.as_ref()),
+            history: status.and_then(|status| status.history.last()).map_or(0, |last| last.id),
             before: operation,
             now,
         };
