@@ -30,6 +30,7 @@ mod render;
 mod sources;
 mod status;
 mod sync;
+mod terminating;
 
 pub use capable::{Capable, capable, live_objects, random_seed};
 pub use config::Config;

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::api::{Application, CHOSEN, OperationState, OperationStatus, POKE, label_value};
 use crate::error::{Code, Error, Result};
-use crate::live::kube::{Cluster, Index, Watches};
+use crate::live::kube::{Backoff, Cluster, Index, Watches, spread, steady};
 use crate::model::{Confidential, Digest, Gvk, Key};
 use crate::plan::{Desired, Inventory, Plan, Prepared, Why, plan};
 use crate::render::Cache;
@@ -235,11 +235,13 @@ pub async fn run(
 }
 
 async fn follow(controller: Arc<Controller>, api: Api<Application>, ready: Arc<AtomicBool>) {
-    let mut events = watcher::watcher(api, watcher::Config::default()).boxed();
+    let mut events = steady(api, watcher::Config::default());
     let mut listed = HashSet::new();
-    let mut failures = 0u32;
+    let mut is_away = false;
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     while let Some(event) = events.next().await {
-        if event.is_ok() && std::mem::take(&mut failures) > 0 {
+        if event.is_ok() && std::mem::take(&mut is_away) {
+            backoff.reset();
             tracing::info!("The watch of Applications goes on.");
         }
         match event {
@@ -257,13 +259,11 @@ async fn follow(controller: Arc<Controller>, api: Api<Application>, ready: Arc<A
             Ok(watcher::Event::Apply(application)) => controller.seen(application).await,
             Ok(watcher::Event::Delete(application)) => controller.gone(&AppKey::from(&application)),
             Err(error) => {
-                // Said once, not at every try: 1 s doubling to 30 s.
-                if failures == 0 {
+                // Said once, not at every try.
+                if !std::mem::replace(&mut is_away, true) {
                     tracing::warn!(error = %error, "The watch of Applications is interrupted; it is tried again.");
                 }
-                failures += 1;
-                tokio::time::sleep(Duration::from_secs(1 << failures.min(5)).min(Duration::from_secs(30)))
-                    .await;
+                tokio::time::sleep(backoff.pause()).await;
             }
         }
     }
@@ -374,9 +374,9 @@ impl Controller {
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(app = %app, code = error.code.number(), error = %error, "Pass failed.");
-                // 1 s doubling to 5 min; a new commit does not wait for it.
-                self.queue
-                    .push_after(app, Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(300)));
+                // 1 s doubling to 5 min, and a quarter by chance; a new commit does not wait for it.
+                let wait = Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(300));
+                self.queue.push_after(app, wait + spread(wait / 4));
             }
         }
     }

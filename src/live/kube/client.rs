@@ -13,7 +13,8 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::api::FIELD_MANAGER;
 use crate::error::{Code, Error, Result};
-use crate::live::kube::{Discovered, Lean, Resource, conflicting_managers, translate};
+use crate::live::kube::patience::PatienceLayer;
+use crate::live::kube::{Discovered, Lean, Resource, conflicting_managers, is_absent, translate};
 use crate::model::{Gvk, Key};
 
 /// The answer of an apply or a delete holds metadata only: a fifth of the bytes, and no Secret data.
@@ -23,6 +24,8 @@ const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 const WRITES: usize = 16;
 /// A kind that is not served is asked for again at most this often.
 const REDISCOVER: Duration = Duration::from_secs(5);
+/// Requests between two layers of the client; each is handed on at once.
+const QUEUE: usize = 1024;
 /// No single request may take longer; watches have their own limit.
 const REQUEST: Duration = Duration::from_secs(30);
 
@@ -108,7 +111,7 @@ pub struct Cluster {
 }
 
 /// A request's verb as the API server counts it.
-fn verb(request: &Request<kube::client::Body>) -> &'static str {
+pub(super) fn verb(request: &Request<kube::client::Body>) -> &'static str {
     let watches =
         request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
     match *request.method() {
@@ -153,7 +156,8 @@ impl Cluster {
             request
         });
         let builder = kube::client::ClientBuilder::try_from(config).map_err(|error| translate(&error))?;
-        let client = builder.with_layer(&count).build();
+        let shared = tower::buffer::BufferLayer::new(QUEUE);
+        let client = builder.with_layer(&count).with_layer(&shared).with_layer(&PatienceLayer).build();
         Ok(Self {
             client,
             namespace,
@@ -199,7 +203,13 @@ impl Cluster {
         if now || last.is_none_or(|at| at.elapsed() > REDISCOVER) {
             self.ask(&mut last).await?;
         }
-        self.discovered().get(gvk).cloned().ok_or_else(|| {
+        let found = self.discovered();
+        if found.get(gvk).is_none() && found.is_silent(gvk) {
+            let why =
+                format!("the API server behind {} does not answer, so {gvk} is not known", gvk.api_version());
+            return Err(Error::new(Code::ApiUnreachable, why).hint("kubectl get apiservices"));
+        }
+        found.get(gvk).cloned().ok_or_else(|| {
             Error::new(Code::KindUnknown, format!("the cluster does not serve {gvk}"))
                 .hint("install the CustomResourceDefinition, or add it to the same repository")
         })
@@ -210,7 +220,7 @@ impl Cluster {
         let discovery = discovery.map_err(|error| translate(&error))?;
         let version = self.client.apiserver_version().await.map_err(|error| translate(&error))?;
         *last = Some(Instant::now());
-        let found = Arc::new(Discovered::new(&discovery, version.git_version));
+        let found = Arc::new(Discovered::new(&discovery, version.git_version, &self.discovered()));
         match self.discovered.write() {
             Ok(mut slot) => *slot = found,
             Err(poisoned) => *poisoned.into_inner() = found,
@@ -276,7 +286,7 @@ impl Cluster {
         let request = request(Method::GET, &path(resource, key), "", "application/json", Vec::new())?;
         match self.send::<Value>(request).await {
             Ok(value) => Ok(Some(value)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(kube::Error::Api(status)) if is_absent(&status) => Ok(None),
             Err(error) => Err(translate(&error).on_object(key)),
         }
     }
@@ -348,7 +358,7 @@ impl Cluster {
         let request = request(Method::GET, &path(resource, key), "", METADATA, Vec::new())?;
         match self.send::<Lean>(request).await {
             Ok(lean) => Ok(Some(lean)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(kube::Error::Api(status)) if is_absent(&status) => Ok(None),
             Err(error) => Err(translate(&error).on_object(key)),
         }
     }
@@ -390,7 +400,7 @@ impl Cluster {
             // What is gone is answered with a Status, or with the object as it was.
             Ok(left) if left.metadata.deletion_timestamp.is_some() => Ok(Deleted::Leaving),
             Ok(_) => Ok(Deleted::Gone),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Deleted::NotThere),
+            Err(kube::Error::Api(status)) if is_absent(&status) => Ok(Deleted::NotThere),
             Err(kube::Error::Api(status)) if status.code == 409 && status.message.contains("UID") => {
                 Ok(Deleted::NotThere)
             }

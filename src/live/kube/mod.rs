@@ -5,18 +5,23 @@
 //! managedFields entry, and health. Applying needs no read before it; deciding whether to apply needs
 //! no request at all.
 
+mod backoff;
 mod client;
 mod discovery;
 mod failure;
 mod index;
 mod judges;
 mod lean;
+mod patience;
+mod steady;
 mod watch;
 
+pub use backoff::{Backoff, spread};
 pub use client::{Applied, Check, Cluster, Connection, Deleted, Force, Propagation};
 pub use discovery::{Discovered, Resource};
-pub use failure::{conflicting_managers, translate};
+pub use failure::{conflicting_managers, is_absent, translate};
 pub use index::{Index, Seen};
 pub use judges::Judges;
 pub use lean::{Lean, fingerprint};
+pub use steady::steady;
 pub use watch::{Notice, Watches, seen};

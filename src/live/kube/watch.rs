@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -14,7 +14,7 @@ use crate::api::LABEL;
 use crate::error::{Code, Error, Result};
 use crate::health::{self, Rules};
 use crate::live::kube::lean::{Form, MetadataOnly, Whole};
-use crate::live::kube::{Cluster, Index, Judges, Lean, Resource, Seen, translate};
+use crate::live::kube::{Backoff, Cluster, Index, Judges, Lean, Resource, Seen, steady, translate};
 use crate::model::{Gvk, Key};
 
 /// Pages of a list: 100 lean objects are 20 kB, their JSON 400 kB.
@@ -152,9 +152,9 @@ async fn follow<F: Form>(
 ) {
     let api = kube::Api::<Lean<F>>::all_with(ends.cluster.client(), &resource.api);
     let config = watcher::Config::default().labels(LABEL).page_size(PAGE);
-    let mut events = watcher(api, config).boxed();
+    let mut events = steady(api, config);
     let mut listed: HashSet<Key> = HashSet::new();
-    let mut pause = Duration::from_millis(200);
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Init) => listed.clear(),
@@ -168,11 +168,11 @@ async fn follow<F: Form>(
                     let _ = ends.notices.send(Notice { label: seen.label, key }).await;
                 }
                 listed = HashSet::new();
-                pause = Duration::from_millis(200);
+                backoff.reset();
                 state.send_replace(Some(Ok(())));
             }
             Ok(Event::Apply(lean)) => {
-                pause = Duration::from_millis(200);
+                backoff.reset();
                 let key = key_of(&gvk, &lean);
                 put(&ends, &gvk, key, lean).await;
             }
@@ -199,8 +199,7 @@ async fn follow<F: Form>(
                     first
                 });
                 // kube's watcher tries again at once; an API server that is away must not be hammered.
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(30));
+                tokio::time::sleep(backoff.pause()).await;
             }
         }
     }
