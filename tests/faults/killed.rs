@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
+use tokio::sync::OnceCell;
 
 use super::{agent, world};
 use crate::agent::{World, map};
@@ -30,7 +31,7 @@ enum Moment {
 
 /// What is compared with the reference run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct End {
+pub(super) struct End {
     maps: BTreeMap<String, String>,
     /// Image, generation, and how many versions of it there ever were.
     deployment: (String, i64, usize),
@@ -65,7 +66,7 @@ fn late(name: &str, value: &str) -> String {
 }
 
 /// Deploys, changes, prunes, adds, and deletes all of it.
-async fn course(world: &World, proxy: &Proxy) -> End {
+pub(super) async fn course(world: &World, proxy: &Proxy) -> End {
     let succeeded = ", argocd.argoproj.io/hook-delete-policy: HookSucceeded";
     let first = world.repository.commit(
         &[
@@ -152,6 +153,20 @@ fn writes(proxy: &Proxy) -> usize {
     proxy.written().iter().filter(|done| !done.path.contains("/events")).count()
 }
 
+/// The course without a fault, and its writes.
+pub(super) async fn reference() -> &'static (End, usize) {
+    static REFERENCE: OnceCell<(End, usize)> = OnceCell::const_new();
+    let run = REFERENCE.get_or_init(|| async {
+        let (world, proxy) = world("killed-reference").await;
+        let _agent = agent(&world, &proxy);
+        let end = course(&world, &proxy).await;
+        assert_eq!(end.made, [("migrate".to_owned(), 2), ("smoke".to_owned(), 2)].into());
+        assert!(end.left.is_empty(), "{end:#?}");
+        (end, writes(&proxy))
+    });
+    run.await
+}
+
 /// One course in a namespace of its own, with a kill after the nth write; whether there was one.
 async fn killed(number: usize, moment: Moment) -> (End, bool) {
     let (world, proxy) = world(&format!("killed-{number}-{}", moment as u8)).await;
@@ -194,27 +209,22 @@ async fn killed(number: usize, moment: Moment) -> (End, bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_after_any_write_it_comes_to_the_same_end() {
-    let (world, proxy) = world("killed-reference").await;
-    let reference = {
-        let _agent = agent(&world, &proxy);
-        course(&world, &proxy).await
-    };
-    let all = writes(&proxy);
-    assert_eq!(reference.made, [("migrate".to_owned(), 2), ("smoke".to_owned(), 2)].into());
-    assert!(all > 20 && reference.left.is_empty(), "{all} writes, {reference:#?}");
-    let begin = std::time::Instant::now();
+    let (reference, all) = reference().await.clone();
+    assert!(all > 20, "{all} writes");
     let runs = (1..=all).flat_map(|number| {
-        [Moment::BeforeTheAnswer, Moment::AfterTheAnswer].map(move |moment| (number, moment))
+        // What is lost in time is the answer; a third of the kills shows that it changes nothing to have read it.
+        let after = (number % 3 == 0).then_some((number, Moment::AfterTheAnswer));
+        [(number, Moment::BeforeTheAnswer)].into_iter().chain(after)
     });
+    let count = runs.clone().count();
     let results: Vec<_> = futures::stream::iter(runs)
         .map(|(number, moment)| async move {
             let run = tokio::spawn(killed(number, moment));
             (number, moment, run.await)
         })
-        .buffer_unordered(8)
+        .buffer_unordered(12)
         .collect()
         .await;
-    eprintln!("{} runs in {:?}", results.len(), begin.elapsed());
     let mut kills = 0;
     let mut wrong = Vec::new();
     for (number, moment, result) in results {
@@ -228,7 +238,7 @@ async fn killed_after_any_write_it_comes_to_the_same_end() {
             Err(error) => wrong.push(format!("after write {number} {moment:?}: {error}")),
         }
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), all * 2, wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
     // Two writes of a run may become one, where the second comes to the same status.
-    assert!(kills >= all * 2 - 6, "{kills} of {}", all * 2);
+    assert!(kills + 6 >= count, "{kills} of {count}");
 }

@@ -2,7 +2,12 @@
 //!
 //! `data/faults.txt` names the rows; `make faults` runs their tests and writes docs/faults.md.
 
+mod answers;
 mod killed;
+mod lists;
+mod watches;
+
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use tokio::sync::OnceCell;
 
@@ -42,4 +47,64 @@ pub(crate) fn agent(world: &World, proxy: &Proxy) -> Agent {
 pub(crate) fn agent_with(world: &World, proxy: &Proxy, options: &[&str]) -> Agent {
     let own = ["--interval", "5", "--namespaced", "--namespace", &world.namespace];
     Agent::start(&proxy.plane, &[&own, options].concat())
+}
+
+/// Writes of objects of this kind (`/configmaps/`) by the agent behind this proxy, refused ones apart.
+pub(crate) fn writes_of(proxy: &Proxy, verb: &str, part: &str) -> usize {
+    let all = proxy.written();
+    all.iter().filter(|done| done.verb == verb && done.status < 400 && done.path.contains(part)).count()
+}
+
+/// A second API server on the same etcd, which can be ended and started.
+pub(crate) struct Second {
+    arguments: Vec<String>,
+    /// Its address.
+    pub(crate) server: String,
+    running: Option<(Child, ChildStdin, u32)>,
+}
+
+impl Second {
+    /// As the first one of this control plane, on a port of its own.
+    pub(crate) fn beside(plane: &ControlPlane) -> Self {
+        let line = std::fs::read(format!("/proc/{}/cmdline", plane.processes["kube-apiserver"])).unwrap();
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let arguments = line.split(|byte| *byte == 0).filter(|part| !part.is_empty()).map(|part| {
+            let text = String::from_utf8(part.to_vec()).unwrap();
+            if text.starts_with("--secure-port=") { format!("--secure-port={port}") } else { text }
+        });
+        Self { arguments: arguments.collect(), server: format!("https://127.0.0.1:{port}"), running: None }
+    }
+
+    /// Starts it; it answers after a second or two.
+    pub(crate) fn start(&mut self) {
+        use std::io::BufRead as _;
+        let mut shell = Command::new("sh")
+            .args(["-c", cluster::SHELL, "sh"])
+            .args(&self.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let alive = shell.stdin.take().unwrap();
+        self.running = Some((shell, alive, line.trim().parse().unwrap()));
+    }
+
+    /// Ends it, as a failing machine does.
+    pub(crate) fn kill(&mut self) {
+        if let Some((mut shell, alive, id)) = self.running.take() {
+            let _ = Command::new("kill").args(["-9", &id.to_string()]).status();
+            drop(alive);
+            let _ = shell.wait();
+        }
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }

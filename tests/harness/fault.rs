@@ -158,10 +158,15 @@ impl Drop for Proxy {
 impl Proxy {
     /// Stands before an API server.
     pub(crate) async fn before(plane: &ControlPlane) -> Self {
+        Self::to(plane, &plane.server).await
+    }
+
+    /// Stands before another API server of the same control plane.
+    pub(crate) async fn to(plane: &ControlPlane, upstream: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().http1_only().tls_danger_accept_invalid_certs(true);
         let shared = Arc::new(Shared {
-            upstream: plane.server.clone(),
+            upstream: upstream.to_owned(),
             client: client.build().expect("a client"),
             rules: Mutex::default(),
             asked: Mutex::default(),
