@@ -21,7 +21,7 @@ use crate::agent::{
 use crate::api::{Application, FIELD_MANAGER, OperationState, OperationStatus, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Status;
-use crate::live::kube::{Check, Cluster, Index, Watches, translate};
+use crate::live::kube::{Check, Cluster, Index, Reach, Watches, translate};
 use crate::model::{Gvk, short_commit};
 use crate::plan::plan;
 
@@ -82,6 +82,13 @@ async fn one(
     wait: Option<Duration>,
     output: &Output,
 ) -> Result<()> {
+    if let Some(secret) = &stated.spec.destination.cluster {
+        let why = format!(
+            "its objects go to the cluster of Secret {secret}; apply acts in that of the kubeconfig only"
+        );
+        return Err(Error::new(Code::ApplicationInvalid, why)
+            .hint("kubectl apply the Application, and let the agent deliver it"));
+    }
     let namespace = stated.metadata.namespace.clone().unwrap_or_default();
     let name = stated.metadata.name.clone().unwrap_or_default();
     let api: Api<Application> = Api::namespaced(cluster.client(), &namespace);
@@ -109,13 +116,14 @@ async fn one(
     let index = Arc::new(Index::default());
     let (notices, mut noticed) = mpsc::channel(64);
     tokio::spawn(async move { while noticed.recv().await.is_some() {} });
-    let watches = Arc::new(Watches::new(cluster.clone(), index.clone(), notices));
+    let watches = Arc::new(Watches::new(cluster.clone(), index.clone(), notices, Reach::Cluster));
     Judging::default().follow(&watches, &label, &application.spec.health, &rendered.prepared.desired);
     let engine = Engine { cluster: cluster.clone(), index, watches };
     let desired = &rendered.prepared.desired;
-    let mut used: std::collections::HashSet<Gvk> = desired.iter().map(|object| object.gvk.clone()).collect();
-    used.extend(inventory.iter().map(|(key, owned)| Gvk::parse(&owned.api_version, &key.kind)));
-    let blind = engine.watch(&used).await.into_iter().next().map(|(_, error)| error);
+    let objects = desired.iter().map(|object| (object.gvk.clone(), &object.key));
+    let owned = inventory.iter().map(|(key, owned)| (Gvk::parse(&owned.api_version, &key.kind), key));
+    let blind =
+        engine.watch(&engine.places(objects.chain(owned))).await.into_iter().next().map(|(_, error)| error);
     let policy = Policy::of(&application)?;
     let pruning = policy.pruning(&application, &rendered.prepared, blind.is_none());
     let all = workspace_labels(&api).await?;

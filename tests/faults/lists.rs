@@ -24,7 +24,7 @@ async fn broken_pages(namespace: &str, act: Act, times: usize) {
     let first = world.repository.commit(&[("app/all.yaml", &many(230))], "First");
     {
         let _agent = agent(&world, &proxy);
-        world.application("app", json!({"spec": {"sync": {"prune": {"maxPercent": 100}}}})).await;
+        world.application("app", json!({"spec": {"sync": {"pruneBudget": {"percent": 100}}}})).await;
         world.ready("app", &first).await;
     }
     let second = world.repository.commit(&[("app/all.yaml", &many(200))], "Second");
@@ -163,7 +163,8 @@ async fn kinds_that_come_and_go_lose_nothing() {
         crds.get_opt(&format!("widgets.{one}")).await.unwrap().is_none().then_some(())
     })
     .await;
-    world.reason("app", "Ready", "KindUnknown").await;
+    let message = world.reason("app", "Ready", "WatchFailed").await;
+    assert!(message.contains("one.faults.example/v1"), "{message}");
     assert_eq!(world.value("m").await.as_deref(), Some("two"));
     define(&world, &definition(one, &[("v1", true)])).await;
     eventually("a is there again", || async {
@@ -199,7 +200,7 @@ async fn a_dead_aggregated_server_stops_its_own_kinds_only() {
     services.create(&PostParams::default(), &serde_json::from_value(nowhere).unwrap()).await.unwrap();
     let group = "live.faults.example";
     define(&world, &definition(group, &[("v1", true)])).await;
-    let nobodys = "apiVersion: nowhere.example/v1\nkind: Nobody\nmetadata: {name: n}\n";
+    let nobodys = "apiVersion: nowhere.example/v1\nkind: Nobody\nmetadata: {name: nobody}\n";
     let first = world.repository.commit(
         &[
             ("app/a.yaml", &widget(group, "a")),

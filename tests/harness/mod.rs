@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod fault;
 pub(crate) mod front;
 pub(crate) mod git;
+pub(crate) mod installed;
 pub(crate) mod registry;
 pub(crate) mod ssh;
 

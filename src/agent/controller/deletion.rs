@@ -5,6 +5,7 @@ use std::time::Duration;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 
+use super::super::sites::Access;
 use super::super::{AppKey, Policy, inventory};
 use super::Memory;
 use crate::api::{Application, CONFIRM, Deletion, FINALIZER};
@@ -36,7 +37,7 @@ impl super::Controller {
             finalizers.push(FINALIZER);
         }
         let app = AppKey::from(application);
-        let api: Api<Application> = Api::namespaced(self.engine.cluster.client(), &app.namespace);
+        let api: Api<Application> = Api::namespaced(self.sites.own().engine.cluster.client(), &app.namespace);
         // The resourceVersion makes sure that nobody's finalizer is lost.
         let patch = serde_json::json!({"metadata": {
             "resourceVersion": application.resource_version(), "finalizers": finalizers}});
@@ -52,6 +53,7 @@ impl super::Controller {
         app: &AppKey,
         application: &Application,
         memory: &mut Memory,
+        access: &Access,
         label: &str,
     ) -> Result<Option<Duration>> {
         if !has_finalizer(application) {
@@ -60,7 +62,7 @@ impl super::Controller {
         if application.spec.deletion == Deletion::Cascade {
             let held = match memory.inventory.take() {
                 Some(held) => held,
-                None => inventory::load(&self.engine.cluster, application).await?,
+                None => inventory::load(&access.home, application).await?,
             };
             let propagation = Policy::of(application).ok().and_then(|policy| policy.propagation);
             let asks: Vec<&Key> = (held.iter())
@@ -79,9 +81,9 @@ impl super::Controller {
             }
             if let Some(operation) = application.status.as_ref().and_then(|status| status.operation.as_ref())
             {
-                self.engine.abandon_hooks(&[], operation).await.map_err(|error| error.in_app(app))?;
+                access.site.engine.abandon_hooks(&[], operation).await.map_err(|error| error.in_app(app))?;
             }
-            let (left, failures) = self.engine.delete_all(label, &held, propagation).await;
+            let (left, failures) = access.site.engine.delete_all(label, &held, propagation).await;
             let count = left.len();
             memory.inventory = Some(left);
             if let Some(failure) = failures.into_iter().next() {

@@ -24,11 +24,12 @@ where
     .boxed()
 }
 
-/// Whether a watch cannot go on from where it was: its place in history is too old, which kube's watcher knows as an
-/// event only and not as an answer, or an event could not be read and is lost. Then everything is listed anew.
+/// Whether a watch cannot go on from where it was. Its place in history is too old, which kube's watcher knows as an
+/// event only and not as an answer; the kind is not served or may not be watched, and may be another when it is again;
+/// or an event could not be read and is lost. Then everything is listed anew.
 fn has_a_gap(error: &watcher::Error) -> bool {
     match error {
-        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 410,
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 403 | 404 | 410),
         watcher::Error::WatchFailed(error) => matches!(error, kube::Error::SerdeError(_)),
         _ => false,
     }
