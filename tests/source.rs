@@ -266,8 +266,14 @@ impl Authority {
     }
 
     pub(crate) fn issue(&self, name: &str) -> (rcgen::Certificate, rcgen::KeyPair) {
+        self.issue_until(name, 2090)
+    }
+
+    /// Good until the first day of a year.
+    pub(crate) fn issue_until(&self, name: &str, year: i32) -> (rcgen::Certificate, rcgen::KeyPair) {
         let key = rcgen::KeyPair::generate().unwrap();
-        let parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        parameters.not_after = rcgen::date_time_ymd(year, 1, 1);
         (parameters.signed_by(&key, &self.issuer).unwrap(), key)
     }
 }

@@ -67,7 +67,7 @@ async fn a_server_that_restarts_costs_no_storm_of_lists() {
     let restarts = std::sync::atomic::AtomicUsize::new(0);
     let trouble = async {
         loop {
-            tokio::time::sleep(Duration::from_secs(8)).await;
+            tokio::time::sleep(Duration::from_secs(12)).await;
             second.kill();
             tokio::time::sleep(Duration::from_millis(500)).await;
             second.start();
@@ -109,7 +109,7 @@ async fn who_is_asked_to_wait_waits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn conflicts_are_tried_again_and_edits_of_others_survive() {
     let (world, proxy) = world("fault-conflict").await;
-    proxy.add(Rule::on("write", "/fault-conflict/", Act::Answer(409, None)).percent(33).times(12));
+    proxy.add(Rule::on("write", "/fault-conflict/", Act::Answer(409, None)).percent(33).times(10));
     let _agent = agent(&world, &proxy);
     let mut last = world.repository.commit(&[("app/a.yaml", &map("a", "0"))], "First");
     world.application("app", json!({})).await;

@@ -242,3 +242,31 @@ async fn killed_after_any_write_it_comes_to_the_same_end() {
     // Two writes of a run may become one, where the second comes to the same status.
     assert!(kills + 6 >= count, "{kills} of {count}");
 }
+
+/// C3: asked to end in the middle of a sync, it ends well and in time, and the next agent goes on.
+#[tokio::test]
+async fn asked_to_end_in_a_sync_it_goes_on_afterwards() {
+    let (world, proxy) = world("ended").await;
+    let waits =
+        hook("name: migrate", "PreSync", "").replace("spec:\n  backoff", "spec:\n  suspend: true\n  backoff");
+    let first =
+        world.repository.commit(&[("app/pre.yaml", &waits), ("app/a.yaml", &map("a", "one"))], "First");
+    let begun = agent(&world, &proxy);
+    world.application("app", json!({})).await;
+    world.reason("app", "Ready", "Syncing").await;
+    let begin = std::time::Instant::now();
+    let code = tokio::task::spawn_blocking(move || begun.terminate()).await.unwrap();
+    assert_eq!(code, Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    let _agent = agent(&world, &proxy);
+    let jobs: Api<Job> = Api::namespaced(world.client.clone(), &world.namespace);
+    let goes_on = kube::api::Patch::Merge(json!({"spec": {"suspend": false}}));
+    jobs.patch("migrate", &kube::api::PatchParams::default(), &goes_on).await.unwrap();
+    world.ready("app", &first).await;
+    let made = proxy
+        .written()
+        .iter()
+        .filter(|made| made.verb == "post" && made.status == 201 && made.path.ends_with("/jobs"))
+        .count();
+    assert_eq!(made, 1);
+}

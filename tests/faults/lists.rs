@@ -70,7 +70,7 @@ async fn a_list_whose_place_is_too_old_begins_again() {
     broken_pages("fault-continue", Act::Answer(410, None), 1).await;
 }
 
-fn definition(group: &str, versions: &[(&str, bool)]) -> Value {
+pub(super) fn definition(group: &str, versions: &[(&str, bool)]) -> Value {
     let versions: Vec<Value> = versions
         .iter()
         .enumerate()
@@ -85,7 +85,7 @@ fn definition(group: &str, versions: &[(&str, bool)]) -> Value {
             "names": {"kind": "Widget", "plural": "widgets", "singular": "widget"}}})
 }
 
-async fn define(world: &World, definition: &Value) {
+pub(super) async fn define(world: &World, definition: &Value) {
     let crds: Api<CustomResourceDefinition> = Api::all(world.client.clone());
     let name = definition["metadata"]["name"].as_str().unwrap();
     crds.patch(name, &PatchParams::apply("tests").force(), &Patch::Apply(definition)).await.unwrap();

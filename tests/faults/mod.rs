@@ -5,6 +5,8 @@
 mod answers;
 mod killed;
 mod lists;
+mod refused;
+mod sources;
 mod watches;
 
 use std::process::{Child, ChildStdin, Command, Stdio};

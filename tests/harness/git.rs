@@ -118,9 +118,9 @@ impl Server {
     }
 }
 
-struct Tls {
-    listener: tokio::net::TcpListener,
-    acceptor: tokio_rustls::TlsAcceptor,
+pub(crate) struct Tls {
+    pub(crate) listener: tokio::net::TcpListener,
+    pub(crate) acceptor: tokio_rustls::TlsAcceptor,
 }
 
 impl axum::serve::Listener for Tls {

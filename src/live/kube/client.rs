@@ -24,6 +24,8 @@ const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 const WRITES: usize = 16;
 /// A kind that is not served is asked for again at most this often.
 const REDISCOVER: Duration = Duration::from_secs(5);
+/// How often an apply is made again at once that met another write.
+const CONFLICTS: u32 = 3;
 /// Requests between two layers of the client; each is handed on at once.
 const QUEUE: usize = 1024;
 /// No single request may take longer; watches have their own limit.
@@ -317,17 +319,24 @@ impl Cluster {
     ) -> Result<Applied> {
         let forced = if force == Force::Yes { "&force=true" } else { "" };
         let url = format!("{}{forced}", writing(&path(resource, key), check));
-        match self.write(Method::PATCH, &url, "application/apply-patch+yaml", body).await {
-            Ok(lean) => Ok(Applied::Done(Box::new(lean))),
-            Err(kube::Error::Api(status)) if status.code == 409 && force == Force::No => {
-                let managers = conflicting_managers(&status);
-                if managers.is_empty() {
-                    return Err(translate(&kube::Error::Api(status)).on_object(key));
-                }
-                Ok(Applied::Conflict(managers))
+        for again in (0..=CONFLICTS).rev() {
+            let status =
+                match self.write(Method::PATCH, &url, "application/apply-patch+yaml", body.clone()).await {
+                    Ok(lean) => return Ok(Applied::Done(Box::new(lean))),
+                    Err(kube::Error::Api(status)) if status.code == 409 => status,
+                    Err(error) => return Err(translate(&error).on_object(key)),
+                };
+            let managers = conflicting_managers(&status);
+            if force == Force::No && !managers.is_empty() {
+                return Ok(Applied::Conflict(managers));
             }
-            Err(error) => Err(translate(&error).on_object(key)),
+            if again == 0 || !managers.is_empty() {
+                return Err(translate(&kube::Error::Api(status)).on_object(key));
+            }
+            // Somebody else wrote at the same moment; the request reads anew by itself.
+            tokio::time::sleep(spread(Duration::from_millis(100))).await;
         }
+        Err(Error::new(Code::Internal, "an apply was not tried").on_object(key))
     }
 
     /// The whole live object, `None` where there is none.

@@ -30,7 +30,10 @@ where
 fn has_a_gap(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 403 | 404 | 410),
-        watcher::Error::WatchFailed(error) => matches!(error, kube::Error::SerdeError(_)),
+        // kube reads what is no event as a refusal, whatever it is.
+        watcher::Error::WatchFailed(error) => {
+            matches!(error, kube::Error::SerdeError(_) | kube::Error::Api(_))
+        }
         _ => false,
     }
 }
