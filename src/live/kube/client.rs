@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::api::FIELD_MANAGER;
 use crate::error::{Code, Error, Result};
+use crate::live::kube::backoff::spread;
 use crate::live::kube::patience::PatienceLayer;
 use crate::live::kube::{Account, Discovered, Lean, Resource, conflicting_managers, is_absent, translate};
 use crate::model::{Gvk, Key};
