@@ -16,7 +16,7 @@ use crate::harness::cluster::{self, Agent, ControlPlane, Running, client, launch
 use crate::harness::{eventually, installed};
 use crate::operations::deployment;
 
-/// A ServiceAccount with a ClusterRole in its namespace.
+/// A `ServiceAccount` with a `ClusterRole` in its namespace.
 async fn account(client: &kube::Client, namespace: &str, name: &str, role: &str) {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let stated = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
