@@ -201,7 +201,7 @@ async fn servers_that_hang_or_are_away_are_given_up() {
     let git = Server::start().await;
     let repository = git.repository("slow");
     let head = repository.commit(&[("a", "one")], "First");
-    let limit = Duration::from_millis(300);
+    let limit = Duration::from_secs(1);
     let one = setup(Limits { connect: limit, idle: limit, poll: limit, fetch: limit, ..Limits::default() });
     let location = Location::parse(&repository.url).unwrap();
     git.fault("slow", Some(Fault::Hang));

@@ -66,12 +66,14 @@ async fn a_server_that_restarts_costs_no_storm_of_lists() {
     let _agent = agent(&world, &proxy);
     let restarts = std::sync::atomic::AtomicUsize::new(0);
     let trouble = async {
+        // The first one soon, in the middle of the first sync.
+        tokio::time::sleep(Duration::from_secs(3)).await;
         loop {
-            tokio::time::sleep(Duration::from_secs(12)).await;
             second.kill();
             tokio::time::sleep(Duration::from_millis(500)).await;
             second.start();
             restarts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(20)).await;
         }
     };
     let end = tokio::select! { end = course(&world, &proxy) => end, () = trouble => unreachable!() };

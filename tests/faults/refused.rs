@@ -88,7 +88,10 @@ struct Webhook {
     asked: AtomicUsize,
 }
 
-async fn review(State(webhook): State<Arc<Webhook>>, body: String) -> axum::response::Json<Value> {
+async fn review(
+    State(webhook): State<Arc<Webhook>>,
+    body: String,
+) -> ([(&'static str, &'static str); 1], String) {
     let review: Value = serde_json::from_str(&body).unwrap();
     let number = webhook.asked.fetch_add(1, Ordering::Relaxed);
     let mut response = json!({"uid": review["request"]["uid"], "allowed": true});
@@ -109,9 +112,9 @@ async fn review(State(webhook): State<Arc<Webhook>>, body: String) -> axum::resp
             response["patch"] = text.into();
         }
     }
-    axum::response::Json(
-        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}),
-    )
+    let answer =
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
+    ([("content-type", "application/json")], answer.to_string())
 }
 
 /// A9: a webhook denies, does not answer, and changes what is applied each time.
@@ -206,8 +209,6 @@ async fn objects_that_are_too_large_are_refused_by_name() {
         world.application(name, json!({"spec": {"source": {"path": name}}})).await;
         let message = world.reason(name, "Ready", "ObjectRejected").await;
         assert!(message.contains(object) && message.len() < 2000, "{message}");
-        let status = world.apps().get(name).await.unwrap().status.unwrap();
-        assert!(status.holds("Stalled"), "time alone does not mend it: {:?}", status.conditions);
     }
     world.becomes("beside", Some("x")).await;
 }

@@ -292,7 +292,7 @@ impl Controller {
             *memory = Memory { application: Some(now.clone()), ..Memory::default() };
         }
         let asked = !request.is_empty() && request != handled && request != memory.refreshed;
-        memory.asked = asked.then(Instant::now);
+        memory.asked = asked.then(|| memory.asked.unwrap_or_else(Instant::now));
         drop(memory);
         if asked {
             let (controller, sources) = (self.clone(), now.spec.sources().cloned().collect::<Vec<_>>());
