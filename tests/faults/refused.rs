@@ -204,7 +204,7 @@ async fn objects_that_are_too_large_are_refused_by_name() {
     for (name, object) in [
         ("noted", "ConfigMap fault-large/noted"),
         ("map", "ConfigMap fault-large/big"),
-        ("custom", "Widget fault-large/big"),
+        ("custom", "Widget.large.faults.example fault-large/big"),
     ] {
         world.application(name, json!({"spec": {"source": {"path": name}}})).await;
         let message = world.reason(name, "Ready", "ObjectRejected").await;

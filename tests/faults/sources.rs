@@ -66,7 +66,7 @@ async fn slow_answers_end_and_cut_ones_are_fetched_again() {
     repository.commit(&[("a", &text)], "First");
     let other = git.repository("other");
     other.commit(&[("a", "one")], "First");
-    let limit = Duration::from_secs(1);
+    let limit = Duration::from_secs(2);
     let one =
         setup(Limits { connect: limit, idle: limit, poll: limit, fetch: limit * 2, ..Limits::default() });
     let location = Location::parse(&repository.url).unwrap();
