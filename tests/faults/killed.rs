@@ -96,7 +96,7 @@ pub(super) async fn course(world: &World, proxy: &Proxy) -> End {
     let mut names = eventually("hooks that are to go have gone, and none is held", || async {
         let all = jobs.list(&ListParams::default()).await.ok()?;
         let free = all.iter().all(|job| job.finalizers().iter().all(|name| name != "driftless.dev/hook"));
-        let names: Vec<String> = all.iter().map(|job| job.name_any()).collect();
+        let names: Vec<String> = all.iter().map(ResourceExt::name_any).collect();
         (free && names.iter().all(|name| !name.starts_with("smoke"))).then_some(names)
     })
     .await;
