@@ -252,7 +252,11 @@ async fn accept(listener: tokio::net::TcpListener, acceptor: tokio_rustls::TlsAc
         let (acceptor, shared) = (acceptor.clone(), shared.clone());
         connections.spawn(async move {
             let Ok(stream) = acceptor.accept(stream).await else { return };
-            let service = hyper::service::service_fn(move |request| answer(shared.clone(), request));
+            let service = hyper::service::service_fn(move |request| {
+                // What is on its way to the server is done and noted, whoever has gone meanwhile.
+                let answer = tokio::spawn(answer(shared.clone(), request));
+                async move { answer.await.map_err(std::io::Error::other)? }
+            });
             let stream = hyper_util::rt::TokioIo::new(stream);
             // A service that fails is a connection that ends.
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await;
