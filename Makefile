@@ -1,6 +1,6 @@
 # One command for each thing a person wants. Needs: Rust (rustup or a distribution's, 1.90 or newer),
 # Go 1.26 or newer (the control plane of tests, demo and bench), a C compiler, git.
-.PHONY: help build demo test check bench conformance fuzz manifests clean
+.PHONY: help build demo test check bench conformance faults fuzz manifests clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -28,6 +28,9 @@ bench: ## what the README claims, measured; the table and target/bench.json
 
 conformance: ## renders beside those of kustomize and Helm, over own cases and public repositories; RECORD=1 records
 	cargo run --locked --profile bench --example conformance
+
+faults: ## what is held when API server, watches and Git servers fail: runs the tests and writes docs/faults.md
+	tests/faults/run.sh
 
 fuzz: ## each fuzz target for a minute (FUZZ_SECONDS); TARGETS="yaml render" names some
 	fuzz/run.sh $(TARGETS)

@@ -58,7 +58,7 @@ impl World {
         (Self::on(namespace, running.plane.clone(), client).await, running)
     }
 
-    async fn on(namespace: &str, plane: ControlPlane, client: kube::Client) -> Self {
+    pub(crate) async fn on(namespace: &str, plane: ControlPlane, client: kube::Client) -> Self {
         cluster::namespace(&client, namespace).await;
         let git = Server::start().await;
         let repository = git.repository("ml/platform");

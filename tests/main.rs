@@ -12,6 +12,7 @@ mod cache;
 mod charts;
 mod cli;
 mod explain;
+mod faults;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 mod harness;
 mod health;

@@ -201,7 +201,7 @@ async fn servers_that_hang_or_are_away_are_given_up() {
     let git = Server::start().await;
     let repository = git.repository("slow");
     let head = repository.commit(&[("a", "one")], "First");
-    let limit = Duration::from_millis(300);
+    let limit = Duration::from_secs(1);
     let one = setup(Limits { connect: limit, idle: limit, poll: limit, fetch: limit, ..Limits::default() });
     let location = Location::parse(&repository.url).unwrap();
     git.fault("slow", Some(Fault::Hang));
@@ -266,8 +266,14 @@ impl Authority {
     }
 
     pub(crate) fn issue(&self, name: &str) -> (rcgen::Certificate, rcgen::KeyPair) {
+        self.issue_until(name, 2090)
+    }
+
+    /// Good until the first day of a year.
+    pub(crate) fn issue_until(&self, name: &str, year: i32) -> (rcgen::Certificate, rcgen::KeyPair) {
         let key = rcgen::KeyPair::generate().unwrap();
-        let parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        parameters.not_after = rcgen::date_time_ymd(year, 1, 1);
         (parameters.signed_by(&key, &self.issuer).unwrap(), key)
     }
 }

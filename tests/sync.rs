@@ -181,6 +181,26 @@ async fn hooks_run_once_for_each_sync_and_go_as_they_say() {
 }
 
 #[tokio::test]
+async fn a_revert_is_a_sync_of_its_own() {
+    let world = World::new("sync-revert").await;
+    let hook = annotated(&job("generateName: smoke-", ""), &[(HOOK, "PostSync")]);
+    let first =
+        world.repository.commit(&[("app/a.yaml", &map("a", "one")), ("app/gen.yaml", &hook)], "First");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    let second = world.repository.commit(&[("app/a.yaml", &map("a", "two"))], "Second");
+    world.poke("fraud").await;
+    world.ready("fraud", &second).await;
+    let third = world.repository.revert();
+    world.poke("fraud").await;
+    world.ready("fraud", &third).await;
+    // What the first sync made is there still and is no excuse for not running.
+    let all = jobs(&world).list(&ListParams::default()).await.unwrap();
+    let names: Vec<String> = all.iter().map(ResourceExt::name_any).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+}
+
+#[tokio::test]
 async fn a_failed_hook_stops_the_sync_and_a_newer_commit_goes_on() {
     let world = World::new("sync-fail").await;
     let first = world.repository.commit(

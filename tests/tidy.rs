@@ -384,6 +384,7 @@ fn links_of_the_documents_lead_somewhere() {
         "CHANGELOG.md",
         "docs/cli.md",
         "docs/application.md",
+        "docs/faults.md",
         "docs/health.md",
         "docs/helm.md",
         "docs/lint.md",
@@ -402,4 +403,34 @@ fn links_of_the_documents_lead_somewhere() {
             assert!(path.parent().unwrap().join(target).exists(), "{document} links to {target}");
         }
     }
+}
+
+/// Every row of the fault table is there, and every test that it names; the document has the same rows.
+#[test]
+fn the_fault_table_names_tests_that_exist() {
+    let numbered = |letter: &str, last: usize| {
+        (1..=last).map(move |number| format!("{letter}{number}")).collect::<Vec<_>>()
+    };
+    let others = ["S2", "C1", "C3", "M10"].map(str::to_owned).to_vec();
+    let wanted = [numbered("A", 15), numbered("W", 3), others, numbered("G", 8)].concat();
+    let text = std::fs::read_to_string(root().join("tests/data/faults.txt")).unwrap();
+    let document = std::fs::read_to_string(root().join("docs/faults.md")).unwrap();
+    let rows: Vec<Vec<&str>> =
+        text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(" | ").collect()).collect();
+    for name in wanted {
+        assert!(rows.iter().any(|row| row[0] == name), "{name} is missing");
+    }
+    for row in &rows {
+        assert_eq!(row.len(), 4, "{row:?}");
+        let begin = format!("| {} | {} | {} | ", row[0], row[1], row[2]);
+        assert!(document.contains(&begin), "docs/faults.md is stale: run `make faults` for {begin}");
+        for test in row[3].split(", ").filter(|test| *test != "-") {
+            let (modules, function) = test.rsplit_once("::").unwrap();
+            let file = root().join("tests").join(modules.replace("::", "/")).with_extension("rs");
+            let code = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{test}: {error}"));
+            assert!(code.contains(&format!("fn {function}(")), "{test} does not exist");
+        }
+    }
+    let lines = document.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| row ")).count();
+    assert_eq!(lines, rows.len(), "docs/faults.md is stale: run `make faults`");
 }

@@ -163,6 +163,7 @@ impl Engine {
                 Err(error) => outcome.failures.push(Failure { key: object.key.clone(), error }),
             }
         }
+        self.name_blockers(outcome).await;
         if !crds.is_empty() {
             if let Err(error) = self.established(&crds).await {
                 outcome.failures.push(error);

@@ -179,9 +179,7 @@ impl Engine {
                 later = true;
                 continue;
             }
-            let stated = desired.iter().filter(|object| is_of(hook, object));
-            let cleanup = stated.filter_map(|object| object.hook.as_ref()).map(|hook| hook.cleanup).next();
-            let deletes = cleanup.is_some_and(|cleanup| ends(cleanup, hook.state));
+            let deletes = is_to_go(desired, hook);
             let ((gvk, key), uid) = (key_of(hook), hook.uid.clone());
             let resource = self.cluster.resource(&gvk, false).await?;
             self.let_go(&resource, &key, &uid, deletes).await?;
@@ -190,8 +188,8 @@ impl Engine {
         Ok(later)
     }
 
-    /// Takes away what a superseded sync left running.
-    pub(super) async fn abandon_hooks(&self, operation: &OperationStatus) -> Result<()> {
+    /// Takes away what a superseded sync left running, and lets the others go as they say.
+    pub(super) async fn abandon_hooks(&self, desired: &[Desired], operation: &OperationStatus) -> Result<()> {
         for hook in operation.hooks.iter().filter(|hook| !hook.released) {
             let (gvk, key) = key_of(hook);
             let resource = match self.cluster.resource(&gvk, false).await {
@@ -199,7 +197,8 @@ impl Engine {
                 Err(error) if error.code == crate::error::Code::KindUnknown => continue,
                 Err(error) => return Err(error.on_object(&key)),
             };
-            self.let_go(&resource, &key, &hook.uid, hook.state == HookState::Running).await?;
+            let deletes = hook.state == HookState::Running || is_to_go(desired, hook);
+            self.let_go(&resource, &key, &hook.uid, deletes).await?;
         }
         Ok(())
     }
@@ -217,6 +216,13 @@ impl Engine {
         }
         self.cluster.take_finalizer(resource, key, uid, HOOK_FINALIZER).await
     }
+}
+
+/// Whether a hook that has ended says that it goes then.
+fn is_to_go(desired: &[Desired], hook: &HookStatus) -> bool {
+    let stated = desired.iter().filter(|object| is_of(hook, object));
+    let cleanup = stated.filter_map(|object| object.hook.as_ref()).map(|hook| hook.cleanup).next();
+    cleanup.is_some_and(|cleanup| ends(cleanup, hook.state))
 }
 
 fn ends(cleanup: Cleanup, state: HookState) -> bool {

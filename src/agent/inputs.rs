@@ -27,7 +27,7 @@ use super::AppKey;
 use super::sites::{Accounts, kubeconfig};
 use crate::api::{ApplicationSpec, Decryption, Substitute, SubstituteKind};
 use crate::error::{Code, Error, Result};
-use crate::live::kube::{Account, Cluster, translate};
+use crate::live::kube::{Account, Backoff, Cluster, steady, translate};
 use crate::render::sops::Keys;
 use crate::render::substitute::Variables;
 
@@ -483,9 +483,9 @@ impl Follower {
             + 'static,
     {
         let api: Api<PartialObjectMeta<K>> = Api::namespaced(client, &self.namespace);
-        let mut events = watcher::watcher(api, watcher::Config::default().page_size(PAGE)).boxed();
+        let mut events = steady(api, watcher::Config::default().page_size(PAGE));
         let mut listed = HashSet::new();
-        let mut pause = Duration::from_millis(200);
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => listed.clear(),
@@ -496,7 +496,7 @@ impl Follower {
                 Ok(Event::InitDone) => {
                     self.complete(&std::mem::take(&mut listed));
                     self.well.store(true, Ordering::Release);
-                    pause = Duration::from_millis(200);
+                    backoff.reset();
                 }
                 Ok(Event::Apply(object)) => self.seen(&object, true),
                 Ok(Event::Delete(object)) => self.seen(&object, false),
@@ -505,8 +505,7 @@ impl Follower {
                         tracing::warn!(namespace = %self.namespace, kind = ?self.kind, error = %error,
                             "The watch of what renders need is interrupted; it is tried again.");
                     }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(30));
+                    tokio::time::sleep(backoff.pause()).await;
                 }
             }
         }

@@ -12,7 +12,7 @@ use kube::runtime::watcher::{self, Event};
 use crate::api::HealthRule;
 use crate::error::Result;
 use crate::health::{Rule, Rules, Script, Status, of_config_map};
-use crate::live::kube::{Cluster, Watches};
+use crate::live::kube::{Backoff, Cluster, Watches, steady};
 use crate::model::Digest;
 use crate::plan::Desired;
 
@@ -144,9 +144,9 @@ pub(super) async fn follow_config_map(
 ) {
     let api: Api<ConfigMap> = Api::namespaced(cluster.client(), &namespace);
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = watcher::watcher(api, config).boxed();
+    let mut events = steady(api, config);
     let mut known = Rules::digest_of(&[]);
-    let mut pause = Duration::from_secs(1);
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
     while let Some(event) = events.next().await {
         let map = match event {
             Ok(Event::InitApply(map) | Event::Apply(map)) => Some(map),
@@ -154,12 +154,11 @@ pub(super) async fn follow_config_map(
             Ok(Event::Init | Event::InitDone) => continue,
             Err(error) => {
                 tracing::warn!(error = %error, "The rules of health in {namespace}/{name} cannot be read.");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(300));
+                tokio::time::sleep(backoff.pause()).await;
                 continue;
             }
         };
-        pause = Duration::from_secs(1);
+        backoff.reset();
         let read = || -> Result<Vec<Rule>> {
             let Some(map) = &map else { return Ok(Vec::new()) };
             of_config_map(&serde_json::to_value(map).unwrap_or_default())

@@ -14,7 +14,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::mpsc;
 
-use crate::live::kube::Cluster;
+use crate::live::kube::{Backoff, Cluster, steady};
 
 /// A CRD is written several times until it is served, and an operator installs dozens of them in a row.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -50,9 +50,9 @@ pub(super) async fn follow(cluster: Arc<Cluster>, changed: impl Fn() + Send) {
 
 async fn watch(cluster: &Cluster, news: mpsc::Sender<()>) {
     let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(cluster.client());
-    let mut events = watcher::watcher(api, watcher::Config::default().page_size(PAGE)).boxed();
+    let mut events = steady(api, watcher::Config::default().page_size(PAGE));
     let (mut seen, mut listed, mut first) = (Seen::new(), Seen::new(), true);
-    let mut pause = Duration::from_millis(200);
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(300));
     while let Some(event) = events.next().await {
         let is_news = match event {
             Ok(Event::Init) => {
@@ -69,7 +69,7 @@ async fn watch(cluster: &Cluster, news: mpsc::Sender<()>) {
                         seen.get(name).is_some_and(|(one, at, _)| one == uid && at == generation)
                     });
                 seen = std::mem::take(&mut listed);
-                pause = Duration::from_millis(200);
+                backoff.reset();
                 // Whatever came between the render that asked for this and the first list is news too.
                 std::mem::take(&mut first) || !same
             }
@@ -80,8 +80,8 @@ async fn watch(cluster: &Cluster, news: mpsc::Sender<()>) {
             }
             Err(error) => {
                 tracing::debug!(error = %error, "The watch of CRDs is interrupted; it is tried again.");
+                let pause = backoff.pause();
                 tokio::time::sleep(if is_forbidden(&error) { FORBIDDEN } else { pause }).await;
-                pause = (pause * 2).min(Duration::from_secs(300));
                 false
             }
         };

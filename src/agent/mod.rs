@@ -32,6 +32,7 @@ mod sites;
 mod sources;
 mod status;
 mod sync;
+mod terminating;
 
 pub use capable::{Capable, capable, live_objects, random_seed};
 pub use config::Config;

@@ -46,6 +46,8 @@ pub struct Order<'a> {
     pub request: &'a str,
     /// The sync as it was written down last.
     pub written: Option<&'a OperationStatus>,
+    /// The number of the newest entry of the history.
+    pub history: u64,
     /// The sync as the last pass left it.
     pub before: Option<OperationStatus>,
     /// The time.
@@ -55,24 +57,45 @@ pub struct Order<'a> {
 /// The sync to go on with, or a new one; `None` while a failed one waits for its next attempt.
 fn operation(order: &Order<'_>) -> (Option<OperationStatus>, Option<OperationStatus>) {
     let same = order.before.as_ref().filter(|before| {
-        before.rendered_digest == order.digest
-            && (before.request == order.request || order.request.is_empty())
+        let asked = before.request == order.request || order.request.is_empty();
+        // Who asks for what is on its way already joins it: its hooks do not run twice.
+        let joins = before.request.is_empty() && before.state == OperationState::Running;
+        before.rendered_digest == order.digest && (asked || joins)
     });
     let attempt = match same {
         Some(before) => match before.state {
-            OperationState::Running | OperationState::Failing => return (Some(before.clone()), None),
+            OperationState::Running | OperationState::Failing => {
+                let request = if before.request.is_empty() { order.request } else { &before.request };
+                return (Some(OperationStatus { request: request.to_owned(), ..before.clone() }), None);
+            }
             OperationState::Failed if before.retry_at.is_empty() => return (None, None),
             OperationState::Failed if before.retry_at.parse().is_ok_and(|at: Timestamp| at > order.now) => {
                 return (None, None);
             }
             OperationState::Failed => before.attempt + 1,
-            OperationState::Succeeded => 1,
+            OperationState::Succeeded => {
+                let is_written = order.written.is_some_and(|written| {
+                    written.id == before.id && written.state == OperationState::Succeeded
+                });
+                // Its end is to be written down still: what it made is known, and nothing of it is made again.
+                if !is_written {
+                    let state = OperationState::Running;
+                    return (Some(OperationStatus { state, ..before.clone() }), None);
+                }
+                if !order.request.is_empty() && before.request == order.request {
+                    return (Some(before.clone()), None);
+                }
+                1
+            }
         },
         None => 1,
     };
     let started_at = second(order.now);
-    // Of what does not change when an agent is killed and begins again.
-    let parts = [order.uid, order.digest, order.request, &attempt.to_string()];
+    // Of what does not change when an agent is killed and begins again, and changes with every sync that has ended: one
+    // that comes back to an older state is another.
+    let last = order.written.map_or("", |written| written.id.as_str());
+    let (attempt_text, history) = (attempt.to_string(), order.history.to_string());
+    let parts = [order.uid, order.digest, order.request, &attempt_text, &history, last];
     let id = Digest::of_parts(parts).to_string()[..10].to_owned();
     let new = OperationStatus {
         id,
@@ -177,7 +200,7 @@ impl Course<'_> {
         if self.order.is_sync && self.pass.permissions.apply {
             // What an older sync of several steps left.
             if let Some(before) = self.outcome.operation.take()
-                && let Err(error) = self.engine.abandon_hooks(&before).await
+                && let Err(error) = self.engine.abandon_hooks(&self.pass.prepared.desired, &before).await
             {
                 self.outcome.operation = Some(before);
                 return self.refuse(error);
@@ -267,7 +290,7 @@ impl Course<'_> {
         };
         if let Some(superseded) = superseded
             && superseded.id != operation.id
-            && let Err(error) = self.engine.abandon_hooks(&superseded).await
+            && let Err(error) = self.engine.abandon_hooks(&self.pass.prepared.desired, &superseded).await
         {
             // What an older sync runs must not meddle with the newer one.
             return self.refuse(error);

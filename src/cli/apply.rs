@@ -153,6 +153,7 @@ async fn one(
             request: &request,
             // Nobody goes on with this sync when this process is killed: what it knows is as good as written.
             written: operation.as_ref(),
+            history: 0,
             before: operation.clone(),
             now: Timestamp::now(),
         };

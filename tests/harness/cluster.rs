@@ -273,7 +273,7 @@ pub(crate) async fn ready(apps: &Api<Application>, name: &str, commit: &str) {
         if let Some(status) = &mut status {
             status.inventory = driftless::api::Inventory::default();
         }
-        panic!("not so after 60 s: {what}, but {status:#?}");
+        panic!("not so after 120 s: {what}, but {status:#?}");
     }
 }
 

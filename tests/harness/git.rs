@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     Redirect(String),
     /// The server speaks the first protocol only.
     Classic,
+    /// A byte at a time, with this pause between two.
+    Slow(std::time::Duration),
 }
 
 #[derive(Default)]
@@ -116,9 +118,9 @@ impl Server {
     }
 }
 
-struct Tls {
-    listener: tokio::net::TcpListener,
-    acceptor: tokio_rustls::TlsAcceptor,
+pub(crate) struct Tls {
+    pub(crate) listener: tokio::net::TcpListener,
+    pub(crate) acceptor: tokio_rustls::TlsAcceptor,
 }
 
 impl axum::serve::Listener for Tls {
@@ -188,11 +190,16 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
         _ => {}
     }
     shared.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-    Response::builder()
-        .status(status)
-        .header(header::CONTENT_TYPE, kind)
-        .body(Body::from(bytes))
-        .expect("a response")
+    let response = Response::builder().status(status).header(header::CONTENT_TYPE, kind);
+    if let Some(Fault::Slow(pause)) = fault {
+        use futures::StreamExt as _;
+        let parts = futures::stream::iter(bytes).then(move |byte| async move {
+            tokio::time::sleep(pause).await;
+            Ok::<Bytes, std::io::Error>(vec![byte].into())
+        });
+        return response.body(Body::from_stream(parts)).expect("a response");
+    }
+    response.body(Body::from(bytes)).expect("a response")
 }
 
 fn value(request: &Request<Body>, name: &str) -> String {

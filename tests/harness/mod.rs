@@ -2,6 +2,7 @@
 
 pub(crate) mod chart_case;
 pub(crate) mod cluster;
+pub(crate) mod fault;
 pub(crate) mod front;
 pub(crate) mod git;
 pub(crate) mod installed;
@@ -20,7 +21,7 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
         if let Some(found) = look().await {
             return found;
         }
-        assert!(begin.elapsed() < Duration::from_secs(60), "after 60 s still not: {what}");
+        assert!(begin.elapsed() < Duration::from_secs(120), "after 120 s still not: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -92,7 +92,7 @@ impl super::Controller {
             }
             if let Some(operation) = application.status.as_ref().and_then(|status| status.operation.as_ref())
             {
-                access.site.engine.abandon_hooks(operation).await.map_err(|error| error.in_app(app))?;
+                access.site.engine.abandon_hooks(&[], operation).await.map_err(|error| error.in_app(app))?;
             }
             let (left, failures) = access.site.engine.delete_all(label, &held, propagation).await;
             let count = left.len();

@@ -161,6 +161,11 @@ impl super::Controller {
             revisions: turn.commits,
             request: if asked.requested { &memory.refreshed } else { "" },
             written: application.status.as_ref().and_then(|status| status.operation.as_ref()),
+            history: application
+                .status
+                .as_ref()
+                .and_then(|status| status.history.last())
+                .map_or(0, |last| last.id),
             before: asked.operation.clone(),
             now: asked.now,
         };

@@ -33,7 +33,7 @@ use super::{AppKey, Config, Fights, Metrics, RenderedApp, Sources};
 use crate::api::{Application, OperationStatus, POKE, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Rules;
-use crate::live::kube::{Cluster, Observe};
+use crate::live::kube::{Backoff, Cluster, Observe, spread, steady};
 use crate::model::Digest;
 use crate::plan::{Inventory, ProjectRules};
 use crate::render::Cache;
@@ -57,6 +57,8 @@ struct Memory {
     failures: u32,
     /// The sync request whose poll has ended.
     refreshed: String,
+    /// Since when a sync request waits for its poll.
+    asked: Option<Instant>,
     /// The sync of several steps that is under way, or the last one.
     operation: Option<OperationStatus>,
     /// Since when health is not written.
@@ -251,11 +253,13 @@ pub async fn run(
 }
 
 async fn follow(controller: Arc<Controller>, api: Api<Application>, ready: Arc<AtomicBool>) {
-    let mut events = watcher::watcher(api, watcher::Config::default()).boxed();
+    let mut events = steady(api, watcher::Config::default());
     let mut listed = HashSet::new();
-    let mut failures = 0u32;
+    let mut is_away = false;
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     while let Some(event) = events.next().await {
-        if event.is_ok() && std::mem::take(&mut failures) > 0 {
+        if event.is_ok() && std::mem::take(&mut is_away) {
+            backoff.reset();
             tracing::info!("The watch of Applications goes on.");
         }
         match event {
@@ -273,13 +277,11 @@ async fn follow(controller: Arc<Controller>, api: Api<Application>, ready: Arc<A
             Ok(watcher::Event::Apply(application)) => controller.seen(application).await,
             Ok(watcher::Event::Delete(application)) => controller.gone(&AppKey::from(&application)),
             Err(error) => {
-                // Said once, not at every try: 1 s doubling to 30 s.
-                if failures == 0 {
+                // Said once, not at every try.
+                if !std::mem::replace(&mut is_away, true) {
                     tracing::warn!(error = %error, "The watch of Applications is interrupted; it is tried again.");
                 }
-                failures += 1;
-                tokio::time::sleep(Duration::from_secs(1 << failures.min(5)).min(Duration::from_secs(30)))
-                    .await;
+                tokio::time::sleep(backoff.pause()).await;
             }
         }
     }
@@ -310,6 +312,7 @@ impl Controller {
             *memory = Memory { application: Some(now.clone()), ..Memory::default() };
         }
         let asked = !request.is_empty() && request != handled && request != memory.refreshed;
+        memory.asked = asked.then(|| memory.asked.unwrap_or_else(Instant::now));
         drop(memory);
         if asked {
             let (controller, sources) = (self.clone(), now.spec.sources().cloned().collect::<Vec<_>>());
@@ -322,7 +325,8 @@ impl Controller {
                 }
                 let memory = guard(&controller.apps).get(&app).cloned();
                 if let Some(memory) = memory {
-                    memory.lock().await.refreshed = request;
+                    let mut memory = memory.lock().await;
+                    (memory.refreshed, memory.asked) = (request, None);
                 }
                 controller.queue.push(app, Urgency::High);
             });
@@ -396,11 +400,9 @@ impl Controller {
                 // What is away is asked for soon, by one application of all that wait for it.
                 let most = if error.code == Code::ApiUnreachable { 30 } else { 300 };
                 tracing::warn!(app = %app, code = error.code.number(), error = %error, "Pass failed.");
-                // 1 s doubling to 5 min; a new commit does not wait for it.
-                self.queue.push_after(
-                    app,
-                    Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(most)),
-                );
+                // 1 s doubling to 5 min, and a quarter by chance; a new commit does not wait for it.
+                let wait = Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(most));
+                self.queue.push_after(app, wait + spread(wait / 4));
             }
         }
     }

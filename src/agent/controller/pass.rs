@@ -17,6 +17,9 @@ use crate::source::Snapshot;
 /// What goes on, or when to come again.
 type Flow<T> = ControlFlow<Option<Duration>, T>;
 
+/// A request and what its poll finds are one sync: a pass waits so long for the end of that poll, or hooks would run for
+/// the commit and again for the request.
+const ASKED: Duration = Duration::from_secs(2);
 /// How soon a cluster is tried again whose passes are all taken.
 const CROWDED: Duration = Duration::from_millis(500);
 
@@ -93,6 +96,9 @@ impl super::Controller {
         }
         if application.metadata.deletion_timestamp.is_some() {
             return self.finalize(app, application, memory, access, rights, &settings.label).await;
+        }
+        if let Some(waited) = memory.asked.map(|since| since.elapsed()).filter(|waited| *waited < ASKED) {
+            return Ok(Some(ASKED.saturating_sub(waited)));
         }
         self.keep_finalizer(application).await?;
         let (snapshots, source) = match self.heads(app, application, memory).await? {

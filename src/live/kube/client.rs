@@ -13,7 +13,9 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::api::FIELD_MANAGER;
 use crate::error::{Code, Error, Result};
-use crate::live::kube::{Account, Discovered, Lean, Resource, conflicting_managers, translate};
+use crate::live::kube::backoff::spread;
+use crate::live::kube::patience::PatienceLayer;
+use crate::live::kube::{Account, Discovered, Lean, Resource, conflicting_managers, is_absent, translate};
 use crate::model::{Gvk, Key};
 
 /// The answer of an apply or a delete holds metadata only: a fifth of the bytes, and no Secret data.
@@ -23,6 +25,10 @@ const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 const WRITES: usize = 16;
 /// A kind that is not served is asked for again at most this often.
 const REDISCOVER: Duration = Duration::from_secs(5);
+/// How often an apply is made again at once that met another write.
+const CONFLICTS: u32 = 3;
+/// Requests between two layers of the client; each is handed on at once.
+const QUEUE: usize = 1024;
 /// No single request may take longer; watches have their own limit.
 const REQUEST: Duration = Duration::from_secs(30);
 
@@ -119,7 +125,7 @@ struct Shared {
 pub type Observe = Arc<dyn Fn(&'static str) + Send + Sync>;
 
 /// A request's verb as the API server counts it.
-fn verb(request: &Request<kube::client::Body>) -> &'static str {
+pub(super) fn verb(request: &Request<kube::client::Body>) -> &'static str {
     let watches =
         request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
     match *request.method() {
@@ -172,7 +178,8 @@ impl Cluster {
             request
         });
         let builder = kube::client::ClientBuilder::try_from(config).map_err(|error| translate(&error))?;
-        let client = builder.with_layer(&count).build();
+        let queue = tower::buffer::BufferLayer::new(QUEUE);
+        let client = builder.with_layer(&count).with_layer(&queue).with_layer(&PatienceLayer).build();
         let shared = Shared {
             client: client.clone(),
             discovered: RwLock::default(),
@@ -248,7 +255,13 @@ impl Cluster {
         if now || last.is_none_or(|at| at.elapsed() > REDISCOVER) {
             self.ask(&mut last).await?;
         }
-        self.discovered().get(gvk).cloned().ok_or_else(|| {
+        let found = self.discovered();
+        if found.get(gvk).is_none() && found.is_silent(gvk) {
+            let why =
+                format!("the API server behind {} does not answer, so {gvk} is not known", gvk.api_version());
+            return Err(Error::new(Code::ApiUnreachable, why).hint("kubectl get apiservices"));
+        }
+        found.get(gvk).cloned().ok_or_else(|| {
             Error::new(Code::KindUnknown, format!("the cluster does not serve {gvk}"))
                 .hint("install the CustomResourceDefinition, or add it to the same repository")
         })
@@ -259,7 +272,7 @@ impl Cluster {
         let discovery = discovery.map_err(|error| translate(&error))?;
         let version = self.shared.client.apiserver_version().await.map_err(|error| translate(&error))?;
         *last = Some(Instant::now());
-        let found = Arc::new(Discovered::new(&discovery, version.git_version));
+        let found = Arc::new(Discovered::new(&discovery, version.git_version, &self.discovered()));
         match self.shared.discovered.write() {
             Ok(mut slot) => *slot = found,
             Err(poisoned) => *poisoned.into_inner() = found,
@@ -307,17 +320,24 @@ impl Cluster {
     ) -> Result<Applied> {
         let forced = if force == Force::Yes { "&force=true" } else { "" };
         let url = format!("{}{forced}", writing(&path(resource, key), check));
-        match self.write(Method::PATCH, &url, "application/apply-patch+yaml", body).await {
-            Ok(lean) => Ok(Applied::Done(Box::new(lean))),
-            Err(kube::Error::Api(status)) if status.code == 409 && force == Force::No => {
-                let managers = conflicting_managers(&status);
-                if managers.is_empty() {
-                    return Err(translate(&kube::Error::Api(status)).on_object(key));
-                }
-                Ok(Applied::Conflict(managers))
+        for again in (0..=CONFLICTS).rev() {
+            let status =
+                match self.write(Method::PATCH, &url, "application/apply-patch+yaml", body.clone()).await {
+                    Ok(lean) => return Ok(Applied::Done(Box::new(lean))),
+                    Err(kube::Error::Api(status)) if status.code == 409 => status,
+                    Err(error) => return Err(translate(&error).on_object(key)),
+                };
+            let managers = conflicting_managers(&status);
+            if force == Force::No && !managers.is_empty() {
+                return Ok(Applied::Conflict(managers));
             }
-            Err(error) => Err(translate(&error).on_object(key)),
+            if again == 0 || !managers.is_empty() {
+                return Err(translate(&kube::Error::Api(status)).on_object(key));
+            }
+            // Somebody else wrote at the same moment; the request reads anew by itself.
+            tokio::time::sleep(spread(Duration::from_millis(100))).await;
         }
+        Err(Error::new(Code::Internal, "an apply was not tried").on_object(key))
     }
 
     /// The whole live object, `None` where there is none.
@@ -325,7 +345,7 @@ impl Cluster {
         let request = request(Method::GET, &path(resource, key), "", "application/json", Vec::new())?;
         match self.send::<Value>(request).await {
             Ok(value) => Ok(Some(value)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(kube::Error::Api(status)) if is_absent(&status) => Ok(None),
             Err(error) => Err(translate(&error).on_object(key)),
         }
     }
@@ -397,7 +417,7 @@ impl Cluster {
         let request = request(Method::GET, &path(resource, key), "", METADATA, Vec::new())?;
         match self.send::<Lean>(request).await {
             Ok(lean) => Ok(Some(lean)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(kube::Error::Api(status)) if is_absent(&status) => Ok(None),
             Err(error) => Err(translate(&error).on_object(key)),
         }
     }
@@ -439,7 +459,7 @@ impl Cluster {
             // What is gone is answered with a Status, or with the object as it was.
             Ok(left) if left.metadata.deletion_timestamp.is_some() => Ok(Deleted::Leaving),
             Ok(_) => Ok(Deleted::Gone),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Deleted::NotThere),
+            Err(kube::Error::Api(status)) if is_absent(&status) => Ok(Deleted::NotThere),
             Err(kube::Error::Api(status)) if status.code == 409 && status.message.contains("UID") => {
                 Ok(Deleted::NotThere)
             }

@@ -1,6 +1,6 @@
 //! Which kinds the cluster serves.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use kube::core::ApiResource;
 use kube::discovery::{Discovery, Scope};
@@ -39,6 +39,8 @@ impl Resource {
 #[derive(Clone, Debug)]
 pub struct Discovered {
     kinds: HashMap<Gvk, Resource>,
+    /// Groups and versions whose own API server did not answer.
+    silent: HashSet<(String, String)>,
     version: String,
     api_versions: Vec<String>,
     identity: Digest,
@@ -46,16 +48,24 @@ pub struct Discovered {
 
 impl Default for Discovered {
     fn default() -> Self {
-        Self::of(HashMap::new(), String::new())
+        Self::of(HashMap::new(), HashSet::new(), String::new())
     }
 }
 
 impl Discovered {
-    /// From what kube read; `version` is the server's own, such as `v1.36.3`.
-    pub fn new(discovery: &Discovery, version: String) -> Self {
+    /// From what kube read; `version` is the server's own, such as `v1.36.3`. A group whose API server does not answer has
+    /// no kinds, which is no word about them: what was known of them before is kept.
+    pub fn new(discovery: &Discovery, version: String, before: &Self) -> Self {
         let mut kinds = HashMap::new();
+        let mut silent = HashSet::new();
         for group in discovery.groups() {
             for version in group.versions() {
+                if group.versioned_resources(version).is_empty() {
+                    silent.insert((group.name().to_owned(), version.to_owned()));
+                    let known = before.kinds.iter();
+                    let known = known.filter(|(gvk, _)| gvk.group == group.name() && gvk.version == version);
+                    kinds.extend(known.map(|(gvk, resource)| (gvk.clone(), resource.clone())));
+                }
                 for (api, capabilities) in group.versioned_resources(version) {
                     let gvk = Gvk {
                         group: api.group.clone(),
@@ -68,10 +78,10 @@ impl Discovered {
                 }
             }
         }
-        Self::of(kinds, version)
+        Self::of(kinds, silent, version)
     }
 
-    fn of(kinds: HashMap<Gvk, Resource>, version: String) -> Self {
+    fn of(kinds: HashMap<Gvk, Resource>, silent: HashSet<(String, String)>, version: String) -> Self {
         let both = kinds.keys().flat_map(|gvk| {
             let version = gvk.api_version();
             [format!("{version}/{}", gvk.kind), version]
@@ -80,12 +90,17 @@ impl Discovered {
         api_versions.sort_unstable();
         api_versions.dedup();
         let identity = Digest::of_parts(std::iter::once(&version).chain(&api_versions));
-        Self { kinds, version, api_versions, identity }
+        Self { kinds, silent, version, api_versions, identity }
     }
 
     /// The kind, if the cluster serves it.
     pub fn get(&self, gvk: &Gvk) -> Option<&Resource> {
         self.kinds.get(gvk)
+    }
+
+    /// Whether the API server that would serve the kind did not answer, so that it may well be served.
+    pub fn is_silent(&self, gvk: &Gvk) -> bool {
+        self.silent.contains(&(gvk.group.clone(), gvk.version.clone()))
     }
 
     /// The server's version, such as `v1.36.3`.

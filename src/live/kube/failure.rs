@@ -60,10 +60,20 @@ fn status_error(status: &Status) -> Error {
         }
         // The server's own word for a text where it wants a number is an internal error.
         (500, _) if message.contains("failed to create typed patch object") => Code::ObjectRejected,
+        // As is what etcd says of an object of more than 1.5 MiB.
+        (_, _) if message.contains("request is too large") => Code::ObjectRejected,
         (400 | 405 | 413 | 415 | 422, _) => Code::ObjectRejected,
         _ => Code::ApiUnreachable,
     };
     Error::new(code, message)
+}
+
+/// Whether it is the object that is not there. A kind or version that is not served is answered with 404 too, by whoever
+/// knows nothing of the path, and says nothing of the object.
+pub fn is_absent(status: &Status) -> bool {
+    status.code == 404
+        && status.reason == "NotFound"
+        && status.details.as_ref().is_some_and(|details| !details.name.is_empty())
 }
 
 /// The managers that a 409 of a server-side apply names, in order.

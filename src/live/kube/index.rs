@@ -132,6 +132,21 @@ impl Index {
         })
     }
 
+    /// What is known of a kind in this namespace (of all where it is empty) counts no more, until a list is complete.
+    /// Returns the objects and their labels; nothing where it did not count before.
+    pub fn lose(&self, gvk: &Gvk, namespace: &str) -> Vec<(Box<str>, Key)> {
+        self.write(|inner| {
+            if !inner.synced.get_mut(gvk).is_some_and(|places| places.remove(namespace)) {
+                return Vec::new();
+            }
+            let of_it = |key: &Key| {
+                gvk.is(&key.group, &key.kind) && (namespace.is_empty() || key.namespace == namespace)
+            };
+            let lost = inner.objects.iter().filter(|(key, _)| of_it(key));
+            lost.map(|(key, seen)| (seen.label.clone(), key.clone())).collect()
+        })
+    }
+
     /// A list of one kind in a namespace, or in all where that is empty, is complete: everything there that was not in
     /// it is gone. Returns that.
     pub fn complete(&self, gvk: &Gvk, namespace: &str, listed: &HashSet<Key>) -> Vec<(Key, Seen)> {

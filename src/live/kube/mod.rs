@@ -6,6 +6,7 @@
 //! no request at all.
 
 mod account;
+mod backoff;
 mod client;
 mod discovery;
 mod failure;
@@ -13,14 +14,18 @@ mod index;
 mod judges;
 mod kubeconfig;
 mod lean;
+mod patience;
+mod steady;
 mod watch;
 
 pub use account::Account;
+pub use backoff::{Backoff, spread};
 pub use client::{Applied, Check, Cluster, Connection, Deleted, Force, Observe, Propagation};
 pub use discovery::{Discovered, Resource};
-pub use failure::{conflicting_managers, translate};
+pub use failure::{conflicting_managers, is_absent, translate};
 pub use index::{Index, Seen};
 pub use judges::Judges;
 pub use kubeconfig::read as read_kubeconfig;
 pub use lean::{Lean, fingerprint};
+pub use steady::steady;
 pub use watch::{Notice, Reach, Watches, seen};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -17,7 +17,7 @@ use crate::api::LABEL;
 use crate::error::{Code, Error, Result};
 use crate::health::{self, Rules};
 use crate::live::kube::lean::{Form, MetadataOnly, Whole};
-use crate::live::kube::{Cluster, Index, Judges, Lean, Resource, Seen, translate};
+use crate::live::kube::{Backoff, Cluster, Index, Judges, Lean, Resource, Seen, steady, translate};
 use crate::model::{Gvk, Key};
 
 /// Pages of a list: 100 lean objects are 20 kB, their JSON 400 kB.
@@ -188,9 +188,9 @@ async fn follow<F: Form>(
         namespace => kube::Api::namespaced_with(client, namespace, &resource.api),
     };
     let config = watcher::Config::default().labels(LABEL).page_size(PAGE);
-    let mut events = watcher(api, config).boxed();
+    let mut events = steady(api, config);
     let mut listed: HashSet<Key> = HashSet::new();
-    let mut pause = Duration::from_millis(200);
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Init) => listed.clear(),
@@ -204,11 +204,11 @@ async fn follow<F: Form>(
                     let _ = ends.notices.send(Notice { label: seen.label, key }).await;
                 }
                 listed = HashSet::new();
-                pause = Duration::from_millis(200);
+                backoff.reset();
                 state.send_replace(Some(Ok(())));
             }
             Ok(Event::Apply(lean)) => {
-                pause = Duration::from_millis(200);
+                backoff.reset();
                 let key = key_of(&gvk, &lean);
                 put(&ends, &gvk, key, lean).await;
             }
@@ -227,19 +227,31 @@ async fn follow<F: Form>(
                     other => other.to_string(),
                 };
                 tracing::debug!(kind = %gvk, error = %why, "Watch interrupted.");
+                // What is refused is not merely away: what was seen of it says nothing any more.
+                let lost = is_refused(&error).then(|| ends.index.lose(&gvk, &ends.namespace));
                 state.send_if_modified(|state| {
-                    let first = !matches!(state, Some(Ok(())));
+                    let first = lost.is_some() || !matches!(state, Some(Ok(())));
                     if first {
                         *state = Some(Err(why));
                     }
                     first
                 });
+                for (label, key) in lost.into_iter().flatten() {
+                    let _ = ends.notices.send(Notice { label, key }).await;
+                }
                 // kube's watcher tries again at once; an API server that is away must not be hammered.
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(30));
+                tokio::time::sleep(backoff.pause()).await;
             }
         }
     }
+}
+
+/// Whether the kind is not served, or may not be watched.
+fn is_refused(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = error else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 403 | 404))
 }
 
 fn key_of<F: Form>(gvk: &Gvk, lean: &Lean<F>) -> Key {
