@@ -6,6 +6,7 @@
     reason = "a broken premise ends a test, a demo or a bench"
 )]
 
+mod adoption;
 mod agent;
 mod cache;
 mod charts;

@@ -17,6 +17,7 @@ use crate::live::kube::{
 use crate::model::{Gvk, Key};
 use crate::plan::{Desired, Inventory, Live, Owned, Prepared, Why};
 
+use super::adopt::is_refusal;
 use super::{Drift, Failure, Fights, Outcome, Permissions, Policy};
 
 /// Objects of one application in flight; the cluster has a limit of its own for all of them.
@@ -210,6 +211,9 @@ impl Engine {
                 },
             };
         }
+        if why == Why::New {
+            self.refuse_stranger(pass, object, &resource).await?;
+        }
         if object.options.replace || pass.policy.replace {
             self.cluster
                 .replace(&resource, &object.key, object.body.clone(), check)
@@ -220,7 +224,10 @@ impl Engine {
         if why == Why::Edited {
             let applied = self.cluster.apply(&resource, &object.key, object.body.clone(), Force::No, check);
             match applied.await.map_err(scrubbed)? {
-                Applied::Done(lean) => return Ok((self.record(object, *lean), managers)),
+                Applied::Done(lean) => {
+                    let adopted = self.adopt(object, &resource, why, &lean).await?;
+                    return Ok((self.record(object, adopted.unwrap_or(*lean)), managers));
+                }
                 Applied::Conflict(found) => managers = found,
             }
         }
@@ -233,10 +240,20 @@ impl Engine {
                 self.make_room(&resource, &object.key).await?;
                 self.cluster.apply(&resource, &object.key, object.body.clone(), Force::Yes, check).await
             }
+            // Killed while it took the object over.
+            Err(error) if why == Why::New && is_refusal(error.code) => {
+                if !self.let_fields_go(object, &resource).await? {
+                    return Err(scrubbed(error));
+                }
+                self.cluster.apply(&resource, &object.key, object.body.clone(), Force::Yes, check).await
+            }
             applied => applied,
         };
         match applied.map_err(scrubbed)? {
-            Applied::Done(lean) => Ok((self.record(object, *lean), managers)),
+            Applied::Done(lean) => {
+                let adopted = self.adopt(object, &resource, why, &lean).await?;
+                Ok((self.record(object, adopted.unwrap_or(*lean)), managers))
+            }
             Applied::Conflict(found) => {
                 let why = format!("other managers own its fields: {}", found.join(", "));
                 Err(Error::new(Code::ConflictRefused, why).on_object(&object.key))

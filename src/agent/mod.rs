@@ -6,6 +6,7 @@
 //! follow a newer one (I5), and every pass starts from the newest head, so a newer commit supersedes a
 //! failing one (I9).
 
+mod adopt;
 mod capable;
 mod config;
 mod controller;

@@ -5,6 +5,7 @@
 //! managedFields entry, and health. Applying needs no read before it; deciding whether to apply needs
 //! no request at all.
 
+mod adopt;
 mod client;
 mod discovery;
 mod failure;
