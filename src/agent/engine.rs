@@ -18,7 +18,7 @@ use crate::model::{Gvk, Key};
 use crate::plan::{Desired, Inventory, Live, Owned, Prepared, Why};
 
 use super::adopt::is_refusal;
-use super::{Drift, Failure, Fights, Outcome, Permissions, Policy};
+use super::{Drift, Failure, Fights, Neighbours, Outcome, Permissions, Policy};
 
 /// Objects of one application in flight; the cluster has a limit of its own for all of them.
 const AT_ONCE: usize = 8;
@@ -37,8 +37,8 @@ pub struct Pass<'a> {
     pub permissions: Permissions,
     /// How carefully.
     pub policy: &'a Policy,
-    /// Whether a tracking label belongs to another live Application.
-    pub is_application: &'a (dyn Fn(&str) -> bool + Sync),
+    /// What other Applications say.
+    pub neighbours: &'a dyn Neighbours,
     /// A CRD was applied in this pass, so kinds are asked for at once.
     pub new_kinds: AtomicBool,
 }
@@ -186,17 +186,15 @@ impl Engine {
                 .ensure(&object.gvk, &resource)
                 .await
                 .map_err(|error| error.on_object(&object.key))?;
-            let other = self
-                .index
-                .get(&object.key)
-                .filter(|seen| !seen.label.is_empty() && *seen.label != *pass.label);
-            if let Some(other) = other
-                && (pass.is_application)(&other.label)
-            {
-                let owner = other.label.replacen('.', "/", 1);
-                let why = format!("it belongs to the Application {owner}, which keeps it");
-                return Err(Error::new(Code::OwnedByAnother, why).on_object(&object.key));
-            }
+        }
+        let other =
+            self.index.get(&object.key).filter(|seen| !seen.label.is_empty() && *seen.label != *pass.label);
+        if let Some(other) = other
+            && pass.neighbours.keep(&other.label, &object.key)
+        {
+            let owner = other.label.replacen('.', "/", 1);
+            let why = format!("it belongs to the Application {owner}, which keeps it");
+            return Err(Error::new(Code::OwnedByAnother, why).on_object(&object.key));
         }
         let mut managers = Vec::new();
         let scrubbed = |error: Error| scrubbed(error, object);

@@ -8,6 +8,7 @@
 
 mod adopt;
 mod capable;
+mod claims;
 mod config;
 mod controller;
 mod culprit;
@@ -33,6 +34,7 @@ mod status;
 mod sync;
 
 pub use capable::{Capable, capable, live_objects, random_seed};
+pub use claims::Neighbours;
 pub use config::Config;
 pub use controller::run;
 pub use culprit::{Culprits, explained};

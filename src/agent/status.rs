@@ -56,7 +56,7 @@ fn condition(
     }
 }
 
-fn described(error: &Error) -> String {
+pub(super) fn described(error: &Error) -> String {
     match &error.hint {
         Some(hint) => format!("{error}; {hint} [{}]", error.code.number()),
         None => format!("{error} [{}]", error.code.number()),

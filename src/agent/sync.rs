@@ -197,6 +197,16 @@ impl Course<'_> {
             self.outcome.pending.extend(now.into_iter().map(|(key, _)| key));
             return true;
         }
+        if let Some((what, most)) = self.pass.neighbours.unsettled() {
+            self.due(most);
+            self.outcome.waits = what;
+            return false;
+        }
+        // Somebody may have come to want it since the plan was made.
+        let moved = now.extract_if(.., |(key, _)| self.pass.neighbours.want(key));
+        for (key, _) in moved.collect::<Vec<_>>() {
+            self.outcome.inventory.remove(&key);
+        }
         // Of a later wave than what comes next: that waits until they are gone.
         let wave = |key: &Key| self.outcome.inventory.get(key).map(|owned| owned.wave);
         let leaving = pruning.leaving.iter().filter_map(|key| Some((wave(key)?, key))).max();

@@ -1,13 +1,16 @@
 //! Finalizers, and what happens when an Application is deleted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 
-use super::super::{AppKey, Policy, inventory};
+use super::super::status::described;
+use super::super::{AppKey, Neighbours, Policy, inventory};
 use super::Memory;
-use crate::api::{Application, CONFIRM, Deletion, FINALIZER};
+use crate::api::{Application, CONFIRM, Condition, ConditionStatus, Deletion, FINALIZER, set_condition};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::translate;
 use crate::model::Key;
@@ -58,10 +61,22 @@ impl super::Controller {
             return Ok(None);
         }
         if application.spec.deletion == Deletion::Cascade {
-            let held = match memory.inventory.take() {
+            self.wake(self.claims.leaves(app));
+            let commits: Vec<String> = match self.snapshots(app, &application.spec).await {
+                Ok(Some((snapshots, _))) => snapshots.into_iter().map(|snapshot| snapshot.commit).collect(),
+                Ok(None) | Err(_) => Vec::new(),
+            };
+            let around = self.claims.around(app, &application.spec, &commits);
+            if let Some((what, most)) = around.unsettled() {
+                self.say(application, memory, "Deleting", what).await?;
+                return Ok(Some(most));
+            }
+            let mut held = match memory.inventory.take() {
                 Some(held) => held,
                 None => inventory::load(&self.engine.cluster, application).await?,
             };
+            // Those move: whoever wants them takes them over, label and all.
+            held.retain(|key, _| !around.want(key));
             let propagation = Policy::of(application).ok().and_then(|policy| policy.propagation);
             let asks: Vec<&Key> = (held.iter())
                 .filter(|(_, owned)| owned.delete == Consent::Asked)
@@ -73,9 +88,9 @@ impl super::Controller {
                 let why =
                     format!("{} objects ask for a confirmation of their deletion, first {first}", asks.len());
                 memory.inventory = Some(held.clone());
-                return Err(Error::new(Code::PruneRefused, why)
-                    .hint(format!("kubectl annotate application {} {CONFIRM}={DELETION}", app.name))
-                    .in_app(app));
+                let hint = format!("kubectl annotate application {} {CONFIRM}={DELETION}", app.name);
+                let error = Error::new(Code::PruneRefused, why).hint(hint).in_app(app);
+                return self.hold(application, memory, error).await;
             }
             if let Some(operation) = application.status.as_ref().and_then(|status| status.operation.as_ref())
             {
@@ -85,15 +100,64 @@ impl super::Controller {
             let count = left.len();
             memory.inventory = Some(left);
             if let Some(failure) = failures.into_iter().next() {
-                return Err(failure.error.in_app(app));
+                return self.hold(application, memory, failure.error.in_app(app)).await;
             }
             if count > 0 {
+                let first = memory.inventory.as_ref().and_then(|left| left.keys().next());
+                let first = first.map(|key| format!(", first {key}")).unwrap_or_default();
+                self.say(
+                    application,
+                    memory,
+                    "Deleting",
+                    format!("waits for {count} objects to be gone{first}"),
+                )
+                .await?;
                 // Their events come; this is for those that no watch sees.
                 return Ok(Some(Duration::from_secs(5)));
             }
             tracing::info!(app = %app, deleted = held.len(), "Deleted with its objects.");
         }
+        self.claims.waits_no_more(app);
         self.set_finalizer(application, false).await?;
         Ok(None)
+    }
+
+    /// Says in the status why the deletion does not go on, and ends the pass with it.
+    async fn hold(
+        &self,
+        application: &Application,
+        memory: &mut Memory,
+        error: Error,
+    ) -> Result<Option<Duration>> {
+        self.say(application, memory, error.code.reason(), described(&error)).await?;
+        Err(error)
+    }
+
+    /// Says in the status where the deletion stands.
+    async fn say(
+        &self,
+        application: &Application,
+        memory: &mut Memory,
+        reason: &str,
+        message: String,
+    ) -> Result<()> {
+        let before = application.status.clone().unwrap_or_default();
+        let mut status = before.clone();
+        let condition = Condition {
+            kind: "Ready".to_owned(),
+            status: ConditionStatus::False,
+            reason: reason.to_owned(),
+            message: message.chars().take(1000).collect(),
+            last_transition_time: String::new(),
+            observed_generation: application.metadata.generation.unwrap_or_default(),
+        };
+        set_condition(&mut status.conditions, condition, Timestamp::now());
+        if status != before {
+            self.write_status(application, &before, &status).await?;
+            let mut updated = application.clone();
+            updated.status = Some(status);
+            memory.application = Some(Arc::new(updated));
+        }
+        Ok(())
     }
 }

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use self::dependencies::Dependencies;
 use self::report::Facts;
+use super::claims::Claims;
 use super::culprit::Culprits;
 use super::events::Events;
 use super::inputs::Inputs;
@@ -27,8 +28,8 @@ use super::kinds;
 use super::queue::{Queue, Urgency};
 use super::render::kinds as kinds_of;
 use super::{
-    AppKey, Config, Engine, Fights, Metrics, Order, Pass, Permissions, Policy, RenderedApp, Sources,
-    inventory, settings,
+    AppKey, Config, Engine, Fights, Metrics, Neighbours, Order, Pass, Permissions, Policy, RenderedApp,
+    Sources, inventory, settings,
 };
 use crate::api::{Application, CHOSEN, OperationState, OperationStatus, POKE, label_value};
 use crate::error::{Code, Error, Result};
@@ -90,6 +91,8 @@ struct Controller {
     unready: Mutex<HashSet<AppKey>>,
     /// Who depends on whom, and how those stand.
     dependencies: Dependencies,
+    /// What each of them wants.
+    claims: Claims,
     /// Applications that have a chart.
     charts: Mutex<HashSet<AppKey>>,
     /// There is a chart.
@@ -143,6 +146,7 @@ pub async fn run(
         labels: Mutex::default(),
         unready: Mutex::default(),
         dependencies: Dependencies::default(),
+        claims: Claims::default(),
         charts: Mutex::default(),
         any_chart: Notify::new(),
         cores: tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
@@ -283,8 +287,12 @@ impl Controller {
             before.metadata.generation == now.metadata.generation
                 && before.metadata.deletion_timestamp == now.metadata.deletion_timestamp
                 && before.uid() == now.uid()
+                // The words that a deletion waits for.
+                && (now.metadata.deletion_timestamp.is_none() || before.annotations() == now.annotations())
         });
-        if before.is_some_and(|before| before.uid() != now.uid()) {
+        let anew = before.is_some_and(|before| before.uid() != now.uid());
+        self.claims.seen(&app, anew);
+        if anew {
             *memory = Memory { application: Some(now.clone()), ..Memory::default() };
         }
         let asked = !request.is_empty() && request != handled && request != memory.refreshed;
@@ -311,12 +319,18 @@ impl Controller {
         guard(&self.labels).remove(&label_value(&app.namespace, &app.name));
         guard(&self.unready).remove(app);
         self.dependencies.forget(app);
+        self.wake(self.claims.gone(app));
         guard(&self.charts).remove(app);
         self.sources.unsubscribe(app);
         self.inputs.unsubscribe(app);
         self.judging.forget(&self.engine.watches, &label_value(&app.namespace, &app.name));
         self.culprits.forget(app);
         self.metrics.applications.set(i64::try_from(guard(&self.apps).len()).unwrap_or(i64::MAX));
+    }
+
+    /// Applications that another one's doings concern.
+    fn wake(&self, apps: Vec<AppKey>) {
+        apps.into_iter().for_each(|app| self.queue.push(app, Urgency::High));
     }
 
     /// Time between two deep checks of an application; `None` turns them off. Up to a quarter sooner than is asked for, or
@@ -428,6 +442,7 @@ impl Controller {
                     full = true;
                 }
                 Err(error) => {
+                    self.wake(self.claims.comes_to(app, spec, &commits, None));
                     let facts = Facts {
                         snapshots: &snapshots,
                         source: source_failure.as_ref(),
@@ -451,6 +466,9 @@ impl Controller {
         let held = memory.inventory.clone().unwrap_or_default();
         let Some(rendered) = memory.rendered.as_mut() else { return Ok(None) };
         rendered.commits.clone_from(&commits);
+        let wants = full.then_some(&*rendered.app.prepared.desired);
+        self.wake(self.claims.comes_to(app, spec, &commits, wants));
+        let around = self.claims.around(app, spec, &commits);
 
         let mut used = kinds_of(&rendered.app.prepared.desired);
         used.extend(held.iter().map(|(key, owned)| Gvk::parse(&owned.api_version, &key.kind)));
@@ -473,7 +491,7 @@ impl Controller {
         let pruning = policy.pruning(&application, &rendered.app.prepared, blind.is_empty());
         let planned = |prepared: &Prepared| {
             let live = |gvk: &Gvk, key: &Key| self.engine.live(gvk, key);
-            let mut todo = plan(prepared, &held, &settings.label, live, &pruning);
+            let mut todo = plan(prepared, &held, &settings.label, live, |key| around.want(key), &pruning);
             if deep {
                 for index in (0..prepared.desired.len()).filter(|at| prepared.desired[*at].hook.is_none()) {
                     todo.todo.entry(index).or_insert(Why::Moved);
@@ -530,13 +548,12 @@ impl Controller {
         if let Some(chosen) = &chosen {
             choose(&mut todo, &rendered.app.prepared.desired, chosen);
         }
-        let is_application = |label: &str| guard(&self.labels).contains_key(label);
         let pass = Pass {
             label: &settings.label,
             prepared: &rendered.app.prepared,
             policy: &policy,
             permissions,
-            is_application: &is_application,
+            neighbours: &around,
             new_kinds: AtomicBool::new(false),
         };
         let order = Order {
