@@ -6,6 +6,7 @@
     reason = "a broken premise ends a test, a demo or a bench"
 )]
 
+mod access;
 mod adoption;
 mod agent;
 mod cache;
@@ -17,6 +18,7 @@ mod harness;
 mod health;
 mod helm;
 mod lint;
+mod moves;
 mod operations;
 mod registry;
 mod render;

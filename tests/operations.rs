@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use driftless::api::ConditionStatus;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use crate::agent::{World, cli, map};
-use crate::harness::cluster::{Agent, ControlPlane};
+use crate::harness::cluster::Agent;
 use crate::harness::eventually;
 use crate::harness::git::Fault;
+use crate::harness::installed;
 
-fn deployment(replicas: u32, image: &str) -> String {
+pub(crate) fn deployment(replicas: u32, image: &str) -> String {
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: model}}\nspec:\n  replicas: {replicas}\n  selector: {{matchLabels: {{app: model}}}}\n  template:\n    metadata: {{labels: {{app: model}}}}\n    spec: {{containers: [{{name: server, image: '{image}'}}]}}\n"
     )
@@ -349,41 +349,19 @@ async fn an_api_server_that_is_away_is_waited_for() {
 }
 
 #[tokio::test]
-async fn the_installed_role_is_enough_and_a_missing_right_is_named() {
+async fn a_wide_role_is_enough_and_a_missing_right_is_named() {
     let (world, running) = World::alone("installed").await;
-    let text =
-        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/install/driftless.yaml")).unwrap();
-    for document in driftless::model::yaml::read(&text, "driftless.yaml").unwrap() {
-        let object: DynamicObject = serde_json::from_value(document.value).unwrap();
-        let types = object.types.clone().unwrap();
-        let gvk = kube::core::GroupVersionKind::try_from(&types).unwrap();
-        let (resource, capabilities) = kube::discovery::pinned_kind(&world.client, &gvk).await.unwrap();
-        let api: Api<DynamicObject> = if capabilities.scope == kube::discovery::Scope::Namespaced {
-            Api::namespaced_with(world.client.clone(), "driftless-system", &resource)
-        } else {
-            Api::all_with(world.client.clone(), &resource)
-        };
-        api.patch(&object.name_any(), &PatchParams::apply("tests").force(), &Patch::Apply(&object))
-            .await
-            .unwrap();
-    }
-    let accounts: Api<ServiceAccount> = Api::namespaced(world.client.clone(), "driftless-system");
-    let request: TokenRequest = serde_json::from_value(
-        json!({"spec": {"audiences": ["https://kubernetes.default.svc"], "expirationSeconds": 3600}}),
-    )
-    .unwrap();
-    let token = accounts
-        .create_token_request("driftless", &PostParams::default(), &request)
-        .await
-        .unwrap()
-        .status
-        .unwrap()
-        .token;
     let folder = tempfile::tempdir().unwrap();
-    let kubeconfig = folder.path().join("kubeconfig");
-    let admin = std::fs::read_to_string(&running.plane.kubeconfig).unwrap();
-    std::fs::write(&kubeconfig, admin.replace(&running.plane.token, &token)).unwrap();
-    let _agent = Agent::start(&ControlPlane { kubeconfig, ..running.plane.clone() }, &["--interval", "3600"]);
+    let plane = installed::as_agent(&world.client, &running.plane, folder.path()).await;
+    // As the chart gives it with rbac.mode=admin.
+    let everything = json!({"rules": [
+        {"apiGroups": ["*"], "resources": ["*"],
+            "verbs": ["get", "list", "watch", "create", "patch", "delete", "bind", "escalate"]},
+        {"apiGroups": ["driftless.dev"], "resources": ["applications/status"], "verbs": ["patch", "update"]},
+    ]});
+    let roles: Api<ClusterRole> = Api::all(world.client.clone());
+    roles.patch("driftless", &PatchParams::default(), &Patch::Merge(everything)).await.unwrap();
+    let _agent = Agent::start(&plane, &["--interval", "3600"]);
 
     let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: given}\nrules: [{apiGroups: [\"\"], resources: [pods], verbs: [delete]}]\n";
     let first = world.repository.commit(
@@ -394,7 +372,6 @@ async fn the_installed_role_is_enough_and_a_missing_right_is_named() {
     world.ready("app", &first).await;
 
     // Without the right to Secrets, an application that has one says so; the others go on.
-    let roles: Api<ClusterRole> = Api::all(world.client.clone());
     let narrow = json!({"rules": [
         {"apiGroups": ["", "apps", "rbac.authorization.k8s.io", "events.k8s.io"], "resources": ["configmaps", "deployments", "clusterroles", "namespaces", "events"], "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
         {"apiGroups": ["driftless.dev"], "resources": ["*"], "verbs": ["*"]},

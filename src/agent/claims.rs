@@ -56,8 +56,10 @@ struct Inner {
 #[derive(Default)]
 pub(super) struct Claims(Mutex<Inner>);
 
-fn mark(key: &Key) -> u64 {
+/// An object's name among all clusters. What `destination.cluster` names is a Secret beside the Application.
+fn mark(app: &AppKey, spec: &ApplicationSpec, key: &Key) -> u64 {
     let mut hasher = DefaultHasher::new();
+    spec.destination.cluster.as_ref().map(|cluster| (&app.namespace, cluster)).hash(&mut hasher);
     key.hash(&mut hasher);
     hasher.finish()
 }
@@ -131,7 +133,7 @@ impl Claims {
     ) -> Vec<AppKey> {
         let wants = desired.map(|desired| {
             let objects = desired.iter().filter(|object| object.hook.is_none());
-            let mut wants: Box<[u64]> = objects.map(|object| mark(&object.key)).collect();
+            let mut wants: Box<[u64]> = objects.map(|object| mark(app, spec, &object.key)).collect();
             wants.sort_unstable();
             wants
         });
@@ -165,8 +167,7 @@ impl Claims {
         self.lock(|inner| inner.waits.remove(app));
     }
 
-    fn want(&self, except: &AppKey, key: &Key) -> bool {
-        let mark = mark(key);
+    fn want(&self, except: &AppKey, mark: u64) -> bool {
         self.lock(|inner| {
             inner.standing.iter().any(|(app, standing)| {
                 app != except
@@ -175,11 +176,11 @@ impl Claims {
         })
     }
 
-    fn keep(&self, claimant: &AppKey, label: &str, key: &Key) -> bool {
+    fn keep(&self, claimant: &AppKey, label: &str, mark: u64) -> bool {
         self.lock(|inner| {
             let Some(owner) = inner.labels.get(label).cloned() else { return false };
             let keeps = inner.standing.get(&owner).is_some_and(|standing| {
-                standing.wants.as_ref().is_none_or(|wants| wants.binary_search(&mark(key)).is_ok())
+                standing.wants.as_ref().is_none_or(|wants| wants.binary_search(&mark).is_ok())
             });
             if keeps {
                 inner.claims.entry(owner).or_default().insert(claimant.clone());
@@ -235,10 +236,10 @@ impl Claims {
     pub(super) fn around<'a>(
         &'a self,
         app: &'a AppKey,
-        spec: &ApplicationSpec,
+        spec: &'a ApplicationSpec,
         commits: &[String],
     ) -> Around<'a> {
-        Around { claims: self, app, heads: heads(spec, commits) }
+        Around { claims: self, app, spec, heads: heads(spec, commits) }
     }
 }
 
@@ -246,16 +247,17 @@ impl Claims {
 pub(super) struct Around<'a> {
     claims: &'a Claims,
     app: &'a AppKey,
+    spec: &'a ApplicationSpec,
     heads: Vec<(String, String, String)>,
 }
 
 impl Neighbours for Around<'_> {
     fn keep(&self, label: &str, key: &Key) -> bool {
-        self.claims.keep(self.app, label, key)
+        self.claims.keep(self.app, label, mark(self.app, self.spec, key))
     }
 
     fn want(&self, key: &Key) -> bool {
-        self.claims.want(self.app, key)
+        self.claims.want(self.app, mark(self.app, self.spec, key))
     }
 
     fn unsettled(&self) -> Option<(String, Duration)> {
@@ -288,26 +290,34 @@ mod tests {
         claims.comes_to(&app(name), &spec(), &[commit.into()], Some(&desired))
     }
 
+    fn keep(claims: &Claims, name: &str, label: &str, object: &str) -> bool {
+        claims.around(&app(name), &spec(), &[]).keep(label, &key(object))
+    }
+
+    fn want(claims: &Claims, name: &str, object: &str) -> bool {
+        claims.around(&app(name), &spec(), &[]).want(&key(object))
+    }
+
     #[test]
     fn an_owner_keeps_what_it_wants_and_claimants_are_woken() {
         let claims = Claims::default();
         for name in ["a", "b"] {
             claims.seen(&app(name), false);
         }
-        assert!(claims.keep(&app("b"), "n.a", &key("x")), "nobody knows yet");
+        assert!(keep(&claims, "b", "n.a", "x"), "nobody knows yet");
         assert_eq!(comes(&claims, "a", "1", &["x"]), [app("b")]);
-        assert!(claims.keep(&app("b"), "n.a", &key("x")));
-        assert!(!claims.keep(&app("b"), "n.a", &key("y")));
-        assert!(!claims.keep(&app("b"), "n.stranger", &key("x")));
-        assert!(claims.want(&app("b"), &key("x")) && !claims.want(&app("a"), &key("x")));
+        assert!(keep(&claims, "b", "n.a", "x"));
+        assert!(!keep(&claims, "b", "n.a", "y"));
+        assert!(!keep(&claims, "b", "n.stranger", "x"));
+        assert!(want(&claims, "b", "x") && !want(&claims, "a", "x"));
         assert_eq!(comes(&claims, "a", "2", &[]), [app("b")]);
-        assert!(!claims.keep(&app("b"), "n.a", &key("x")));
+        assert!(!keep(&claims, "b", "n.a", "x"));
         comes(&claims, "b", "2", &["x"]);
-        assert!(claims.keep(&app("a"), "n.b", &key("x")));
+        assert!(keep(&claims, "a", "n.b", "x"));
         assert_eq!(claims.leaves(&app("b")), [app("a")]);
-        assert!(!claims.keep(&app("a"), "n.b", &key("x")));
+        assert!(!keep(&claims, "a", "n.b", "x"));
         claims.gone(&app("b"));
-        assert!(!claims.keep(&app("a"), "n.b", &key("x")));
+        assert!(!keep(&claims, "a", "n.b", "x"));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Config {
     pub connection: Connection,
     /// Watches Applications of one namespace only; all where `None`.
     pub namespace: Option<String>,
+    /// The `ServiceAccount` of Applications that state none; the agent's own where `None`.
+    pub default_account: Option<String>,
     /// Folder for fetched repositories; may be empty at every start.
     pub cache: PathBuf,
     /// Time between two polls of a repository, unless an Application says otherwise.

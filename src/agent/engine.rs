@@ -12,7 +12,7 @@ use crate::diff::mask;
 use crate::error::{Code, Error, Result};
 use crate::health::{self, Health, Status};
 use crate::live::kube::{
-    Applied, Check, Cluster, Force, Index, Lean, Propagation, Resource, Seen, Watches, seen,
+    Applied, Check, Cluster, Force, Index, Lean, Propagation, Reach, Resource, Seen, Watches, seen,
 };
 use crate::model::{Gvk, Key};
 use crate::plan::{Desired, Inventory, Live, Owned, Prepared, Why};
@@ -54,13 +54,19 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Watches every kind of an application; what cannot be watched is returned. A kind that is not
+    /// Where watches must be for these objects: their kinds, and namespaces where a watch reaches no further.
+    pub fn places<'a>(&self, objects: impl Iterator<Item = (Gvk, &'a Key)>) -> HashSet<(Gvk, String)> {
+        let near = self.watches.reach() == Reach::Namespace;
+        objects.map(|(gvk, key)| (gvk, if near { key.namespace.clone() } else { String::new() })).collect()
+    }
+
+    /// Watches every place of an application; what cannot be watched is returned. A kind that is not
     /// served yet is no failure here: its CRD may be part of the same application.
-    pub async fn watch(&self, kinds: &HashSet<Gvk>) -> Vec<(Gvk, Error)> {
+    pub async fn watch(&self, places: &HashSet<(Gvk, String)>) -> Vec<(Gvk, Error)> {
         let mut failures = Vec::new();
-        for gvk in kinds {
+        for (gvk, namespace) in places {
             let ensured = match self.cluster.resource(gvk, false).await {
-                Ok(resource) => self.watches.ensure(gvk, &resource).await,
+                Ok(resource) => self.watches.ensure(gvk, &resource, namespace).await,
                 Err(error) if error.code == Code::KindUnknown => Ok(()),
                 Err(error) => Err(error),
             };
@@ -73,7 +79,7 @@ impl Engine {
 
     /// What is known of an object.
     pub fn live(&self, gvk: &Gvk, key: &Key) -> Live {
-        if !self.index.is_synced(gvk) {
+        if !self.index.is_synced(gvk, &key.namespace) {
             return Live::Unknown;
         }
         match self.index.get(key) {
@@ -99,7 +105,9 @@ impl Engine {
     pub(super) fn health_of(&self, gvk: &Gvk, key: &Key) -> Health {
         match self.index.get(key) {
             Some(seen) => seen.health,
-            None if self.index.is_synced(gvk) => Health::new(Status::Missing, "it does not exist"),
+            None if self.index.is_synced(gvk, &key.namespace) => {
+                Health::new(Status::Missing, "it does not exist")
+            }
             None => Health::healthy(),
         }
     }
@@ -183,7 +191,7 @@ impl Engine {
             .map_err(|error| error.on_object(&object.key))?;
         if why == Why::New {
             self.watches
-                .ensure(&object.gvk, &resource)
+                .ensure(&object.gvk, &resource, &object.key.namespace)
                 .await
                 .map_err(|error| error.on_object(&object.key))?;
         }
@@ -284,7 +292,7 @@ impl Engine {
         if health::reads_status(gvk) {
             now.health = Health::new(Status::Progressing, "it was applied a moment ago");
         }
-        if self.index.is_synced(gvk) {
+        if self.index.is_synced(gvk, &key.namespace) {
             self.index.put_applied(key.clone(), now.clone());
         }
         now

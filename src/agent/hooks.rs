@@ -92,7 +92,7 @@ impl Engine {
         let fail = |error: crate::error::Error| error.on_object(&key);
         let new_kinds = pass.new_kinds.load(std::sync::atomic::Ordering::Relaxed);
         let resource = self.cluster.resource(&object.gvk, new_kinds).await.map_err(fail)?;
-        self.watches.ensure(&object.gvk, &resource).await.map_err(fail)?;
+        self.watches.ensure(&object.gvk, &resource, &key.namespace).await.map_err(fail)?;
         let mark = mark(operation, phase);
         let made = |uid: String| {
             Begun::Made(HookStatus {
@@ -146,7 +146,7 @@ impl Engine {
                     Status::Degraded => (HookState::Failed, seen.health.reason.to_string()),
                     _ => (HookState::Running, seen.health.reason.to_string()),
                 },
-                None if self.index.is_synced(&gvk) => {
+                None if self.index.is_synced(&gvk, &key.namespace) => {
                     (HookState::Failed, "somebody deleted it before it ended".to_owned())
                 }
                 None => continue,

@@ -1,7 +1,7 @@
-//! What a render is given besides Git: age identities and variables, from Secrets and ConfigMaps of the
-//! Application's namespace.
+//! What an application is given besides Git: age identities, variables and a kubeconfig, from Secrets and ConfigMaps of
+//! its namespace.
 //!
-//! They are read when something is rendered, and never kept. That one has changed is told by a watch of metadata,
+//! They are read when something is rendered, in the name of the application's account, and never kept. That one has changed is told by a watch of metadata,
 //! one for each kind and namespace in which an Application names any: so a quiet fleet asks nothing, a change is
 //! seen within milliseconds, and an agent that may see only one namespace can do it. A watch of single names would
 //! be one for each Application; one of the whole cluster would carry the metadata of every Secret. While a watch
@@ -24,9 +24,10 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::AppKey;
+use super::sites::{Accounts, kubeconfig};
 use crate::api::{ApplicationSpec, Decryption, Substitute, SubstituteKind};
 use crate::error::{Code, Error, Result};
-use crate::live::kube::{Cluster, translate};
+use crate::live::kube::{Account, Cluster, translate};
 use crate::render::sops::Keys;
 use crate::render::substitute::Variables;
 
@@ -86,6 +87,7 @@ fn references(namespace: &str, spec: &ApplicationSpec) -> HashSet<Reference> {
         let from = source.substitute.iter().flat_map(|stated| &stated.from);
         all.extend(from.map(|one| of(one.kind, &one.name)));
     }
+    all.extend(spec.destination.cluster.iter().map(|name| of(SubstituteKind::Secret, name)));
     all
 }
 
@@ -250,17 +252,37 @@ fn version(metadata: &ObjectMeta) -> String {
 
 /// Notices changes of what was read.
 pub(super) struct Inputs {
-    cluster: Arc<Cluster>,
+    accounts: Arc<Accounts>,
     inner: Arc<Mutex<Inner>>,
     changed: mpsc::UnboundedSender<Vec<AppKey>>,
 }
 
 #[derive(Default)]
 struct Inner {
-    apps: HashMap<AppKey, HashSet<Reference>>,
+    apps: HashMap<AppKey, Names>,
     /// The newest version of each that is named; absent until it was read or listed.
     known: HashMap<Reference, String>,
-    watches: HashMap<(SubstituteKind, String), Watch>,
+    watches: HashMap<Place, Watch>,
+}
+
+/// What an application names, and who reads it.
+struct Names {
+    all: HashSet<Reference>,
+    account: Option<Account>,
+}
+
+/// Where one watch sees, and in whose name.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Place {
+    kind: SubstituteKind,
+    namespace: String,
+    account: Option<Account>,
+}
+
+impl Place {
+    fn of(reference: &Reference, account: Option<&Account>) -> Self {
+        Self { kind: reference.kind, namespace: reference.namespace.clone(), account: account.cloned() }
+    }
 }
 
 struct Watch {
@@ -276,7 +298,7 @@ impl Drop for Watch {
 
 impl Inner {
     fn is_named(&self, reference: &Reference) -> bool {
-        self.apps.values().any(|names| names.contains(reference))
+        self.apps.values().any(|names| names.all.contains(reference))
     }
 
     /// Notes a version; the applications to tell, where it is news to what they were rendered with.
@@ -285,78 +307,129 @@ impl Inner {
         if before.is_none_or(|before| before == version) {
             return Vec::new();
         }
-        self.apps.iter().filter(|(_, names)| names.contains(reference)).map(|(app, _)| app.clone()).collect()
+        let named = self.apps.iter().filter(|(_, names)| names.all.contains(reference));
+        named.map(|(app, _)| app.clone()).collect()
+    }
+
+    fn forget_unused(&mut self) {
+        let used: HashSet<&Reference> = self.apps.values().flat_map(|names| &names.all).collect();
+        self.known.retain(|reference, _| used.contains(reference));
+        let places: HashSet<Place> = (self.apps.values())
+            .flat_map(|names| names.all.iter().map(|reference| Place::of(reference, names.account.as_ref())))
+            .collect();
+        self.watches.retain(|place, _| places.contains(place));
+    }
+
+    fn is_well(&self, reference: &Reference, account: Option<&Account>) -> bool {
+        let watch = self.watches.get(&Place::of(reference, account));
+        watch.is_some_and(|watch| watch.well.load(Ordering::Acquire))
     }
 }
 
 impl Inputs {
     /// No watch yet; applications that want a new render are sent to `changed`.
-    pub(super) fn new(cluster: Arc<Cluster>, changed: mpsc::UnboundedSender<Vec<AppKey>>) -> Self {
-        Self { cluster, inner: Arc::default(), changed }
+    pub(super) fn new(accounts: Arc<Accounts>, changed: mpsc::UnboundedSender<Vec<AppKey>>) -> Self {
+        Self { accounts, inner: Arc::default(), changed }
     }
 
     fn lock<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
         change(&mut self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// Makes this what an application names; watches that nobody needs any more end.
-    pub(super) fn subscribe(&self, app: &AppKey, spec: &ApplicationSpec) {
-        self.set(app, references(&app.namespace, spec));
+    /// Makes this what an application names, and who reads it; watches that nobody needs any more end.
+    ///
+    /// # Errors
+    /// `ApplicationInvalid` for a name that no account can have.
+    pub(super) fn subscribe(
+        &self,
+        app: &AppKey,
+        spec: &ApplicationSpec,
+        account: Option<Account>,
+    ) -> Result<()> {
+        let cluster = self.accounts.get(account.as_ref())?;
+        self.set(app, Names { all: references(&app.namespace, spec), account }, &cluster);
+        Ok(())
     }
 
-    fn set(&self, app: &AppKey, names: HashSet<Reference>) {
+    fn set(&self, app: &AppKey, names: Names, cluster: &Cluster) {
         self.lock(|inner| {
-            if names.is_empty() {
+            if names.all.is_empty() {
                 inner.apps.remove(app);
             } else {
-                for reference in &names {
-                    let place = (reference.kind, reference.namespace.clone());
-                    inner
-                        .watches
-                        .entry(place)
-                        .or_insert_with_key(|(kind, namespace)| self.start(*kind, namespace));
+                for reference in &names.all {
+                    let place = Place::of(reference, names.account.as_ref());
+                    inner.watches.entry(place).or_insert_with_key(|place| self.start(place, cluster));
                 }
                 inner.apps.insert(app.clone(), names);
             }
-            let used: HashSet<Reference> = inner.apps.values().flatten().cloned().collect();
-            inner.known.retain(|reference, _| used.contains(reference));
-            inner.watches.retain(|(kind, namespace), _| {
-                used.iter().any(|reference| reference.kind == *kind && reference.namespace == *namespace)
-            });
+            inner.forget_unused();
         });
     }
 
     /// The application is gone.
     pub(super) fn unsubscribe(&self, app: &AppKey) {
-        if self.lock(|inner| inner.apps.contains_key(app)) {
-            self.set(app, HashSet::new());
-        }
+        self.lock(|inner| {
+            if inner.apps.remove(app).is_some() {
+                inner.forget_unused();
+            }
+        });
     }
 
-    /// Reads what an application names; later changes of it are told.
-    pub(super) async fn read(&self, app: &AppKey, spec: &ApplicationSpec) -> Result<Materials> {
-        let names = references(&app.namespace, spec);
-        let result = materials(&self.cluster, &app.namespace, spec).await;
-        self.lock(|inner| match &result {
-            Ok(read) => read.versions.iter().for_each(|(reference, version)| {
-                inner.known.insert(reference.clone(), version.clone());
-            }),
-            // Whatever is there now did not do; any event about it is news.
-            Err(_) => names.into_iter().for_each(|reference| {
-                inner.known.entry(reference).or_default();
-            }),
-        });
+    /// Reads what an application names, as `home` may; later changes of it are told.
+    pub(super) async fn read(
+        &self,
+        app: &AppKey,
+        spec: &ApplicationSpec,
+        home: &Cluster,
+    ) -> Result<Materials> {
+        let result = materials(home, &app.namespace, spec).await;
+        self.note_read(app, spec, result.as_ref().map(|read| &read.versions).ok());
         result
     }
 
-    /// Whether what was read then is what there is now.
-    pub(super) fn is_current(&self, versions: &Versions, read: Instant) -> bool {
+    /// Reads the kubeconfig that an application names, as `home` may, and its version; later changes are told.
+    pub(super) async fn kubeconfig(
+        &self,
+        app: &AppKey,
+        spec: &ApplicationSpec,
+        home: &Cluster,
+    ) -> Result<Option<(Zeroizing<String>, Versions)>> {
+        let Some(name) = &spec.destination.cluster else { return Ok(None) };
+        let reference =
+            Reference { kind: SubstituteKind::Secret, namespace: app.namespace.clone(), name: name.clone() };
+        let mut reader = Reader { cluster: home, found: HashMap::new() };
+        let result = reader.get(&reference).await.and_then(|found| {
+            if !found.exists {
+                let why = format!("there is no {reference}, which spec.destination.cluster names");
+                return Err(Error::new(Code::KubeconfigInvalid, why));
+            }
+            let text =
+                kubeconfig(&reference.to_string(), |key| found.data.get(key).map(|bytes| bytes.as_slice()))?;
+            Ok((Zeroizing::new(text.to_owned()), vec![(reference.clone(), found.version.clone())]))
+        });
+        self.note_read(app, spec, result.as_ref().map(|(_, versions)| versions).ok());
+        result.map(Some)
+    }
+
+    fn note_read(&self, app: &AppKey, spec: &ApplicationSpec, versions: Option<&Versions>) {
+        self.lock(|inner| match versions {
+            Some(versions) => versions.iter().for_each(|(reference, version)| {
+                inner.known.insert(reference.clone(), version.clone());
+            }),
+            // Whatever is there now did not do; any event about it is news.
+            None => references(&app.namespace, spec).into_iter().for_each(|reference| {
+                inner.known.entry(reference).or_default();
+            }),
+        });
+    }
+
+    /// Whether what was read for an application then is what there is now.
+    pub(super) fn is_current(&self, app: &AppKey, versions: &Versions, read: Instant) -> bool {
         self.lock(|inner| {
+            let account = inner.apps.get(app).and_then(|names| names.account.as_ref());
             versions.iter().all(|(reference, version)| {
-                let place = (reference.kind, reference.namespace.clone());
-                let well = inner.watches.get(&place).is_some_and(|watch| watch.well.load(Ordering::Acquire));
                 let same = inner.known.get(reference).is_none_or(|known| known == version);
-                same && (well || read.elapsed() < AGE)
+                same && (inner.is_well(reference, account) || read.elapsed() < AGE)
             })
         })
     }
@@ -364,28 +437,26 @@ impl Inputs {
     /// When to look again though nothing tells, only while a watch fails: sooner where something was missing.
     pub(super) fn due(&self, app: &AppKey, failed: bool) -> Option<Duration> {
         let blind = self.lock(|inner| {
-            let well = |reference: &Reference| {
-                let place = (reference.kind, reference.namespace.clone());
-                inner.watches.get(&place).is_some_and(|watch| watch.well.load(Ordering::Acquire))
-            };
-            inner.apps.get(app).is_some_and(|names| !names.iter().all(well))
+            inner.apps.get(app).is_some_and(|names| {
+                !names.all.iter().all(|reference| inner.is_well(reference, names.account.as_ref()))
+            })
         });
         blind.then_some(if failed { RETRY } else { AGE })
     }
 
-    fn start(&self, kind: SubstituteKind, namespace: &str) -> Watch {
+    fn start(&self, place: &Place, cluster: &Cluster) -> Watch {
         let well = Arc::new(AtomicBool::new(false));
         let (client, follower) = (
-            self.cluster.client(),
+            cluster.client(),
             Follower {
-                kind,
-                namespace: namespace.to_owned(),
+                kind: place.kind,
+                namespace: place.namespace.clone(),
                 inner: self.inner.clone(),
                 changed: self.changed.clone(),
                 well: well.clone(),
             },
         );
-        let task = match kind {
+        let task = match place.kind {
             SubstituteKind::Secret => tokio::spawn(follower.follow::<Secret>(client)),
             SubstituteKind::ConfigMap => tokio::spawn(follower.follow::<ConfigMap>(client)),
         };

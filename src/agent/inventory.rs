@@ -110,15 +110,16 @@ pub async fn load(cluster: &Cluster, application: &Application) -> Result<Invent
 
 /// Writes chunks where they are needed; returns what belongs into the status.
 pub async fn store(cluster: &Cluster, application: &Application, inventory: &Inventory) -> Result<Stored> {
+    let place = application.spec.destination.cluster.clone().unwrap_or_default();
     let entries = entries(inventory);
     let count = entries.len();
     let digest = digest(&entries);
     let before = application.status.as_ref().map(|status| status.inventory.clone()).unwrap_or_default();
-    if before.digest == digest && before.count == count {
+    if before.digest == digest && before.count == count && before.cluster == place {
         return Ok(before);
     }
     if count <= IN_STATUS {
-        return Ok(Stored { count, entries, chunks: Vec::new(), digest });
+        return Ok(Stored { cluster: place, count, entries, chunks: Vec::new(), digest });
     }
     let namespace = application.metadata.namespace.as_deref().unwrap_or_default();
     let name = application.metadata.name.as_deref().unwrap_or_default();
@@ -144,7 +145,7 @@ pub async fn store(cluster: &Cluster, application: &Application, inventory: &Inv
         maps.patch(&chunk_name, &parameters, &Patch::Apply(map)).await.map_err(|error| translate(&error))?;
         chunks.push(chunk_name);
     }
-    Ok(Stored { count, entries: Vec::new(), chunks, digest })
+    Ok(Stored { cluster: place, count, entries: Vec::new(), chunks, digest })
 }
 
 /// Removes chunks that no status names any more; call it after the status is written.

@@ -1,7 +1,7 @@
 //! Rules of health that users bring: from the Application, from its repository, and from one `ConfigMap` for all.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -54,12 +54,20 @@ pub fn rules_of(health: &[HealthRule]) -> Vec<Rule> {
 /// Which rules the watches judge by.
 #[derive(Default)]
 pub struct Judging {
-    /// By the tracking label: the rules of the repository, and the digest of all that are in use.
-    known: Mutex<HashMap<String, (Vec<Rule>, Digest)>>,
+    /// By the tracking label.
+    known: Mutex<HashMap<String, Known>>,
+}
+
+struct Known {
+    of_repository: Vec<Rule>,
+    /// Of all rules that are in use.
+    digest: Digest,
+    /// Which judge by them.
+    watches: Weak<Watches>,
 }
 
 impl Judging {
-    fn lock<T>(&self, change: impl FnOnce(&mut HashMap<String, (Vec<Rule>, Digest)>) -> T) -> T {
+    fn lock<T>(&self, change: impl FnOnce(&mut HashMap<String, Known>) -> T) -> T {
         match self.known.lock() {
             Ok(mut known) => change(&mut known),
             Err(poisoned) => change(&mut poisoned.into_inner()),
@@ -67,25 +75,33 @@ impl Judging {
     }
 
     /// An application is gone, and its rules with it.
-    pub fn forget(&self, watches: &Watches, label: &str) {
-        if self.lock(|known| known.remove(label)).is_some() {
+    pub fn forget(&self, label: &str) {
+        let known = self.lock(|known| known.remove(label));
+        if let Some(watches) = known.and_then(|known| known.watches.upgrade()) {
             watches.judge_by(label, None);
         }
     }
 
     /// Makes the watches judge an application's objects by its rules. `desired` is read where bodies are at hand; elsewhere
     /// the rules that its repository had last stay.
-    pub fn follow(&self, watches: &Watches, label: &str, health: &[HealthRule], desired: &[Desired]) {
+    pub fn follow(&self, watches: &Arc<Watches>, label: &str, health: &[HealthRule], desired: &[Desired]) {
         let at_hand = desired.iter().any(|object| !object.body.is_empty());
         let none = Rules::digest_of(&[]);
         let changed = self.lock(|known| {
-            let (of_repository, before) = known.remove(label).unwrap_or_else(|| (Vec::new(), none));
+            let before = known.remove(label);
+            let (of_repository, before) = match before {
+                None => (Vec::new(), none),
+                // Other watches have not heard of them.
+                Some(known) if known.watches.as_ptr() != Arc::as_ptr(watches) => (known.of_repository, none),
+                Some(known) => (known.of_repository, known.digest),
+            };
             let of_repository = if at_hand { in_repository(desired) } else { of_repository };
             let mut all = rules_of(health);
             all.extend(of_repository.iter().cloned());
             let digest = Rules::digest_of(&all);
             if digest != none {
-                known.insert(label.to_owned(), (of_repository, digest));
+                let watches = Arc::downgrade(watches);
+                known.insert(label.to_owned(), Known { of_repository, digest, watches });
             }
             (digest != before).then_some(all)
         });
@@ -122,7 +138,7 @@ fn in_repository(desired: &[Desired]) -> Vec<Rule> {
 /// Follows the `ConfigMap` whose rules are those of all applications.
 pub(super) async fn follow_config_map(
     cluster: Arc<Cluster>,
-    watches: Arc<Watches>,
+    judge: impl Fn(Option<&Arc<Rules>>) + Send,
     namespace: String,
     name: String,
 ) {
@@ -164,6 +180,6 @@ pub(super) async fn follow_config_map(
         for error in rules.iter().flat_map(|rules| rules.broken()) {
             tracing::warn!(error = %error, "A rule of health cannot be used.");
         }
-        watches.judge_by("", rules.as_ref());
+        judge(rules.as_ref());
     }
 }

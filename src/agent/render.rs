@@ -1,7 +1,7 @@
 //! From an Application and the commits of its sources to the objects it wants.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::api::{ApplicationSpec, Source, label_value};
 use crate::diff::IgnoreRule;
 use crate::error::{Code, Error, Result};
 use crate::model::{Confidential, Digest, Generated, Gvk, Key, Object};
-use crate::plan::{Desired, Prepared, Settings, place, prepare};
+use crate::plan::{Prepared, Settings, place, prepare};
 use crate::render::{Cache, Mount, Mounted, Options, Rendered, Selection, Tree, helm, kustomize};
 use crate::source::Snapshot;
 
@@ -321,9 +321,4 @@ pub fn unchanged(reads: &[SourceIdentity], snapshots: &[Snapshot]) -> bool {
             };
             reads.iter().all(|(path, identity)| same(path, identity))
         })
-}
-
-/// The kinds of a set of objects.
-pub(super) fn kinds(desired: &[Desired]) -> HashSet<Gvk> {
-    desired.iter().map(|object| object.gvk.clone()).collect()
 }

@@ -9,10 +9,11 @@ use kube::Api;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::sites::Accounts;
 use super::{AppKey, Metrics, Remotes};
 use crate::api::{ApplicationSpec, Source};
 use crate::error::{Code, Error, Result};
-use crate::live::kube::{Cluster, translate};
+use crate::live::kube::{Account, Cluster, translate};
 use crate::source::{Client, Credentials, Location, Revision, Snapshot};
 
 /// How soon after a poll the next may be, for applications that join it: a fleet that joins at once is one
@@ -21,12 +22,14 @@ const FRESH: Duration = Duration::from_secs(2);
 /// Credentials are read again after this time, and after every refusal.
 const SECRET_AGE: Duration = Duration::from_secs(600);
 
-/// What a poll watches. Applications of one namespace that name one Secret share it.
+/// What a poll watches. Applications of one namespace that name one Secret, and read it in one name, share it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Target {
     location: Location,
     revision: String,
     secret: Option<(String, String)>,
+    /// Who reads the Secret, where one is named.
+    account: Option<Account>,
 }
 
 /// Where a source stands.
@@ -51,7 +54,7 @@ struct Poll {
 
 /// All polls.
 pub struct Sources {
-    cluster: Arc<Cluster>,
+    accounts: Arc<Accounts>,
     client: Arc<Client>,
     metrics: Arc<Metrics>,
     interval: Duration,
@@ -69,13 +72,13 @@ impl Sources {
     /// No poll yet; applications whose head moved or failed are sent to `moved`. The channel is unbounded
     /// because the receiver only moves names into a queue in which each stands once.
     pub fn new(
-        cluster: Arc<Cluster>,
+        accounts: Arc<Accounts>,
         client: Arc<Client>,
         metrics: Arc<Metrics>,
         interval: Duration,
         moved: mpsc::UnboundedSender<Vec<AppKey>>,
     ) -> Arc<Self> {
-        Arc::new(Self { cluster, client, metrics, interval, polls: Mutex::default(), moved })
+        Arc::new(Self { accounts, client, metrics, interval, polls: Mutex::default(), moved })
     }
 
     fn lock<T>(&self, change: impl FnOnce(&mut HashMap<Target, Poll>) -> T) -> T {
@@ -85,25 +88,31 @@ impl Sources {
         }
     }
 
-    fn target(app: &AppKey, source: &Source) -> Result<Target> {
+    fn target(app: &AppKey, account: Option<&Account>, source: &Source) -> Result<Target> {
         let location = Location::of(&source.repo, &source.chart)?;
         Revision::of(&location, &source.revision)?;
         Ok(Target {
             location,
             revision: source.revision.clone(),
             secret: source.secret_ref.as_ref().map(|secret| (app.namespace.clone(), secret.name.clone())),
+            account: account.filter(|_| source.secret_ref.is_some()).cloned(),
         })
     }
 
-    /// Makes this the set of sources of an application; polls nobody uses any more end.
+    /// Makes this the set of sources of an application, whose Secrets its account reads; polls nobody uses any more end.
     ///
     /// # Errors
     /// `RepositoryInvalid` or `ApplicationInvalid` for what can't be polled.
-    pub fn subscribe(self: &Arc<Self>, app: &AppKey, sources: &[Source]) -> Result<()> {
+    pub fn subscribe(
+        self: &Arc<Self>,
+        app: &AppKey,
+        account: Option<&Account>,
+        sources: &[Source],
+    ) -> Result<()> {
         let mut wanted: HashMap<Target, Duration> = HashMap::new();
         for source in sources {
             let interval = source.interval.as_deref().and_then(duration).unwrap_or(self.interval);
-            wanted.insert(Self::target(app, source)?, interval.max(Duration::from_secs(5)));
+            wanted.insert(Self::target(app, account, source)?, interval.max(Duration::from_secs(5)));
         }
         self.lock(|polls| {
             polls.retain(|target, poll| {
@@ -143,8 +152,8 @@ impl Sources {
     }
 
     /// Where a source stands; `None` before its first poll has ended.
-    pub fn head(&self, app: &AppKey, source: &Source) -> Result<Option<Head>> {
-        let target = Self::target(app, source)?;
+    pub fn head(&self, app: &AppKey, account: Option<&Account>, source: &Source) -> Result<Option<Head>> {
+        let target = Self::target(app, account, source)?;
         Ok(self.lock(|polls| {
             let head = polls.get(&target)?.head.borrow().clone();
             (head.polls > 0).then_some(head)
@@ -152,9 +161,9 @@ impl Sources {
     }
 
     /// Polls now and waits for the end of it.
-    pub async fn refresh(&self, app: &AppKey, sources: &[Source]) {
+    pub async fn refresh(&self, app: &AppKey, account: Option<&Account>, sources: &[Source]) {
         for source in sources {
-            let Ok(target) = Self::target(app, source) else { continue };
+            let Ok(target) = Self::target(app, account, source) else { continue };
             let found =
                 self.lock(|polls| polls.get(&target).map(|poll| (poll.head.clone(), poll.poke.clone())));
             let Some((mut head, poke)) = found else { continue };
@@ -171,9 +180,16 @@ impl Sources {
     }
 
     /// A commit that no ref needs to name, for applications held at an older revision.
-    pub async fn commit(&self, app: &AppKey, source: &Source, commit: &str) -> Result<Snapshot> {
-        let target = Self::target(app, source)?;
-        let credentials = credentials(&self.cluster, target.secret.as_ref()).await?;
+    pub async fn commit(
+        &self,
+        app: &AppKey,
+        account: Option<&Account>,
+        source: &Source,
+        commit: &str,
+    ) -> Result<Snapshot> {
+        let target = Self::target(app, account, source)?;
+        let credentials =
+            credentials(&*self.accounts.get(target.account.as_ref())?, target.secret.as_ref()).await?;
         self.client.fetch(&target.location, commit, &credentials).await
     }
 
@@ -271,7 +287,8 @@ async fn poll(
     let credentials = if let Some((credentials, _)) = known {
         credentials.clone()
     } else {
-        let found = credentials(&owner.cluster, target.secret.as_ref()).await?;
+        let found =
+            credentials(&*owner.accounts.get(target.account.as_ref())?, target.secret.as_ref()).await?;
         *known = Some((found.clone(), std::time::Instant::now()));
         found
     };

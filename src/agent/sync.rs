@@ -191,6 +191,10 @@ impl Course<'_> {
         let (pruning, policy) = (&self.order.plan.pruning, self.pass.policy);
         let mut now = pruning.now.clone();
         if now.is_empty() {
+            if pruning.held.iter().any(|(_, held)| held.wants_word()) {
+                // The next pass comes when it is known whether somebody wants them.
+                let _ = self.pass.neighbours.unsettled();
+            }
             return true;
         }
         if !self.pass.permissions.apply {

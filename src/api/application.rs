@@ -111,6 +111,17 @@ pub struct Destination {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
+    /// The cluster, where it is not the agent's own: a Secret in the Application's namespace whose key `kubeconfig` (or
+    /// `value`, `value.yaml`) holds a kubeconfig with a token or a client certificate. Plugins and files are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub cluster: Option<String>,
+    /// In whose name everything is done for this application, reads included: a ServiceAccount of the Application's
+    /// namespace, in the destination's cluster and in the agent's own. Where none is stated: the agent's
+    /// `--default-service-account`, else the agent itself (in another cluster: the kubeconfig's user).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub service_account: Option<String>,
 }
 
 /// Fields whose difference is neither reported nor repaired; they are left out of what is applied.

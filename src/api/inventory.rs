@@ -51,6 +51,9 @@ fn is_zero(wave: &i64) -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Inventory {
+    /// The cluster where they are: `destination.cluster` as it was when they were applied.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cluster: String,
     /// How many objects there are.
     #[serde(default)]
     pub count: usize,

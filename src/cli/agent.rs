@@ -19,6 +19,10 @@ pub(super) struct Arguments {
     /// Watch only the Applications of --namespace (or of the context's namespace)
     #[arg(long)]
     namespaced: bool,
+    /// ServiceAccount, in each Application's namespace, for Applications that name none; without it they are delivered
+    /// with the agent's own rights
+    #[arg(long, value_name = "NAME")]
+    default_service_account: Option<String>,
     /// Folder for fetched repositories; may be empty at every start
     #[arg(long, env = "DRIFTLESS_CACHE")]
     cache: Option<PathBuf>,
@@ -69,6 +73,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<u8> {
     let config = Config {
         connection: global.connection(),
         namespace,
+        default_account: arguments.default_service_account.filter(|name| !name.is_empty()),
         cache: arguments
             .cache
             .unwrap_or_else(|| std::env::temp_dir().join(format!("driftless-{}", std::process::id()))),

@@ -22,7 +22,7 @@ use crate::agent::{
 use crate::api::{Application, FIELD_MANAGER, OperationState, OperationStatus, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Status;
-use crate::live::kube::{Check, Cluster, Index, Watches, translate};
+use crate::live::kube::{Check, Cluster, Index, Reach, Watches, translate};
 use crate::model::{Gvk, Key, short_commit};
 use crate::plan::plan;
 
@@ -110,13 +110,14 @@ async fn one(
     let index = Arc::new(Index::default());
     let (notices, mut noticed) = mpsc::channel(64);
     tokio::spawn(async move { while noticed.recv().await.is_some() {} });
-    let watches = Arc::new(Watches::new(cluster.clone(), index.clone(), notices));
+    let watches = Arc::new(Watches::new(cluster.clone(), index.clone(), notices, Reach::Cluster));
     Judging::default().follow(&watches, &label, &application.spec.health, &rendered.prepared.desired);
     let engine = Engine { cluster: cluster.clone(), index, watches };
     let desired = &rendered.prepared.desired;
-    let mut used: std::collections::HashSet<Gvk> = desired.iter().map(|object| object.gvk.clone()).collect();
-    used.extend(inventory.iter().map(|(key, owned)| Gvk::parse(&owned.api_version, &key.kind)));
-    let blind = engine.watch(&used).await.into_iter().next().map(|(_, error)| error);
+    let objects = desired.iter().map(|object| (object.gvk.clone(), &object.key));
+    let owned = inventory.iter().map(|(key, owned)| (Gvk::parse(&owned.api_version, &key.kind), key));
+    let blind =
+        engine.watch(&engine.places(objects.chain(owned))).await.into_iter().next().map(|(_, error)| error);
     let policy = Policy::of(&application)?;
     let pruning = policy.pruning(&application, &rendered.prepared, blind.is_none());
     let all = workspace_labels(&api).await?;

@@ -4,6 +4,7 @@ pub(crate) mod chart_case;
 pub(crate) mod cluster;
 pub(crate) mod front;
 pub(crate) mod git;
+pub(crate) mod installed;
 pub(crate) mod registry;
 pub(crate) mod ssh;
 

@@ -1,15 +1,16 @@
 //! Finalizers, and what happens when an Application is deleted.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 
+use super::super::sites::Access;
 use super::super::status::described;
 use super::super::{AppKey, Neighbours, Policy, inventory};
-use super::Memory;
+use super::{Memory, PROGRESS};
 use crate::api::{Application, CONFIRM, Condition, ConditionStatus, Deletion, FINALIZER, set_condition};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::translate;
@@ -39,7 +40,7 @@ impl super::Controller {
             finalizers.push(FINALIZER);
         }
         let app = AppKey::from(application);
-        let api: Api<Application> = Api::namespaced(self.engine.cluster.client(), &app.namespace);
+        let api: Api<Application> = Api::namespaced(self.sites.own().engine.cluster.client(), &app.namespace);
         // The resourceVersion makes sure that nobody's finalizer is lost.
         let patch = serde_json::json!({"metadata": {
             "resourceVersion": application.resource_version(), "finalizers": finalizers}});
@@ -55,6 +56,7 @@ impl super::Controller {
         app: &AppKey,
         application: &Application,
         memory: &mut Memory,
+        access: &Access,
         label: &str,
     ) -> Result<Option<Duration>> {
         if !has_finalizer(application) {
@@ -62,7 +64,10 @@ impl super::Controller {
         }
         if application.spec.deletion == Deletion::Cascade {
             self.wake(self.claims.leaves(app));
-            let commits: Vec<String> = match self.snapshots(app, &application.spec).await {
+            let commits: Vec<String> = match self
+                .snapshots(app, self.sites.account(app, &application.spec).as_ref(), &application.spec)
+                .await
+            {
                 Ok(Some((snapshots, _))) => snapshots.into_iter().map(|snapshot| snapshot.commit).collect(),
                 Ok(None) | Err(_) => Vec::new(),
             };
@@ -73,7 +78,7 @@ impl super::Controller {
             }
             let mut held = match memory.inventory.take() {
                 Some(held) => held,
-                None => inventory::load(&self.engine.cluster, application).await?,
+                None => inventory::load(&access.home, application).await?,
             };
             // Those move: whoever wants them takes them over, label and all.
             held.retain(|key, _| !around.want(key));
@@ -94,15 +99,19 @@ impl super::Controller {
             }
             if let Some(operation) = application.status.as_ref().and_then(|status| status.operation.as_ref())
             {
-                self.engine.abandon_hooks(operation).await.map_err(|error| error.in_app(app))?;
+                access.site.engine.abandon_hooks(operation).await.map_err(|error| error.in_app(app))?;
             }
-            let (left, failures) = self.engine.delete_all(label, &held, propagation).await;
+            let (left, failures) = access.site.engine.delete_all(label, &held, propagation).await;
             let count = left.len();
             memory.inventory = Some(left);
             if let Some(failure) = failures.into_iter().next() {
                 return self.hold(application, memory, failure.error.in_app(app)).await;
             }
             if count > 0 {
+                let since = *memory.progressing.get_or_insert_with(Instant::now);
+                if since.elapsed() < PROGRESS {
+                    return Ok(Some(PROGRESS));
+                }
                 let first = memory.inventory.as_ref().and_then(|left| left.keys().next());
                 let first = first.map(|key| format!(", first {key}")).unwrap_or_default();
                 self.say(

@@ -1,7 +1,9 @@
 //! The agent: watches Applications, hands out passes, writes status and events.
 
 mod deletion;
+mod deliver;
 mod dependencies;
+mod pass;
 mod render;
 mod report;
 
@@ -11,14 +13,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use jiff::Timestamp;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use self::dependencies::Dependencies;
-use self::report::Facts;
+use self::pass::Place;
 use super::claims::Claims;
 use super::culprit::Culprits;
 use super::events::Events;
@@ -26,16 +27,14 @@ use super::inputs::Inputs;
 use super::judges::{self, Judging};
 use super::kinds;
 use super::queue::{Queue, Urgency};
-use super::render::kinds as kinds_of;
-use super::{
-    AppKey, Config, Engine, Fights, Metrics, Neighbours, Order, Pass, Permissions, Policy, RenderedApp,
-    Sources, inventory, settings,
-};
-use crate::api::{Application, CHOSEN, OperationState, OperationStatus, POKE, label_value};
+use super::sites::Sites;
+use super::{AppKey, Config, Fights, Metrics, RenderedApp, Sources};
+use crate::api::{Application, OperationStatus, POKE, label_value};
 use crate::error::{Code, Error, Result};
-use crate::live::kube::{Cluster, Index, Watches};
-use crate::model::{Confidential, Digest, Gvk, Key};
-use crate::plan::{Desired, Inventory, Plan, Prepared, Why, plan};
+use crate::health::Rules;
+use crate::live::kube::{Cluster, Observe};
+use crate::model::Digest;
+use crate::plan::Inventory;
 use crate::render::Cache;
 use crate::source::Client;
 
@@ -63,6 +62,7 @@ struct Memory {
     progressing: Option<Instant>,
     deep: Option<Instant>,
     subscribed: Option<i64>,
+    place: Option<Place>,
 }
 
 /// The newest render, without bodies: they are read again when something must be applied.
@@ -81,7 +81,7 @@ const SHARED: usize = 4 << 20;
 
 struct Controller {
     config: Config,
-    engine: Engine,
+    sites: Arc<Sites>,
     sources: Arc<Sources>,
     inputs: Inputs,
     metrics: Arc<Metrics>,
@@ -122,22 +122,23 @@ pub async fn run(
     ready: Arc<AtomicBool>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    let observe = {
+    let observe: Observe = {
         let metrics = metrics.clone();
         Arc::new(move |verb| metrics.asked(verb))
     };
-    let cluster = Arc::new(Cluster::connect_observed(&config.connection, observe).await?);
-    let index = Arc::new(Index::default());
+    let cluster = Arc::new(Cluster::connect_observed(&config.connection, observe.clone()).await?);
     // A burst of a fleet's events; the receiver only moves names into the queue.
     let (notices, mut noticed) = mpsc::channel(4096);
-    let watches = Arc::new(Watches::new(cluster.clone(), index.clone(), notices));
+    let near = config.namespace.is_some();
+    let account = config.default_account.clone();
+    let sites = Arc::new(Sites::new(cluster.clone(), near, account, config.workers, notices, observe));
     let (moved, mut heads) = mpsc::unbounded_channel();
     let client = Arc::new(Client::new(&config.cache, config.limits));
-    let inputs = Inputs::new(cluster.clone(), moved.clone());
-    let sources = Sources::new(cluster.clone(), client, metrics.clone(), config.interval, moved);
+    let inputs = Inputs::new(sites.accounts.clone(), moved.clone());
+    let sources = Sources::new(sites.accounts.clone(), client, metrics.clone(), config.interval, moved);
     let (events, outbox) = Events::new();
     let controller = Arc::new(Controller {
-        engine: Engine { cluster: cluster.clone(), index, watches },
+        sites,
         sources,
         inputs,
         metrics,
@@ -192,12 +193,13 @@ pub async fn run(
             controller.any_chart.notified().await;
             let all = || guard(&controller.charts).iter().cloned().collect::<Vec<_>>();
             let changed = || all().into_iter().for_each(|app| controller.queue.push(app, Urgency::Normal));
-            kinds::follow(controller.engine.cluster.clone(), changed).await;
+            kinds::follow(controller.sites.own().engine.cluster.clone(), changed).await;
         }
     });
     if let Some((namespace, name)) = controller.config.health_rules.clone() {
-        let watches = controller.engine.watches.clone();
-        tasks.spawn(judges::follow_config_map(cluster.clone(), watches, namespace, name));
+        let sites = controller.sites.clone();
+        let judge = move |rules: Option<&Arc<Rules>>| sites.judge_all(rules);
+        tasks.spawn(judges::follow_config_map(cluster.clone(), judge, namespace, name));
     }
     tasks.spawn(follow(controller.clone(), api, ready));
     let mut passes = JoinSet::new();
@@ -300,8 +302,9 @@ impl Controller {
         if asked {
             let (controller, sources) = (self.clone(), now.spec.sources().cloned().collect::<Vec<_>>());
             tokio::spawn(async move {
-                let _ = controller.sources.subscribe(&app, &sources);
-                controller.sources.refresh(&app, &sources).await;
+                let account = controller.sites.account(&app, &now.spec);
+                let _ = controller.sources.subscribe(&app, account.as_ref(), &sources);
+                controller.sources.refresh(&app, account.as_ref(), &sources).await;
                 let memory = guard(&controller.apps).get(&app).cloned();
                 if let Some(memory) = memory {
                     memory.lock().await.refreshed = request;
@@ -323,7 +326,7 @@ impl Controller {
         guard(&self.charts).remove(app);
         self.sources.unsubscribe(app);
         self.inputs.unsubscribe(app);
-        self.judging.forget(&self.engine.watches, &label_value(&app.namespace, &app.name));
+        self.judging.forget(&label_value(&app.namespace, &app.name));
         self.culprits.forget(app);
         self.metrics.applications.set(i64::try_from(guard(&self.apps).len()).unwrap_or(i64::MAX));
     }
@@ -374,265 +377,23 @@ impl Controller {
         let waits = result.is_ok() && !looked;
         self.metrics.passed(if waits { "waiting" } else { verdict(&result) }, begin.elapsed());
         self.metrics.queued.set(i64::try_from(self.queue.len()).unwrap_or(i64::MAX));
-        self.metrics.watched.set(i64::try_from(self.engine.index.len()).unwrap_or(i64::MAX));
+        self.metrics.watched.set(i64::try_from(self.sites.watched()).unwrap_or(i64::MAX));
         self.queue.done(&app);
         match result {
             Ok(Some(due)) => self.queue.push_after(app, due),
             Ok(None) => {}
             Err(error) => {
+                // What is away is asked for soon, by one application of all that wait for it.
+                let most = if error.code == Code::ApiUnreachable { 30 } else { 300 };
                 tracing::warn!(app = %app, code = error.code.number(), error = %error, "Pass failed.");
                 // 1 s doubling to 5 min; a new commit does not wait for it.
-                self.queue
-                    .push_after(app, Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(300)));
+                self.queue.push_after(
+                    app,
+                    Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(most)),
+                );
             }
         }
     }
-
-    async fn pass(&self, app: &AppKey, memory: &mut Memory) -> Result<Option<Duration>> {
-        let Some(application) = memory.application.clone() else { return Ok(None) };
-        let spec = &application.spec;
-        let settings = settings(&app.namespace, &app.name, spec);
-        if application.metadata.deletion_timestamp.is_some() {
-            return self.finalize(app, &application, memory, &settings.label).await;
-        }
-        self.keep_finalizer(&application).await?;
-        let generation = application.metadata.generation.unwrap_or_default();
-        if memory.subscribed != Some(generation) {
-            let sources: Vec<_> = spec.sources().cloned().collect();
-            if let Err(error) = self.sources.subscribe(app, &sources) {
-                let error = error.in_app(app);
-                self.report(&application, memory, &Facts { source: Some(&error), ..Facts::default() })
-                    .await?;
-                return if error.code.is_transient() { Err(error) } else { Ok(None) };
-            }
-            self.inputs.subscribe(app, spec);
-            memory.subscribed = Some(generation);
-        }
-        let (snapshots, source_failure) = match self.snapshots(app, spec).await {
-            Ok(Some(found)) => found,
-            // The poll wakes us when it has an answer.
-            Ok(None) => return Ok(None),
-            Err(error) => {
-                self.report(&application, memory, &Facts { source: Some(&error), ..Facts::default() })
-                    .await?;
-                return if spec.rollback.is_some() { Err(error) } else { Ok(None) };
-            }
-        };
-        if memory.inventory.is_none() {
-            memory.inventory = Some(inventory::load(&self.engine.cluster, &application).await?);
-        }
-        let deep_after = self.deep_after(app);
-        let deep = deep_after.zip(memory.deep).is_some_and(|(after, at)| at.elapsed() >= after);
-        // What a chart asks of the cluster may be another, and nothing tells: kinds of aggregated API servers, `lookup`.
-        let ask = deep && memory.rendered.as_ref().is_some_and(|rendered| rendered.app.charts);
-        if ask {
-            self.engine.cluster.rediscover_after(self.config.deep_check / 2).await?;
-        }
-        let mut full = false;
-        let commits: Vec<String> = snapshots.iter().map(|snapshot| snapshot.commit.clone()).collect();
-        if ask || !self.is_current(memory, generation, &commits, &snapshots).await {
-            let read = Instant::now();
-            match self.render(app, spec, &settings, &snapshots).await {
-                Ok(rendered) => {
-                    let (commits, served) = (commits.clone(), self.engine.cluster.discovered().identity());
-                    if rendered.charts {
-                        self.has_chart(app);
-                    }
-                    memory.rendered = Some(Rendered { generation, commits, read, served, app: rendered });
-                    full = true;
-                }
-                Err(error) => {
-                    self.wake(self.claims.comes_to(app, spec, &commits, None));
-                    let facts = Facts {
-                        snapshots: &snapshots,
-                        source: source_failure.as_ref(),
-                        render: Some(&error),
-                        ..Facts::default()
-                    };
-                    self.report(&application, memory, &facts).await?;
-                    if matches!(error.code, Code::TemplateFailed | Code::ChartInvalid) {
-                        // It may want a kind that is not there yet.
-                        self.has_chart(app);
-                    }
-                    let looks_up = spec.sources().any(|source| source.helm.lookup).then_some(LOOKUP);
-                    return if error.code.is_transient() {
-                        Err(error)
-                    } else {
-                        Ok([self.inputs.due(app, true), looks_up].into_iter().flatten().min())
-                    };
-                }
-            }
-        }
-        let held = memory.inventory.clone().unwrap_or_default();
-        let Some(rendered) = memory.rendered.as_mut() else { return Ok(None) };
-        rendered.commits.clone_from(&commits);
-        let wants = full.then_some(&*rendered.app.prepared.desired);
-        self.wake(self.claims.comes_to(app, spec, &commits, wants));
-        let around = self.claims.around(app, spec, &commits);
-
-        let mut used = kinds_of(&rendered.app.prepared.desired);
-        used.extend(held.iter().map(|(key, owned)| Gvk::parse(&owned.api_version, &key.kind)));
-        self.judging.follow(
-            &self.engine.watches,
-            &settings.label,
-            &spec.health,
-            &rendered.app.prepared.desired,
-        );
-        let blind = self.engine.watch(&used).await;
-        let policy = match Policy::of(&application) {
-            Ok(policy) => policy,
-            Err(error) => {
-                let error = error.in_app(app);
-                let facts = Facts { snapshots: &snapshots, render: Some(&error), ..Facts::default() };
-                self.report(&application, memory, &facts).await?;
-                return Ok(None);
-            }
-        };
-        let pruning = policy.pruning(&application, &rendered.app.prepared, blind.is_empty());
-        let planned = |prepared: &Prepared| {
-            let live = |gvk: &Gvk, key: &Key| self.engine.live(gvk, key);
-            let mut todo = plan(prepared, &held, &settings.label, live, |key| around.want(key), &pruning);
-            if deep {
-                for index in (0..prepared.desired.len()).filter(|at| prepared.desired[*at].hook.is_none()) {
-                    todo.todo.entry(index).or_insert(Why::Moved);
-                }
-            }
-            todo
-        };
-        let mut todo = planned(&rendered.app.prepared);
-        if memory.deep.is_none() || deep {
-            memory.deep = Some(Instant::now());
-        }
-        let now = Timestamp::now();
-        let status = application.status.as_ref();
-        let requested = !memory.refreshed.is_empty()
-            && status.is_none_or(|status| status.last_sync_request != memory.refreshed);
-        let operation = memory.operation.clone().or_else(|| status.and_then(|found| found.operation.clone()));
-        let digest = rendered.app.digest.map(|digest| digest.to_string()).unwrap_or_default();
-        let under_way = operation.as_ref().is_some_and(|found| {
-            found.rendered_digest == digest
-                && matches!(found.state, OperationState::Running | OperationState::Failing)
-        });
-        let is_new = status.is_none_or(|status| status.rendered_digest != digest);
-        let chosen = chosen(&application).filter(|_| requested);
-        let is_sync = (is_new || requested || under_way) && chosen.is_none();
-        // Hooks are made from their bodies, whenever one's turn comes. What has none is done when it is applied, though its
-        // status is written later: the passes in between must not render.
-        let has_hooks = rendered.app.prepared.desired.iter().any(|object| object.hook.is_some());
-        let needs_bodies = !todo.todo.is_empty() || is_sync && has_hooks;
-        if needs_bodies && !full {
-            let desired = &rendered.app.prepared.desired;
-            let drift: HashMap<Key, Why> = (todo.todo.iter())
-                .filter(|(_, why)| why.is_drift())
-                .map(|(index, why)| (desired[*index].key.clone(), *why))
-                .collect();
-            rendered.app = self.render(app, spec, &settings, &snapshots).await?;
-            // What is generated or looked up may be another now, which is no news of Git.
-            todo = planned(&rendered.app.prepared);
-            for (index, why) in &mut todo.todo {
-                *why = drift.get(&rendered.app.prepared.desired[*index].key).copied().unwrap_or(*why);
-            }
-        }
-        let opening = policy.windows.at(now);
-        let begun = under_way
-            && (spec.sync.automated || operation.as_ref().is_some_and(|found| !found.request.is_empty()));
-        let free = !policy.is_suspended(now);
-        let stays = self.stays(app, spec, &commits, is_sync && !under_way && spec.rollback.is_none());
-        let asks = requested || spec.rollback.is_some();
-        let may = begun
-            || (stays.is_none() && (spec.sync.automated && opening.automatic || asks && opening.manual));
-        let permissions = Permissions {
-            apply: free && may,
-            repair: free && (spec.sync.self_heal && opening.automatic || requested),
-        };
-        if let Some(chosen) = &chosen {
-            choose(&mut todo, &rendered.app.prepared.desired, chosen);
-        }
-        let pass = Pass {
-            label: &settings.label,
-            prepared: &rendered.app.prepared,
-            policy: &policy,
-            permissions,
-            neighbours: &around,
-            new_kinds: AtomicBool::new(false),
-        };
-        let order = Order {
-            plan: &todo,
-            is_sync,
-            uid: application.metadata.uid.as_deref().unwrap_or_default(),
-            digest: &digest,
-            revisions: &commits,
-            request: if requested { &memory.refreshed } else { "" },
-            written: status.and_then(|status| status.operation.as_ref()),
-            before: operation,
-            now,
-        };
-        let mut outcome = self.engine.sync(&pass, order, held, &mut memory.fights).await;
-        let wants = !outcome.pending.is_empty() || chosen.is_some();
-        let turns = policy.turns(&opening, now);
-        if wants && free && !outcome.is_done() {
-            if let Some(why) = stays {
-                outcome.stay("WaitsForDependency", why);
-            } else if spec.sync.automated && !opening.automatic {
-                outcome.stay("OutsideWindow", opening.why);
-            }
-        }
-        memory.operation.clone_from(&outcome.operation);
-        for object in &mut rendered.app.prepared.desired {
-            object.body = Vec::new();
-            object.hidden = Confidential::default();
-        }
-        self.metrics.wrote("applied", outcome.applied.len());
-        self.metrics.wrote("pruned", outcome.pruned.len());
-        self.metrics.wrote("repaired", outcome.drift.iter().filter(|drift| drift.repaired).count());
-        if outcome.wrote() {
-            tracing::info!(app = %app, revision = %commits.first().map(String::as_str).unwrap_or_default(),
-                applied = outcome.applied.len(), pruned = outcome.pruned.len(), "Applied.");
-            // Artifacts need not say when they were made.
-            if let Some(time) = snapshots.first().map(|snapshot| snapshot.time).filter(|time| *time > 0) {
-                #[expect(clippy::cast_precision_loss, reason = "seconds of a delay")]
-                self.metrics.applied_after((Timestamp::now().as_second() - time) as f64);
-            }
-        }
-        self.events.tell(&application, &outcome, &commits);
-        memory.inventory = Some(outcome.inventory.clone());
-        let digest = rendered.app.digest;
-        let blind = blind.into_iter().next().map(|(_, error)| error);
-        let facts = Facts {
-            snapshots: &snapshots,
-            source: source_failure.as_ref(),
-            outcome: Some(&outcome),
-            blind: blind.as_ref(),
-            digest,
-            ..Facts::default()
-        };
-        let wait = self.report(&application, memory, &facts).await?;
-        if let Some(failure) = outcome.failures.into_iter().next() {
-            return Err(failure.error.in_app(app));
-        }
-        if let Some(error) = blind {
-            return Err(error.in_app(app));
-        }
-        let next_deep = deep_after.zip(memory.deep).map(|(after, at)| after.saturating_sub(at.elapsed()));
-        Ok([wait, outcome.due, turns, self.inputs.due(app, false), next_deep].into_iter().flatten().min())
-    }
-}
-
-/// The objects that a request names; `None` where it is for all.
-fn chosen(application: &Application) -> Option<Vec<String>> {
-    let text = application.annotations().get(CHOSEN).filter(|text| !text.trim().is_empty())?;
-    Some(text.split(',').map(|word| word.trim().to_owned()).collect())
-}
-
-/// Leaves in a plan what was chosen: `Kind/name` or `Kind/namespace/name`.
-fn choose(todo: &mut Plan, desired: &[Desired], chosen: &[String]) {
-    let is_chosen = |key: &Key| {
-        let short = format!("{}/{}", key.kind, key.name);
-        let long = format!("{}/{}/{}", key.kind, key.namespace, key.name);
-        chosen.iter().any(|name| *name == short || *name == long)
-    };
-    todo.todo.retain(|index, _| is_chosen(&desired[*index].key));
-    todo.pruning.now.retain(|(key, _)| is_chosen(key));
 }
 
 fn verdict<T>(result: &Result<T>) -> &'static str {

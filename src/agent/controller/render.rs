@@ -2,10 +2,13 @@
 
 use jiff::Timestamp;
 
+use super::super::sites::Access;
 use super::super::{AppKey, Given, Remotes, RenderedApp, capable, live_objects, render_sources, unchanged};
 use super::Memory;
+use super::pass::Turn;
 use crate::api::ApplicationSpec;
 use crate::error::{Code, Error, Result};
+use crate::live::kube::Account;
 use crate::model::Gvk;
 use crate::source::Snapshot;
 
@@ -14,17 +17,18 @@ impl super::Controller {
     pub(super) async fn snapshots(
         &self,
         app: &AppKey,
+        account: Option<&Account>,
         spec: &ApplicationSpec,
     ) -> Result<Option<(Vec<Snapshot>, Option<Error>)>> {
         let mut snapshots = Vec::new();
         let mut failure = None;
         for (number, source) in spec.sources().enumerate() {
             if let Some(commit) = spec.rollback.as_ref().and_then(|rollback| rollback.revisions.get(number)) {
-                snapshots
-                    .push(self.sources.commit(app, source, commit).await.map_err(|error| error.in_app(app))?);
+                let found = self.sources.commit(app, account, source, commit).await;
+                snapshots.push(found.map_err(|error| error.in_app(app))?);
                 continue;
             }
-            let Some(head) = self.sources.head(app, source)? else { return Ok(None) };
+            let Some(head) = self.sources.head(app, account, source)? else { return Ok(None) };
             failure = failure.or_else(|| head.failure.clone().map(|error| error.in_app(app)));
             match (head.snapshot, head.failure) {
                 (Some(snapshot), _) => snapshots.push(snapshot),
@@ -36,29 +40,23 @@ impl super::Controller {
     }
 
     /// Whether the last render still holds: the same spec, and nothing that it read has changed, in Git or besides.
-    pub(super) async fn is_current(
-        &self,
-        memory: &Memory,
-        generation: i64,
-        commits: &[String],
-        snapshots: &[Snapshot],
-    ) -> bool {
+    pub(super) async fn is_current(&self, turn: &Turn<'_>, memory: &Memory, generation: i64) -> bool {
         let Some(rendered) = memory.rendered.as_ref().filter(|rendered| rendered.generation == generation)
         else {
             return false;
         };
-        if !self.inputs.is_current(&rendered.app.inputs, rendered.read) {
+        if !self.inputs.is_current(turn.app, &rendered.app.inputs, rendered.read) {
             return false;
         }
         // Kinds came or went: a chart may give other objects for them. Before they are known again, nothing is said.
-        let served = self.engine.cluster.discovered();
+        let served = turn.access.site.engine.cluster.discovered();
         if rendered.app.charts && !served.is_empty() && served.identity() != rendered.served {
             return false;
         }
-        if rendered.commits == commits {
+        if rendered.commits == turn.commits {
             return true;
         }
-        let (reads, snapshots) = (rendered.app.reads.clone(), snapshots.to_vec());
+        let (reads, snapshots) = (rendered.app.reads.clone(), turn.snapshots.to_vec());
         self.on_a_core(move || unchanged(&reads, &snapshots)).await.unwrap_or(false)
     }
 
@@ -77,11 +75,12 @@ impl super::Controller {
         &self,
         app: &AppKey,
         spec: &ApplicationSpec,
+        access: &Access,
         settings: &crate::plan::Settings,
         snapshots: &[Snapshot],
     ) -> Result<RenderedApp> {
-        let cluster = &self.engine.cluster;
-        let materials = self.inputs.read(app, spec).await.map_err(|error| error.in_app(app))?;
+        let cluster = &access.site.engine.cluster;
+        let materials = self.inputs.read(app, spec, &access.home).await.map_err(|error| error.in_app(app))?;
         // Asks for the kinds: scopes are needed before the first object is placed.
         let capable = capable(cluster, Timestamp::now().as_second()).await?;
         let mut remotes = Remotes::default();

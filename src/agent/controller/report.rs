@@ -12,7 +12,7 @@ use super::super::{AppKey, Outcome, Summary, compose, inventory};
 use super::{FLEET, Memory, PROGRESS, Urgency, guard};
 use crate::api::{Application, ApplicationStatus};
 use crate::error::{Code, Error, Result};
-use crate::health::Status;
+use crate::health::{Health, Status};
 use crate::live::kube::translate;
 use crate::model::merge_patch;
 use crate::source::Snapshot;
@@ -38,11 +38,20 @@ impl super::Controller {
     ) -> Result<Option<Duration>> {
         let app = AppKey::from(application);
         let held = memory.inventory.clone();
-        let health =
-            held.as_ref().map_or_else(crate::health::Health::healthy, |held| self.engine.health(held));
+        let access = memory.place.as_ref().map(|place| place.access.clone());
+        let health = match (&held, &access) {
+            (Some(held), Some(access)) => match access.site.is_away() {
+                None => access.site.engine.health(held),
+                Some(error) => Health::new(Status::Unknown, format!("its cluster is away: {}", error.why)),
+            },
+            _ => Health::healthy(),
+        };
         let before_operation = application.status.as_ref().and_then(|status| status.operation.clone());
         let busy = self.queue.len() > FLEET;
-        let (health, look_again) = self.culprits.name(&self.engine, &app, held.as_ref(), health, busy).await;
+        let (health, look_again) = match &access {
+            Some(access) => self.culprits.name(&access.site.engine, &app, held.as_ref(), health, busy).await,
+            None => (health, None),
+        };
         let on_its_way = health.status == Status::Progressing
             && facts.outcome.is_some_and(|outcome| {
                 // A sync of several steps is written down at each of them: its hooks must be known.
@@ -67,9 +76,9 @@ impl super::Controller {
             memory.progressing = None;
         }
         let before = application.status.clone().unwrap_or_default();
-        let stored = match &held {
-            Some(held) => inventory::store(&self.engine.cluster, application, held).await?,
-            None => before.inventory.clone(),
+        let stored = match (&held, &access) {
+            (Some(held), Some(access)) => inventory::store(&access.home, application, held).await?,
+            _ => before.inventory.clone(),
         };
         let summary = Summary {
             application,
@@ -100,13 +109,10 @@ impl super::Controller {
         }
         if news(&before, &status) {
             self.write_status(application, &before, &status).await?;
-            inventory::remove_stale(
-                &self.engine.cluster,
-                &app.namespace,
-                &before.inventory,
-                &status.inventory,
-            )
-            .await;
+            if let Some(access) = &access {
+                inventory::remove_stale(&access.home, &app.namespace, &before.inventory, &status.inventory)
+                    .await;
+            }
             let mut updated = application.clone();
             updated.status = Some(status);
             memory.application = Some(Arc::new(updated));
@@ -126,7 +132,7 @@ impl super::Controller {
         let new = serde_json::to_value(after).map_err(internal)?;
         let first = application.status.is_none();
         let Some(patch) = (if first { Some(new) } else { merge_patch(&old, &new) }) else { return Ok(()) };
-        let api: Api<Application> = Api::namespaced(self.engine.cluster.client(), &app.namespace);
+        let api: Api<Application> = Api::namespaced(self.sites.own().engine.cluster.client(), &app.namespace);
         let patch = serde_json::json!({"status": patch});
         match api.patch_status(&app.name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Ok(_) => Ok(()),

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::api::FIELD_MANAGER;
 use crate::error::{Code, Error, Result};
-use crate::live::kube::{Discovered, Lean, Resource, conflicting_managers, translate};
+use crate::live::kube::{Account, Discovered, Lean, Resource, conflicting_managers, translate};
 use crate::model::{Gvk, Key};
 
 /// The answer of an apply or a delete holds metadata only: a fifth of the bytes, and no Secret data.
@@ -99,14 +99,25 @@ pub enum Applied {
     Conflict(Vec<String>),
 }
 
-/// A connection to one cluster.
+/// A connection to one cluster, in somebody's name.
 pub struct Cluster {
     client: Client,
     namespace: String,
+    account: Option<Account>,
+    shared: Arc<Shared>,
+}
+
+/// What is the same whoever acts.
+struct Shared {
+    /// Of whoever connected: which kinds there are is asked once, not for each account.
+    client: Client,
     discovered: RwLock<Arc<Discovered>>,
     discovery: Mutex<Option<Instant>>,
     writes: Semaphore,
 }
+
+/// Is told the verb of every request.
+pub type Observe = Arc<dyn Fn(&'static str) + Send + Sync>;
 
 /// A request's verb as the API server counts it.
 fn verb(request: &Request<kube::client::Body>) -> &'static str {
@@ -130,14 +141,11 @@ impl Cluster {
     }
 
     /// As [`Cluster::connect`]; `observe` is told the verb of every request.
-    pub async fn connect_observed(
-        connection: &Connection,
-        observe: Arc<dyn Fn(&'static str) + Send + Sync>,
-    ) -> Result<Self> {
+    pub async fn connect_observed(connection: &Connection, observe: Observe) -> Result<Self> {
         let invalid = |error: &dyn std::fmt::Display| Error::new(Code::KubeconfigInvalid, error.to_string());
         let options =
             KubeConfigOptions { context: connection.context.clone(), ..KubeConfigOptions::default() };
-        let mut config = if let Some(path) = &connection.kubeconfig {
+        let config = if let Some(path) = &connection.kubeconfig {
             let file = Kubeconfig::read_from(path).map_err(|error| invalid(&error))?;
             Config::from_custom_kubeconfig(file, &options).await.map_err(|error| invalid(&error))?
         } else if connection.context.is_some() {
@@ -145,6 +153,17 @@ impl Cluster {
         } else {
             Config::infer().await.map_err(|error| invalid(&error))?
         };
+        Self::with(config, observe)
+    }
+
+    /// Connects to the cluster of a kubeconfig that was read with [`super::read_kubeconfig`].
+    pub async fn connect_by(file: Kubeconfig, observe: Observe) -> Result<Self> {
+        let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+        let config = config.map_err(|error| Error::new(Code::KubeconfigInvalid, error.to_string()))?;
+        Self::with(config, observe)
+    }
+
+    fn with(mut config: Config, observe: Observe) -> Result<Self> {
         // Ours is the retry: a pass with backoff that newer commits supersede, not 15 tries in a row.
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(10));
@@ -155,13 +174,40 @@ impl Cluster {
         });
         let builder = kube::client::ClientBuilder::try_from(config).map_err(|error| translate(&error))?;
         let client = builder.with_layer(&count).build();
-        Ok(Self {
-            client,
-            namespace,
+        let shared = Shared {
+            client: client.clone(),
             discovered: RwLock::default(),
             discovery: Mutex::new(None),
             writes: Semaphore::new(WRITES),
+        };
+        Ok(Self { client, namespace, account: None, shared: Arc::new(shared) })
+    }
+
+    /// The same cluster, and the same connections, in the name of an account.
+    ///
+    /// # Errors
+    /// `ApplicationInvalid` for a name that no account can have.
+    pub fn acting_as(&self, account: &Account) -> Result<Self> {
+        let user = account.to_string();
+        let invalid = |_| Error::new(Code::ApplicationInvalid, format!("{user} is no name of an account"));
+        let user = header::HeaderValue::from_str(&user).map_err(invalid)?;
+        let shared = self.shared.client.clone();
+        let service = tower::service_fn(move |mut request: Request<kube::client::Body>| {
+            request.headers_mut().insert("impersonate-user", user.clone());
+            let client = shared.clone();
+            async move { client.send(request).await }
+        });
+        Ok(Self {
+            client: Client::new(service, account.namespace.clone()),
+            namespace: account.namespace.clone(),
+            account: Some(account.clone()),
+            shared: self.shared.clone(),
         })
+    }
+
+    /// In whose name requests are made; `None` for whoever connected.
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
     }
 
     /// The client, for our own typed objects.
@@ -176,7 +222,10 @@ impl Cluster {
 
     /// What was discovered last.
     pub fn discovered(&self) -> Arc<Discovered> {
-        self.discovered.read().map_or_else(|poisoned| poisoned.into_inner().clone(), |found| found.clone())
+        self.shared
+            .discovered
+            .read()
+            .map_or_else(|poisoned| poisoned.into_inner().clone(), |found| found.clone())
     }
 
     /// Asks which kinds there are, unless that is known.
@@ -193,7 +242,7 @@ impl Cluster {
         if let Some(resource) = self.discovered().get(gvk) {
             return Ok(resource.clone());
         }
-        let mut last = self.discovery.lock().await;
+        let mut last = self.shared.discovery.lock().await;
         if let Some(resource) = self.discovered().get(gvk) {
             return Ok(resource.clone());
         }
@@ -207,12 +256,12 @@ impl Cluster {
     }
 
     async fn ask(&self, last: &mut Option<Instant>) -> Result<()> {
-        let discovery = kube::Discovery::new(self.client.clone()).run_aggregated().await;
+        let discovery = kube::Discovery::new(self.shared.client.clone()).run_aggregated().await;
         let discovery = discovery.map_err(|error| translate(&error))?;
-        let version = self.client.apiserver_version().await.map_err(|error| translate(&error))?;
+        let version = self.shared.client.apiserver_version().await.map_err(|error| translate(&error))?;
         *last = Some(Instant::now());
         let found = Arc::new(Discovered::new(&discovery, version.git_version));
-        match self.discovered.write() {
+        match self.shared.discovered.write() {
             Ok(mut slot) => *slot = found,
             Err(poisoned) => *poisoned.into_inner() = found,
         }
@@ -224,7 +273,7 @@ impl Cluster {
     /// # Errors
     /// Those of the API server.
     pub async fn rediscover(&self) -> Result<()> {
-        self.ask(&mut *self.discovery.lock().await).await
+        self.ask(&mut *self.shared.discovery.lock().await).await
     }
 
     /// As [`Cluster::rediscover`], where what is known is older than this.
@@ -232,7 +281,7 @@ impl Cluster {
     /// # Errors
     /// Those of the API server.
     pub async fn rediscover_after(&self, age: Duration) -> Result<()> {
-        let mut last = self.discovery.lock().await;
+        let mut last = self.shared.discovery.lock().await;
         if last.is_some_and(|at| at.elapsed() < age) {
             return Ok(());
         }
@@ -241,8 +290,8 @@ impl Cluster {
 
     /// Forgets what is known of kinds, because a CRD came or went.
     pub async fn forget_kinds(&self) {
-        *self.discovery.lock().await = None;
-        match self.discovered.write() {
+        *self.shared.discovery.lock().await = None;
+        match self.shared.discovered.write() {
             Ok(mut slot) => *slot = Arc::default(),
             Err(poisoned) => *poisoned.into_inner() = Arc::default(),
         }
@@ -406,7 +455,7 @@ impl Cluster {
         content: &str,
         body: Vec<u8>,
     ) -> Result<Lean, kube::Error> {
-        let _permit = self.writes.acquire().await;
+        let _permit = self.shared.writes.acquire().await;
         let request = match request(method, url, content, METADATA, body) {
             Ok(request) => request,
             Err(error) => return Err(kube::Error::Service(Box::new(error))),

@@ -50,8 +50,8 @@ pub struct Index {
 #[derive(Default)]
 struct Inner {
     objects: HashMap<Key, Seen>,
-    /// Kinds whose first list is complete.
-    synced: HashSet<Gvk>,
+    /// Kinds whose first list is complete, and in which namespaces; an empty one for all of the cluster.
+    synced: HashMap<Gvk, HashSet<Box<str>>>,
 }
 
 impl Index {
@@ -74,9 +74,11 @@ impl Index {
         self.read(|inner| inner.objects.get(key).cloned())
     }
 
-    /// Whether the first list of this kind is complete, so that absence means absence.
-    pub fn is_synced(&self, gvk: &Gvk) -> bool {
-        self.read(|inner| inner.synced.contains(gvk))
+    /// Whether the first list of this kind in this namespace is complete, so that absence means absence.
+    pub fn is_synced(&self, gvk: &Gvk, namespace: &str) -> bool {
+        self.read(|inner| {
+            inner.synced.get(gvk).is_some_and(|places| places.contains("") || places.contains(namespace))
+        })
     }
 
     /// How many objects are known.
@@ -130,14 +132,16 @@ impl Index {
         })
     }
 
-    /// A list of one kind is complete: everything of the kind that was not in it is gone. Returns that.
-    pub fn complete(&self, gvk: &Gvk, listed: &HashSet<Key>) -> Vec<(Key, Seen)> {
+    /// A list of one kind in a namespace, or in all where that is empty, is complete: everything there that was not in
+    /// it is gone. Returns that.
+    pub fn complete(&self, gvk: &Gvk, namespace: &str, listed: &HashSet<Key>) -> Vec<(Key, Seen)> {
         self.write(|inner| {
-            inner.synced.insert(gvk.clone());
+            inner.synced.entry(gvk.clone()).or_default().insert(namespace.into());
+            let is_there = |key: &Key| namespace.is_empty() || key.namespace == namespace;
             let gone: Vec<Key> = inner
                 .objects
                 .keys()
-                .filter(|key| gvk.is(&key.group, &key.kind) && !listed.contains(*key))
+                .filter(|key| gvk.is(&key.group, &key.kind) && is_there(key) && !listed.contains(*key))
                 .cloned()
                 .collect();
             gone.into_iter().filter_map(|key| inner.objects.remove(&key).map(|seen| (key, seen))).collect()

@@ -5,19 +5,23 @@
 //! managedFields entry, and health. Applying needs no read before it; deciding whether to apply needs
 //! no request at all.
 
+mod account;
 mod adopt;
 mod client;
 mod discovery;
 mod failure;
 mod index;
 mod judges;
+mod kubeconfig;
 mod lean;
 mod watch;
 
-pub use client::{Applied, Check, Cluster, Connection, Deleted, Force, Propagation};
+pub use account::Account;
+pub use client::{Applied, Check, Cluster, Connection, Deleted, Force, Observe, Propagation};
 pub use discovery::{Discovered, Resource};
 pub use failure::{conflicting_managers, translate};
 pub use index::{Index, Seen};
 pub use judges::Judges;
+pub use kubeconfig::read as read_kubeconfig;
 pub use lean::{Lean, fingerprint};
-pub use watch::{Notice, Watches, seen};
+pub use watch::{Notice, Reach, Watches, seen};

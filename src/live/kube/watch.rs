@@ -1,4 +1,7 @@
 //! One watch for each kind that an application uses, filtered by our label, feeding the [`Index`].
+//!
+//! Whoever may read all of a cluster has one for each kind; an account, or an agent of one namespace, has one for each
+//! kind and namespace that its applications use, which is all that its rights need to be.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -31,6 +34,18 @@ pub struct Notice {
     pub key: Key,
 }
 
+/// How far a watch reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All namespaces of the cluster.
+    Cluster,
+    /// One namespace; kinds that live in none are watched as they are.
+    Namespace,
+}
+
+/// A kind, and its namespace; empty for all.
+type Place = (Gvk, Box<str>);
+
 struct Watch {
     resource: Resource,
     task: JoinHandle<()>,
@@ -44,7 +59,8 @@ pub struct Watches {
     index: Arc<Index>,
     notices: mpsc::Sender<Notice>,
     judges: Arc<Judges>,
-    running: Mutex<HashMap<Gvk, Watch>>,
+    reach: Reach,
+    running: Mutex<HashMap<Place, Watch>>,
 }
 
 impl Drop for Watches {
@@ -55,32 +71,45 @@ impl Drop for Watches {
 
 impl Watches {
     /// No watch yet; changes will be sent to `notices`.
-    pub fn new(cluster: Arc<Cluster>, index: Arc<Index>, notices: mpsc::Sender<Notice>) -> Self {
-        Self { cluster, index, notices, judges: Arc::default(), running: Mutex::default() }
+    pub fn new(
+        cluster: Arc<Cluster>,
+        index: Arc<Index>,
+        notices: mpsc::Sender<Notice>,
+        reach: Reach,
+    ) -> Self {
+        Self { cluster, index, notices, judges: Arc::default(), reach, running: Mutex::default() }
     }
 
-    fn lock<T>(&self, change: impl FnOnce(&mut HashMap<Gvk, Watch>) -> T) -> T {
+    /// How far its watches reach.
+    pub fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    fn lock<T>(&self, change: impl FnOnce(&mut HashMap<Place, Watch>) -> T) -> T {
         match self.running.lock() {
             Ok(mut running) => change(&mut running),
             Err(poisoned) => change(&mut poisoned.into_inner()),
         }
     }
 
-    /// Starts the watch of a kind if it is not running, and waits for its first list.
-    pub async fn ensure(&self, gvk: &Gvk, resource: &Resource) -> Result<()> {
-        if self.index.is_synced(gvk) {
+    /// Starts the watch of a kind, where an object of this namespace is seen by it, if it is not running; and waits for
+    /// its first list.
+    pub async fn ensure(&self, gvk: &Gvk, resource: &Resource, namespace: &str) -> Result<()> {
+        if !resource.watchable || self.index.is_synced(gvk, namespace) {
             return Ok(());
         }
-        if !resource.watchable {
-            return Ok(());
-        }
-        let failed = |why: String| Error::new(Code::WatchFailed, format!("cannot watch {gvk}: {why}"));
+        let namespace = if self.reach == Reach::Namespace && resource.namespaced { namespace } else { "" };
+        let place: Place = (gvk.clone(), namespace.into());
+        let failed = |why: String| {
+            let near = if namespace.is_empty() { "" } else { " in namespace " };
+            Error::new(Code::WatchFailed, format!("cannot watch {gvk}{near}{namespace}: {why}"))
+        };
         let first = tokio::time::timeout(FIRST_LIST, async {
             loop {
                 let mut state = self.lock(|running| {
                     let watch = running
-                        .entry(gvk.clone())
-                        .or_insert_with(|| self.start(gvk.clone(), resource.clone()));
+                        .entry(place.clone())
+                        .or_insert_with(|| self.start(place.clone(), resource.clone()));
                     watch.state.clone()
                 });
                 if let Ok(state) = state.wait_for(Option::is_some).await {
@@ -89,9 +118,9 @@ impl Watches {
                 // Started again with other rules of health, or ended: then it is started here.
                 self.lock(|running| {
                     running
-                        .get(gvk)
+                        .get(&place)
                         .is_some_and(|watch| watch.task.is_finished())
-                        .then(|| running.remove(gvk))
+                        .then(|| running.remove(&place))
                 });
                 tokio::task::yield_now().await;
             }
@@ -109,21 +138,22 @@ impl Watches {
         let before = self.judges.set(label, rules.cloned());
         let spoken_of = |gvk: &Gvk| before.iter().chain(rules).any(|rules| rules.covers(gvk));
         self.lock(|running| {
-            for (gvk, watch) in running.iter_mut().filter(|(gvk, _)| spoken_of(gvk)) {
+            for (place, watch) in running.iter_mut().filter(|((gvk, _), _)| spoken_of(gvk)) {
                 watch.task.abort();
                 // What the index knows stays until the new list is complete.
-                *watch = self.start(gvk.clone(), watch.resource.clone());
+                *watch = self.start(place.clone(), watch.resource.clone());
             }
         });
     }
 
-    fn start(&self, gvk: Gvk, resource: Resource) -> Watch {
+    fn start(&self, (gvk, namespace): Place, resource: Resource) -> Watch {
         let (sender, state) = watch::channel(None);
         let ends = Ends {
             cluster: self.cluster.clone(),
             index: self.index.clone(),
             notices: self.notices.clone(),
             judges: self.judges.clone(),
+            namespace,
         };
         // Whatever a rule says: the data of a Secret never travels.
         let whole = health::reads_status(&gvk) || (self.judges.covers(&gvk) && !gvk.is("", "Secret"));
@@ -142,6 +172,8 @@ struct Ends {
     index: Arc<Index>,
     notices: mpsc::Sender<Notice>,
     judges: Arc<Judges>,
+    /// Empty for all.
+    namespace: Box<str>,
 }
 
 async fn follow<F: Form>(
@@ -150,7 +182,11 @@ async fn follow<F: Form>(
     resource: Resource,
     state: watch::Sender<Option<Result<(), String>>>,
 ) {
-    let api = kube::Api::<Lean<F>>::all_with(ends.cluster.client(), &resource.api);
+    let client = ends.cluster.client();
+    let api = match &*ends.namespace {
+        "" => kube::Api::<Lean<F>>::all_with(client, &resource.api),
+        namespace => kube::Api::namespaced_with(client, namespace, &resource.api),
+    };
     let config = watcher::Config::default().labels(LABEL).page_size(PAGE);
     let mut events = watcher(api, config).boxed();
     let mut listed: HashSet<Key> = HashSet::new();
@@ -164,7 +200,7 @@ async fn follow<F: Form>(
                 put(&ends, &gvk, key, lean).await;
             }
             Ok(Event::InitDone) => {
-                for (key, seen) in ends.index.complete(&gvk, &listed) {
+                for (key, seen) in ends.index.complete(&gvk, &ends.namespace, &listed) {
                     let _ = ends.notices.send(Notice { label: seen.label, key }).await;
                 }
                 listed = HashSet::new();
