@@ -147,7 +147,7 @@ async fn a_killed_agent_moves_too() {
     let (world, _running) = World::alone("moves-killed").await;
     let slow = world.git.repository("ml/slow");
     let first =
-        world.repository.commit(&[("a/x.yaml", &map("x", "a")), ("a/y.yaml", &map("y", "a"))], "First");
+        world.repository.commit(&[("a/x.yaml", &map("x", "a")), ("a/w.yaml", &map("w", "a"))], "First");
     slow.commit(&[("b/z.yaml", &map("z", "b"))], "First");
     let agent = Agent::start(&world.plane, &["--interval", "5"]);
     world.application("a", cascade("a")).await;
@@ -156,11 +156,11 @@ async fn a_killed_agent_moves_too() {
         .await;
     world.ready("a", &first).await;
     world.becomes("z", Some("b")).await;
-    let before = (uid(&world, "x").await, uid(&world, "y").await);
+    let before = (uid(&world, "x").await, uid(&world, "w").await);
     // The agent is killed. Then the objects change sides, in two repositories, of which one does not answer; and one
     // of the Applications is deleted.
     agent.kill();
-    slow.commit(&[("b/x.yaml", &map("x", "b")), ("b/y.yaml", &map("y", "b"))], "They come");
+    slow.commit(&[("b/x.yaml", &map("x", "b")), ("b/w.yaml", &map("w", "b"))], "They come");
     world.git.fault("ml/slow", Some(Fault::Status(503)));
     world.repository.change(&[("a/x.yaml", None)], "One goes");
     let agent = Agent::start(&world.plane, &["--interval", "1"]);
@@ -178,13 +178,13 @@ async fn a_killed_agent_moves_too() {
         (reason == "Deleting" && message.contains("moves-killed/b")).then_some(())
     })
     .await;
-    assert_eq!((uid(&world, "x").await, uid(&world, "y").await), before);
+    assert_eq!((uid(&world, "x").await, uid(&world, "w").await), before);
     world.git.fault("ml/slow", None);
     world.poke("b").await;
     gone(&world, "a").await;
     belongs(&world, "x", "b").await;
-    belongs(&world, "y", "b").await;
-    assert_eq!((uid(&world, "x").await, uid(&world, "y").await), before);
+    belongs(&world, "w", "b").await;
+    assert_eq!((uid(&world, "x").await, uid(&world, "w").await), before);
     agent.kill();
 }
 

@@ -5,7 +5,7 @@
 //!    whether it does; who claims it meanwhile is noted and woken when that ends.
 //! 3. Before anything is deleted, Applications that may come to want it are waited for: those that had no render yet, and
 //!    those that read the same branch and have not come to this commit. So it does not matter whose pass comes first.
-//!    The wait is bounded, because one that is broken may never come.
+//!    Before all Applications are known, nothing is deleted at all. The wait is bounded, because one that is broken may never come.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -44,6 +44,8 @@ struct Standing {
 
 #[derive(Default)]
 struct Inner {
+    /// All Applications are known.
+    listed: bool,
     standing: HashMap<AppKey, Standing>,
     labels: HashMap<String, AppKey>,
     /// Who claims something of whom.
@@ -108,6 +110,14 @@ impl Claims {
                 held: false,
             });
         });
+    }
+
+    /// All Applications are known. Returns who waited for that.
+    pub(super) fn listed(&self) -> Vec<AppKey> {
+        self.lock(|inner| {
+            inner.listed = true;
+            inner.waits.keys().cloned().collect()
+        })
     }
 
     /// An Application is gone. Returns whom that concerns.
@@ -198,6 +208,10 @@ impl Claims {
     ) -> Option<(String, Duration)> {
         self.lock(|inner| {
             let since = inner.waits.get(app).map_or(now, |(since, _)| *since);
+            if !inner.listed {
+                inner.waits.insert(app.clone(), (since, HashSet::new()));
+                return Some(("waits until all Applications are known".to_owned(), LIMIT));
+            }
             let left = |since: Instant| LIMIT.saturating_sub(now.duration_since(since));
             let mut awaited: Vec<(&AppKey, Duration, &str)> = Vec::new();
             for (other, standing) in inner.standing.iter().filter(|(other, _)| *other != app) {
@@ -325,6 +339,8 @@ mod tests {
         let claims = Claims::default();
         let now = Instant::now();
         let own = heads(&spec(), &["2".into()]);
+        assert!(claims.unsettled(&app("a"), &own, now).is_some(), "there may be more");
+        assert_eq!(claims.listed(), [app("a")]);
         for name in ["a", "b", "c"] {
             claims.seen(&app(name), false);
         }

@@ -253,6 +253,7 @@ async fn follow(controller: Arc<Controller>, api: Api<Application>, ready: Arc<A
                 let gone: Vec<AppKey> =
                     guard(&controller.apps).keys().filter(|app| !listed.contains(app)).cloned().collect();
                 gone.iter().for_each(|app| controller.gone(app));
+                controller.wake(controller.claims.listed());
                 ready.store(true, Ordering::Release);
             }
             Ok(watcher::Event::Apply(application)) => controller.seen(application).await,
