@@ -12,6 +12,7 @@ mod agent;
 mod cache;
 mod charts;
 mod cli;
+mod deletion;
 mod explain;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 mod harness;

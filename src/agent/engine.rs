@@ -310,6 +310,7 @@ impl Engine {
             prune: object.options.prune,
             delete: object.options.delete,
             prune_last: object.options.prune_last,
+            extraneous: object.options.extraneous,
         }
     }
 

@@ -156,14 +156,11 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
             }
         }
         status.prune = outcome.prune.clone();
+        status.delete_hooks = outcome.delete_hooks;
         status.operation.clone_from(&outcome.operation);
         status.sync = if failed.is_some() {
             SyncState::Unknown
-        } else if outcome.is_done()
-            && open.is_empty()
-            && summary.render.is_none()
-            && outcome.prune.token.is_empty()
-        {
+        } else if outcome.is_done() && open.is_empty() && summary.render.is_none() && !outcome.extra {
             SyncState::Synced
         } else {
             SyncState::OutOfSync

@@ -50,6 +50,8 @@ pub struct Owned {
     pub delete: Consent,
     /// Whether it is pruned last of all.
     pub prune_last: bool,
+    /// Whether it makes no difference when it has left Git and stays.
+    pub extraneous: bool,
 }
 
 impl Default for Owned {
@@ -64,6 +66,7 @@ impl Default for Owned {
             prune: Consent::default(),
             delete: Consent::default(),
             prune_last: false,
+            extraneous: false,
         }
     }
 }

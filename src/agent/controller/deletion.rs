@@ -10,12 +10,13 @@ use kube::{Api, ResourceExt};
 use super::super::sites::Access;
 use super::super::status::described;
 use super::super::{AppKey, Neighbours, Policy, inventory};
+use super::delete_hooks::Flow;
 use super::{Memory, PROGRESS};
 use crate::api::{Application, CONFIRM, Condition, ConditionStatus, Deletion, FINALIZER, set_condition};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::translate;
 use crate::model::Key;
-use crate::plan::Consent;
+use crate::plan::{Consent, Phase};
 
 /// What confirms the deletion of objects that ask for it, when their application is deleted.
 const DELETION: &str = "delete";
@@ -62,77 +63,90 @@ impl super::Controller {
         if !has_finalizer(application) {
             return Ok(None);
         }
-        if application.spec.deletion == Deletion::Cascade {
-            self.wake(self.claims.leaves(app));
-            let commits: Vec<String> = match self
-                .snapshots(app, self.sites.account(app, &application.spec).as_ref(), &application.spec)
-                .await
-            {
-                Ok(Some((snapshots, _))) => snapshots.into_iter().map(|snapshot| snapshot.commit).collect(),
-                Ok(None) | Err(_) => Vec::new(),
-            };
-            let around = self.claims.around(app, &application.spec, &commits);
-            if let Some((what, most)) = around.unsettled() {
-                self.say(application, memory, "Deleting", what).await?;
-                return Ok(Some(most));
-            }
-            let mut held = match memory.inventory.take() {
-                Some(held) => held,
-                None => inventory::load(&access.home, application).await?,
-            };
-            // Those move: whoever wants them takes them over, label and all.
-            held.retain(|key, _| !around.want(key));
-            let propagation = Policy::of(application).ok().and_then(|policy| policy.propagation);
-            let asks: Vec<&Key> = (held.iter())
-                .filter(|(_, owned)| owned.delete == Consent::Asked)
-                .map(|(key, _)| key)
-                .collect();
-            if let Some(first) = asks.first()
-                && application.annotations().get(CONFIRM).is_none_or(|word| *word != DELETION)
-            {
-                let why =
-                    format!("{} objects ask for a confirmation of their deletion, first {first}", asks.len());
-                memory.inventory = Some(held.clone());
-                let hint = format!("kubectl annotate application {} {CONFIRM}={DELETION}", app.name);
-                let error = Error::new(Code::PruneRefused, why).hint(hint).in_app(app);
-                return self.hold(application, memory, error).await;
-            }
-            if let Some(operation) = application.status.as_ref().and_then(|status| status.operation.as_ref())
-            {
-                access.site.engine.abandon_hooks(operation).await.map_err(|error| error.in_app(app))?;
-            }
-            let (left, failures) = access.site.engine.delete_all(label, &held, propagation).await;
-            let count = left.len();
-            memory.inventory = Some(left);
-            if let Some(failure) = failures.into_iter().next() {
-                return self.hold(application, memory, failure.error.in_app(app)).await;
-            }
-            if count > 0 {
-                let since = *memory.progressing.get_or_insert_with(Instant::now);
-                if since.elapsed() < PROGRESS {
-                    return Ok(Some(PROGRESS));
-                }
-                let first = memory.inventory.as_ref().and_then(|left| left.keys().next());
-                let first = first.map(|key| format!(", first {key}")).unwrap_or_default();
-                self.say(
-                    application,
-                    memory,
-                    "Deleting",
-                    format!("waits for {count} objects to be gone{first}"),
-                )
-                .await?;
-                // Their events come; this is for those that no watch sees.
-                return Ok(Some(Duration::from_secs(5)));
-            }
-            tracing::info!(app = %app, deleted = held.len(), "Deleted with its objects.");
+        if application.spec.deletion == Deletion::Cascade
+            && let Flow::Break(due) = self.cascade(app, application, memory, access, label).await?
+        {
+            return Ok(due);
         }
         self.claims.waits_no_more(app);
-        self.set_finalizer(application, false).await?;
+        // Its version is another where the status was written meanwhile.
+        let application = memory.application.clone();
+        match application {
+            Some(application) => self.set_finalizer(&application, false).await?,
+            None => return Ok(None),
+        }
         Ok(None)
     }
 
+    /// Deletes what the application owns and nobody else wants, between the hooks of its deletion.
+    async fn cascade(
+        &self,
+        app: &AppKey,
+        application: &Application,
+        memory: &mut Memory,
+        access: &Access,
+        label: &str,
+    ) -> Result<Flow> {
+        let spec = &application.spec;
+        self.wake(self.claims.leaves(app));
+        let commits: Vec<String> =
+            match self.snapshots(app, self.sites.account(app, spec).as_ref(), spec).await {
+                Ok(Some((snapshots, _))) => snapshots.into_iter().map(|snapshot| snapshot.commit).collect(),
+                Ok(None) | Err(_) => Vec::new(),
+            };
+        let around = self.claims.around(app, spec, &commits);
+        if let Some((what, most)) = around.unsettled() {
+            self.say(application, memory, "Deleting", what).await?;
+            return Ok(Flow::Break(Some(most)));
+        }
+        let mut held = match memory.inventory.take() {
+            Some(held) => held,
+            None => inventory::load(&access.home, application).await?,
+        };
+        memory.inventory = Some(held.clone());
+        // Those move: whoever wants them takes them over, label and all.
+        held.retain(|key, _| !around.want(key));
+        let asks: Vec<&Key> =
+            held.iter().filter(|(_, owned)| owned.delete == Consent::Asked).map(|(key, _)| key).collect();
+        if let Some(first) = asks.first()
+            && application.annotations().get(CONFIRM).is_none_or(|word| *word != DELETION)
+        {
+            let why =
+                format!("{} objects ask for a confirmation of their deletion, first {first}", asks.len());
+            let hint = format!("kubectl annotate application {} {CONFIRM}={DELETION}", app.name);
+            let error = Error::new(Code::PruneRefused, why).hint(hint).in_app(app);
+            return self.hold(application, memory, error).await.map(Flow::Break);
+        }
+        if let Flow::Break(due) = self.delete_hooks(app, memory, access, Phase::PreDelete).await? {
+            return Ok(Flow::Break(due));
+        }
+        let propagation = Policy::of(application).ok().and_then(|policy| policy.propagation);
+        let (left, failures) = access.site.engine.delete_all(label, &held, propagation).await;
+        let (count, first) = (left.len(), left.keys().next().map(|key| format!(", first {key}")));
+        memory.inventory = Some(left);
+        let application = memory.application.clone().unwrap_or_else(|| Arc::new(application.clone()));
+        if let Some(failure) = failures.into_iter().next() {
+            return self.hold(&application, memory, failure.error.in_app(app)).await.map(Flow::Break);
+        }
+        if count > 0 {
+            let since = *memory.progressing.get_or_insert_with(Instant::now);
+            if since.elapsed() < PROGRESS {
+                return Ok(Flow::Break(Some(PROGRESS)));
+            }
+            let words = format!("waits for {count} objects to be gone{}", first.unwrap_or_default());
+            self.say(&application, memory, "Deleting", words).await?;
+            // Their events come; this is for those that no watch sees.
+            return Ok(Flow::Break(Some(Duration::from_secs(5))));
+        }
+        if let Flow::Break(due) = self.delete_hooks(app, memory, access, Phase::PostDelete).await? {
+            return Ok(Flow::Break(due));
+        }
+        tracing::info!(app = %app, deleted = held.len(), "Deleted with its objects.");
+        Ok(Flow::Continue(()))
+    }
+
     /// Says in the status why the deletion does not go on, and ends the pass with it.
-    async fn hold(
+    pub(super) async fn hold(
         &self,
         application: &Application,
         memory: &mut Memory,
@@ -143,7 +157,7 @@ impl super::Controller {
     }
 
     /// Says in the status where the deletion stands.
-    async fn say(
+    pub(super) async fn say(
         &self,
         application: &Application,
         memory: &mut Memory,

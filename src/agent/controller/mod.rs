@@ -1,5 +1,6 @@
 //! The agent: watches Applications, hands out passes, writes status and events.
 
+mod delete_hooks;
 mod deletion;
 mod deliver;
 mod dependencies;
