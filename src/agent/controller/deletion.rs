@@ -31,10 +31,12 @@ impl super::Controller {
         if has_finalizer(application) == wants {
             return Ok(());
         }
-        self.set_finalizer(application, wants).await
+        self.set_finalizer(application, wants).await?;
+        Ok(())
     }
 
-    pub(super) async fn set_finalizer(&self, application: &Application, wanted: bool) -> Result<()> {
+    /// `false` where the Application is at another version by now.
+    async fn set_finalizer(&self, application: &Application, wanted: bool) -> Result<bool> {
         let mut finalizers: Vec<&str> =
             application.finalizers().iter().map(String::as_str).filter(|name| *name != FINALIZER).collect();
         if wanted {
@@ -46,8 +48,9 @@ impl super::Controller {
         let patch = serde_json::json!({"metadata": {
             "resourceVersion": application.resource_version(), "finalizers": finalizers}});
         match api.patch(&app.name, &PatchParams::default(), &Patch::Merge(patch)).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
             Err(error) => Err(translate(&error).in_app(&app)),
         }
     }
@@ -69,13 +72,12 @@ impl super::Controller {
             return Ok(due);
         }
         self.claims.waits_no_more(app);
-        // Its version is another where the status was written meanwhile.
-        let application = memory.application.clone();
-        match application {
+        let set = match memory.application.clone() {
             Some(application) => self.set_finalizer(&application, false).await?,
-            None => return Ok(None),
-        }
-        Ok(None)
+            None => true,
+        };
+        // The status was written meanwhile; the watch brings the new version.
+        Ok((!set).then_some(PROGRESS / 4))
     }
 
     /// Deletes what the application owns and nobody else wants, between the hooks of its deletion.
