@@ -23,6 +23,7 @@ check: ## formatting, lints, documentation, licences and advisories
 
 bench: ## what the README claims, measured; the table and target/bench.json
 	cargo bench --locked --bench fleet
+	cargo bench --locked --bench sync
 	cargo bench --locked --bench render
 
 conformance: ## renders beside those of kustomize and Helm, over own cases and public repositories; RECORD=1 records

@@ -16,7 +16,7 @@ use crate::harness::cluster::{self, Agent, ControlPlane, Running, client, launch
 use crate::harness::{eventually, installed};
 use crate::operations::deployment;
 
-/// A ServiceAccount with a ClusterRole in its namespace.
+/// A `ServiceAccount` with a `ClusterRole` in its namespace.
 async fn account(client: &kube::Client, namespace: &str, name: &str, role: &str) {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let stated = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
@@ -208,7 +208,7 @@ async fn another_cluster_is_delivered_to_and_told_apart() {
 
     // What would run programs or read files of the agent is refused; what follows is told by an event.
     let program = kubeconfig.replace(
-        &format!("token: {}", plane.plane.token),
+        &format!("token: \"{}\"", plane.plane.token),
         "exec: {apiVersion: client.authentication.k8s.io/v1, command: touch, args: [/tmp/owned]}",
     );
     assert_ne!(program, kubeconfig);
@@ -301,7 +301,7 @@ async fn a_cluster_that_is_away_stops_only_its_own_applications() {
     put_secret(&world, "edge", &kubeconfig).await;
     let first = world.repository.commit(&[("app/a.yaml", &map("a", "one"))], "First");
     let near = world.git.repository("ml/near");
-    let here = near.commit(&[("app/n.yaml", &map("n", "one"))], "First");
+    let here = near.commit(&[("app/n.yaml", &map("near", "one"))], "First");
     world.application("far", json!({"spec": {"destination": {"cluster": "edge"}}})).await;
     world.application("near", json!({"spec": {"source": {"repo": near.url}}})).await;
     world.ready("far", &first).await;
@@ -311,7 +311,7 @@ async fn a_cluster_that_is_away_stops_only_its_own_applications() {
     let second = world.repository.commit(&[("app/a.yaml", &map("a", "two"))], "Second");
     world.poke("far").await;
     for turn in 0..5 {
-        let commit = near.commit(&[("app/n.yaml", &map("n", &turn.to_string()))], "Next");
+        let commit = near.commit(&[("app/n.yaml", &map("near", &turn.to_string()))], "Next");
         world.poke("near").await;
         world.ready("near", &commit).await;
     }

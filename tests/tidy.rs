@@ -360,6 +360,7 @@ fn links_of_the_documents_lead_somewhere() {
         "ARCHITECTURE.md",
         "CHANGELOG.md",
         "docs/cli.md",
+        "docs/adoption.md",
         "docs/application.md",
         "docs/health.md",
         "docs/helm.md",

@@ -127,7 +127,11 @@ pub async fn store(cluster: &Cluster, application: &Application, inventory: &Inv
     let count = entries.len();
     let digest = digest(&entries);
     let before = application.status.as_ref().map(|status| status.inventory.clone()).unwrap_or_default();
-    if before.digest == digest && before.count == count && before.cluster == place {
+    // Objects of another cluster: they are still there, whatever is wanted now.
+    if before.count > 0 && before.cluster != place {
+        return Ok(before);
+    }
+    if before.digest == digest && before.count == count {
         return Ok(before);
     }
     if count <= IN_STATUS {

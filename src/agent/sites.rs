@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError, mpsc};
 
 use super::{AppKey, Engine};
 use crate::api::ApplicationSpec;
@@ -92,12 +92,12 @@ struct Away {
 }
 
 impl Site {
-    /// Leave for one pass; `None` where too many are under way.
-    pub(super) fn enter(&self) -> Option<Option<tokio::sync::SemaphorePermit<'_>>> {
-        match &self.remote {
-            None => Some(None),
-            Some(remote) => remote.passes.try_acquire().ok().map(Some),
-        }
+    /// Leave for one pass, while the permit is held.
+    ///
+    /// # Errors
+    /// Too many are under way.
+    pub(super) fn enter(&self) -> std::result::Result<Option<SemaphorePermit<'_>>, TryAcquireError> {
+        self.remote.as_ref().map(|remote| remote.passes.try_acquire()).transpose()
     }
 
     /// Why nothing is asked of it now. Whoever comes when the time is over may ask, and the others wait for what
@@ -230,24 +230,7 @@ impl Sites {
             return Ok(Access { site, home, app: app.clone() });
         };
         let digest = Digest::of(text.as_bytes());
-        let known = guard(&self.inner).clusters.get(&digest).and_then(Weak::upgrade);
-        let base = match known {
-            Some(base) => base,
-            None => {
-                let made = Cluster::connect_by(read_kubeconfig(text)?, self.observe.clone()).await?;
-                let mut inner = guard(&self.inner);
-                inner.clusters.retain(|_, cluster| cluster.strong_count() > 0);
-                // Somebody may have been faster.
-                match inner.clusters.get(&digest).and_then(Weak::upgrade) {
-                    Some(base) => base,
-                    None => {
-                        let made = Arc::new(made);
-                        inner.clusters.insert(digest, Arc::downgrade(&made));
-                        made
-                    }
-                }
-            }
-        };
+        let base = self.cluster(digest, text).await?;
         // The kubeconfig is a name of its own: the default is for the agent's.
         let stated = spec.destination.service_account.as_ref().and(account);
         let cluster = match &stated {
@@ -260,6 +243,23 @@ impl Sites {
             *guard(&remote.apps).entry(app.clone()).or_default() += 1;
         }
         Ok(Access { site, home, app: app.clone() })
+    }
+
+    /// The cluster of a kubeconfig, as its user.
+    async fn cluster(&self, digest: Digest, text: &str) -> Result<Arc<Cluster>> {
+        let known = || guard(&self.inner).clusters.get(&digest).and_then(Weak::upgrade);
+        if let Some(cluster) = known() {
+            return Ok(cluster);
+        }
+        let made = Arc::new(Cluster::connect_by(read_kubeconfig(text)?, self.observe.clone()).await?);
+        // Somebody may have been faster.
+        if let Some(cluster) = known() {
+            return Ok(cluster);
+        }
+        let mut inner = guard(&self.inner);
+        inner.clusters.retain(|_, cluster| cluster.strong_count() > 0);
+        inner.clusters.insert(digest, Arc::downgrade(&made));
+        Ok(made)
     }
 
     fn site(

@@ -83,6 +83,13 @@ async fn one(
     wait: Option<Duration>,
     output: &Output,
 ) -> Result<()> {
+    if let Some(secret) = &stated.spec.destination.cluster {
+        let why = format!(
+            "its objects go to the cluster of Secret {secret}; apply acts in that of the kubeconfig only"
+        );
+        return Err(Error::new(Code::ApplicationInvalid, why)
+            .hint("kubectl apply the Application, and let the agent deliver it"));
+    }
     let namespace = stated.metadata.namespace.clone().unwrap_or_default();
     let name = stated.metadata.name.clone().unwrap_or_default();
     let api: Api<Application> = Api::namespaced(cluster.client(), &namespace);

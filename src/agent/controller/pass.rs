@@ -60,7 +60,7 @@ impl super::Controller {
                 return if error.code.is_transient() { Err(error) } else { Ok(again) };
             }
         };
-        let Some(_permit) = access.site.enter() else { return Ok(Some(CROWDED)) };
+        let Ok(_permit) = access.site.enter() else { return Ok(Some(CROWDED)) };
         if let Some((error, _)) = access.site.away() {
             let error = error.in_app(app);
             self.report(&application, memory, &Facts { render: Some(&error), ..Facts::default() }).await?;
