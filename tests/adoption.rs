@@ -117,7 +117,8 @@ fn deployment(replicas: Option<u32>, more: &Value) -> Value {
     stated
 }
 
-fn settings(data: Value) -> Value {
+fn settings(data: impl Into<Value>) -> Value {
+    let data: Value = data.into();
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": data})
 }
 
@@ -156,7 +157,7 @@ async fn runs(world: &World, replicas: i32) {
 }
 
 fn commit(world: &World, objects: &[&Value], why: &str) -> String {
-    let text: Vec<String> = objects.iter().map(|object| object.to_string()).collect();
+    let text: Vec<String> = objects.iter().map(ToString::to_string).collect();
     world.repository.commit(&[("app/all.yaml", &text.join("\n---\n"))], why)
 }
 

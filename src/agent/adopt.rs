@@ -63,9 +63,9 @@ fn holder(metadata: &Value) -> String {
     if !release("name").is_empty() {
         return format!("Helm's release {}/{}", release("namespace"), release("name"));
     }
-    let entries = metadata["managedFields"].as_array().into_iter().flatten();
+    let mut entries = metadata["managedFields"].as_array().into_iter().flatten();
     let name = |entry: &Value| entry["manager"].as_str().map(str::to_owned);
-    entries.filter_map(name).next().map_or_else(|| "somebody".to_owned(), |manager| format!("{manager:?}"))
+    entries.find_map(name).map_or_else(|| "somebody".to_owned(), |manager| format!("{manager:?}"))
 }
 
 impl Engine {

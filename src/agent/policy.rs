@@ -12,6 +12,7 @@ use crate::plan::{Budget, Opening, Prepared, PrunePolicy, Retry, Window, WindowK
 
 /// The sync policy of an Application.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, as users know them")]
 pub struct Policy {
     /// How long a step may take.
     pub wait_limit: Duration,

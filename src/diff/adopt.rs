@@ -235,7 +235,8 @@ mod tests {
 
     use super::*;
 
-    fn entry(manager: &str, operation: &str, version: &str, fields: Value) -> Value {
+    fn entry(manager: &str, operation: &str, version: &str, fields: impl Into<Value>) -> Value {
+        let fields: Value = fields.into();
         json!({"manager": manager, "operation": operation, "apiVersion": version, "time": "t",
             "fieldsType": "FieldsV1", "fieldsV1": fields})
     }

@@ -85,15 +85,12 @@ fn steps(value: &Value, pointer: &str) -> Vec<Step> {
     for name in pointer.split('/').skip(1) {
         let name = name.replace("~1", "/").replace("~0", "~");
         let items = here.and_then(Value::as_array);
-        match items.and_then(|items| Some((name.parse::<usize>().ok()?, items))) {
-            Some((index, items)) => {
-                here = items.get(index);
-                path.push(Step::Item(index, here.cloned().unwrap_or_default()));
-            }
-            None => {
-                here = here.and_then(|value| value.get(&name));
-                path.push(Step::Field(name));
-            }
+        if let Some((index, items)) = items.and_then(|items| Some((name.parse::<usize>().ok()?, items))) {
+            here = items.get(index);
+            path.push(Step::Item(index, here.cloned().unwrap_or_default()));
+        } else {
+            here = here.and_then(|value| value.get(&name));
+            path.push(Step::Field(name));
         }
     }
     path

@@ -87,7 +87,7 @@ impl super::Controller {
             return Ok(None);
         }
         if application.metadata.deletion_timestamp.is_some() {
-            return self.finalize(app, application, memory, access, &settings.label).await;
+            return Box::pin(self.finalize(app, application, memory, access, &settings.label)).await;
         }
         self.keep_finalizer(application).await?;
         let (snapshots, source) = match self.heads(app, application, memory).await? {
