@@ -7,10 +7,12 @@
 )]
 
 mod access;
+mod adoption;
 mod agent;
 mod cache;
 mod charts;
 mod cli;
+mod deletion;
 mod explain;
 mod faults;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
@@ -18,6 +20,7 @@ mod harness;
 mod health;
 mod helm;
 mod lint;
+mod moves;
 mod operations;
 mod projects;
 mod registry;

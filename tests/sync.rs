@@ -18,7 +18,7 @@ const HOOK: &str = "argocd.argoproj.io/hook";
 const POLICY: &str = "argocd.argoproj.io/hook-delete-policy";
 const OPTIONS: &str = "argocd.argoproj.io/sync-options";
 
-fn annotated(text: &str, annotations: &[(&str, &str)]) -> String {
+pub(crate) fn annotated(text: &str, annotations: &[(&str, &str)]) -> String {
     let all: Vec<String> = annotations.iter().map(|(key, value)| format!("{key}: {value:?}")).collect();
     text.replacen("metadata: {", &format!("metadata: {{annotations: {{{}}}, ", all.join(", ")), 1)
 }
@@ -38,25 +38,25 @@ fn job(name: &str, more: &str) -> String {
     )
 }
 
-fn named(name: &str, more: &str) -> String {
+pub(crate) fn named(name: &str, more: &str) -> String {
     job(&format!("name: {name}"), more)
 }
 
 /// A job that fails a second after it was made: no node takes its pod.
-fn failing(name: &str) -> String {
+pub(crate) fn failing(name: &str) -> String {
     named(name, "activeDeadlineSeconds: 1\n  ")
         .replace("restartPolicy", "nodeSelector: {disk: none}, restartPolicy")
 }
 
-fn jobs(world: &World) -> Api<Job> {
+pub(crate) fn jobs(world: &World) -> Api<Job> {
     Api::namespaced(world.client.clone(), &world.namespace)
 }
 
-async fn uid(world: &World, name: &str) -> Option<String> {
+pub(crate) async fn uid(world: &World, name: &str) -> Option<String> {
     jobs(world).get_opt(name).await.unwrap()?.uid()
 }
 
-async fn application(world: &World, name: &str) -> Application {
+pub(crate) async fn application(world: &World, name: &str) -> Application {
     world.apps().get(name).await.unwrap()
 }
 

@@ -383,6 +383,7 @@ fn links_of_the_documents_lead_somewhere() {
         "ARCHITECTURE.md",
         "CHANGELOG.md",
         "docs/cli.md",
+        "docs/adoption.md",
         "docs/application.md",
         "docs/faults.md",
         "docs/health.md",

@@ -17,7 +17,8 @@ use crate::live::kube::{
 use crate::model::{Gvk, Key};
 use crate::plan::{Desired, Inventory, Live, Owned, Prepared, Why};
 
-use super::{Drift, Failure, Fights, Outcome, Permissions, Policy};
+use super::adopt::is_refusal;
+use super::{Drift, Failure, Fights, Neighbours, Outcome, Permissions, Policy};
 
 /// Objects of one application in flight; the cluster has a limit of its own for all of them.
 const AT_ONCE: usize = 8;
@@ -36,8 +37,8 @@ pub struct Pass<'a> {
     pub permissions: Permissions,
     /// How carefully.
     pub policy: &'a Policy,
-    /// Whether a tracking label belongs to another live Application.
-    pub is_application: &'a (dyn Fn(&str) -> bool + Sync),
+    /// What other Applications say.
+    pub neighbours: &'a dyn Neighbours,
     /// A CRD was applied in this pass, so kinds are asked for at once.
     pub new_kinds: AtomicBool,
 }
@@ -195,17 +196,15 @@ impl Engine {
                 .ensure(&object.gvk, &resource, &object.key.namespace)
                 .await
                 .map_err(|error| error.on_object(&object.key))?;
-            let other = self
-                .index
-                .get(&object.key)
-                .filter(|seen| !seen.label.is_empty() && *seen.label != *pass.label);
-            if let Some(other) = other
-                && (pass.is_application)(&other.label)
-            {
-                let owner = other.label.replacen('.', "/", 1);
-                let why = format!("it belongs to the Application {owner}, which keeps it");
-                return Err(Error::new(Code::OwnedByAnother, why).on_object(&object.key));
-            }
+        }
+        let other =
+            self.index.get(&object.key).filter(|seen| !seen.label.is_empty() && *seen.label != *pass.label);
+        if let Some(other) = other
+            && pass.neighbours.keep(&other.label, &object.key)
+        {
+            let owner = other.label.replacen('.', "/", 1);
+            let why = format!("it belongs to the Application {owner}, which keeps it");
+            return Err(Error::new(Code::OwnedByAnother, why).on_object(&object.key));
         }
         let mut managers = Vec::new();
         let scrubbed = |error: Error| scrubbed(error, object);
@@ -220,6 +219,9 @@ impl Engine {
                 },
             };
         }
+        if why == Why::New {
+            self.refuse_stranger(pass, object, &resource).await?;
+        }
         if object.options.replace || pass.policy.replace {
             self.cluster
                 .replace(&resource, &object.key, object.body.clone(), check)
@@ -230,7 +232,10 @@ impl Engine {
         if why == Why::Edited {
             let applied = self.cluster.apply(&resource, &object.key, object.body.clone(), Force::No, check);
             match applied.await.map_err(scrubbed)? {
-                Applied::Done(lean) => return Ok((self.record(object, *lean), managers)),
+                Applied::Done(lean) => {
+                    let adopted = self.adopt(object, &resource, why, &lean).await?;
+                    return Ok((self.record(object, adopted.unwrap_or(*lean)), managers));
+                }
                 Applied::Conflict(found) => managers = found,
             }
         }
@@ -243,10 +248,20 @@ impl Engine {
                 self.make_room(&resource, &object.key).await?;
                 self.cluster.apply(&resource, &object.key, object.body.clone(), Force::Yes, check).await
             }
+            // Killed while it took the object over.
+            Err(error) if why == Why::New && is_refusal(error.code) => {
+                if !self.let_fields_go(object, &resource).await? {
+                    return Err(scrubbed(error));
+                }
+                self.cluster.apply(&resource, &object.key, object.body.clone(), Force::Yes, check).await
+            }
             applied => applied,
         };
         match applied.map_err(scrubbed)? {
-            Applied::Done(lean) => Ok((self.record(object, *lean), managers)),
+            Applied::Done(lean) => {
+                let adopted = self.adopt(object, &resource, why, &lean).await?;
+                Ok((self.record(object, adopted.unwrap_or(*lean)), managers))
+            }
             Applied::Conflict(found) => {
                 let why = format!("other managers own its fields: {}", found.join(", "));
                 Err(Error::new(Code::ConflictRefused, why).on_object(&object.key))
@@ -297,6 +312,7 @@ impl Engine {
             prune: object.options.prune,
             delete: object.options.delete,
             prune_last: object.options.prune_last,
+            extraneous: object.options.extraneous,
         }
     }
 

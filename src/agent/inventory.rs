@@ -12,6 +12,8 @@ use crate::plan::{Consent, Inventory, Owned};
 
 /// Behind what an object says of its pruning: it goes last.
 const LAST: &str = "+last";
+/// Behind that: it makes no difference that it is not in Git.
+const EXTRANEOUS: &str = "+extraneous";
 /// Entries kept in the status: 250 bytes each, so 100 kB, which every watch of Applications carries.
 const IN_STATUS: usize = 400;
 /// Entries of one `ConfigMap`: 250 bytes each, half of the API server's limit of 1 MiB.
@@ -30,7 +32,12 @@ fn entries(inventory: &Inventory) -> Vec<InventoryEntry> {
             ours: format!("{:016x}", owned.ours),
             generation: owned.generation,
             wave: owned.wave,
-            prune: format!("{}{}", owned.prune.word(), if owned.prune_last { LAST } else { "" }),
+            prune: [
+                owned.prune.word(),
+                if owned.prune_last { LAST } else { "" },
+                if owned.extraneous { EXTRANEOUS } else { "" },
+            ]
+            .concat(),
             delete: owned.delete.word().to_owned(),
         })
         .collect()
@@ -47,6 +54,10 @@ fn decode(entries: &[InventoryEntry]) -> Result<Inventory> {
                 namespace: entry.namespace.clone(),
                 name: entry.name.clone(),
             };
+            let (words, extraneous) = match entry.prune.strip_suffix(EXTRANEOUS) {
+                Some(words) => (words, true),
+                None => (entry.prune.as_str(), false),
+            };
             let owned = Owned {
                 api_version: entry.api_version.clone(),
                 uid: entry.uid.clone(),
@@ -55,9 +66,10 @@ fn decode(entries: &[InventoryEntry]) -> Result<Inventory> {
                     .map_err(|_| broken("a fingerprint is no number"))?,
                 generation: entry.generation,
                 wave: entry.wave,
-                prune: Consent::parse(entry.prune.trim_end_matches(LAST)),
+                prune: Consent::parse(words.trim_end_matches(LAST)),
                 delete: Consent::parse(&entry.delete),
-                prune_last: entry.prune.ends_with(LAST),
+                prune_last: words.ends_with(LAST),
+                extraneous,
             };
             Ok((key, owned))
         })
@@ -187,6 +199,7 @@ mod tests {
             prune: Consent::Asked,
             delete: Consent::Refused,
             prune_last: true,
+            extraneous: true,
         };
         let inventory: Inventory = [(key, owned)].into();
         assert_eq!(decode(&entries(&inventory)).unwrap(), inventory);

@@ -6,7 +6,9 @@
 //! follow a newer one (I5), and every pass starts from the newest head, so a newer commit supersedes a
 //! failing one (I9).
 
+mod adopt;
 mod capable;
+mod claims;
 mod config;
 mod controller;
 mod culprit;
@@ -35,6 +37,7 @@ mod sync;
 mod terminating;
 
 pub use capable::{Capable, capable, live_objects, random_seed};
+pub use claims::Neighbours;
 pub use config::Config;
 pub use controller::run;
 pub use culprit::{Culprits, explained};

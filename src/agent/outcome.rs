@@ -76,6 +76,10 @@ pub struct Outcome {
     pub stays: Option<Stay>,
     /// The sync, where it has more than one step.
     pub operation: Option<OperationStatus>,
+    /// How many hooks the deletion of the application has.
+    pub delete_hooks: usize,
+    /// Something that has left Git and stays makes the cluster differ from it.
+    pub extra: bool,
     /// What has left Git and is not deleted.
     pub prune: PruneStatus,
 }

@@ -21,6 +21,7 @@ struct Limits {
 
 /// The sync policy of an Application.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, as users know them")]
 pub struct Policy {
     /// How long a step may take.
     pub wait_limit: Duration,
@@ -40,6 +41,8 @@ pub struct Policy {
     pub replace: bool,
     /// Objects whose fields cannot be changed are made again.
     pub force: bool,
+    /// Objects that are there already are taken over.
+    pub adopt: bool,
     /// The namespace to make where it is missing: with these labels and annotations.
     pub namespace: Option<(String, CreateNamespace)>,
     /// Until when it is suspended: `None` where it is not, no time where nobody said one.
@@ -112,6 +115,7 @@ impl Policy {
             prune_last: sync.prune_last,
             replace: sync.replace,
             force: sync.force,
+            adopt: sync.adopt,
             namespace: destination().zip(sync.create_namespace.clone()),
             suspended,
         })

@@ -58,7 +58,7 @@ fn condition(
     }
 }
 
-fn described(error: &Error) -> String {
+pub(super) fn described(error: &Error) -> String {
     match &error.hint {
         Some(hint) => format!("{error}; {hint} [{}]", error.code.number()),
         None => format!("{error} [{}]", error.code.number()),
@@ -160,6 +160,7 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
             }
         }
         status.prune = outcome.prune.clone();
+        status.delete_hooks = outcome.delete_hooks;
         status.operation.clone_from(&outcome.operation);
         status.sync = if failed.is_some() && summary.refused.is_none() {
             SyncState::Unknown
@@ -167,7 +168,7 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
             && open.is_empty()
             && summary.render.is_none()
             && summary.refused.is_none()
-            && outcome.prune.token.is_empty()
+            && !outcome.extra
         {
             SyncState::Synced
         } else {

@@ -142,7 +142,43 @@ impl Engine {
         run.release().await;
         let mut outcome = run.outcome;
         outcome.prune = prune_status(order.plan, &outcome);
+        outcome.extra = order.plan.pruning.differs;
+        outcome.delete_hooks = desired.iter().filter(|object| is_of_deletion(object)).count();
         outcome
+    }
+
+    /// Runs the hooks of one phase of a deletion, as far as they go now. The record of them in `order.before` is known;
+    /// a due time of zero asks for it to be written, before hooks are let go.
+    pub async fn run_hooks(
+        &self,
+        pass: &Pass<'_>,
+        order: Order<'_>,
+        phase: Phase,
+        fights: &mut Fights,
+    ) -> (Gate, Outcome) {
+        let desired = &pass.prepared.desired;
+        let steps = steps(desired, &BTreeMap::new(), &[phase]);
+        let outcome = Outcome { operation: order.before.clone(), ..Outcome::default() };
+        let mut run = Course { engine: self, pass, order: &order, steps: &steps, fights, outcome };
+        let mut gate = Gate::Open;
+        for step in run.steps {
+            let Some(in_the_way) = run.begin_hooks(step).await else {
+                return (Gate::Waits(Vec::new()), run.outcome);
+            };
+            gate = run.wait(step, in_the_way);
+            if gate != Gate::Open {
+                break;
+            }
+        }
+        if let (false, Some(operation)) = (matches!(gate, Gate::Waits(_)), &mut run.outcome.operation) {
+            let is_over = |named: &str| named == phase.to_string();
+            match self.release_hooks(desired, operation, order.written, is_over).await {
+                Ok(true) => run.outcome.due = Some(Duration::ZERO),
+                Ok(false) => run.outcome.due = None,
+                Err(error) => run.refuse(error),
+            }
+        }
+        (gate, run.outcome)
     }
 
     /// Makes the destination's namespace if it is missing. It is not owned: what others put into it must not go with us.
@@ -214,11 +250,25 @@ impl Course<'_> {
         let (pruning, policy) = (&self.order.plan.pruning, self.pass.policy);
         let mut now = pruning.now.clone();
         if now.is_empty() {
+            if pruning.held.iter().any(|(_, held)| held.wants_word()) {
+                // The next pass comes when it is known whether somebody wants them.
+                let _ = self.pass.neighbours.unsettled();
+            }
             return true;
         }
         if !self.pass.permissions.apply {
             self.outcome.pending.extend(now.into_iter().map(|(key, _)| key));
             return true;
+        }
+        if let Some((what, most)) = self.pass.neighbours.unsettled() {
+            self.due(most);
+            self.outcome.waits = what;
+            return false;
+        }
+        // Somebody may have come to want it since the plan was made.
+        let moved = now.extract_if(.., |(key, _)| self.pass.neighbours.want(key));
+        for (key, _) in moved.collect::<Vec<_>>() {
+            self.outcome.inventory.remove(&key);
         }
         // Of a later wave than what comes next: that waits until they are gone.
         let wave = |key: &Key| self.outcome.inventory.get(key).map(|owned| owned.wave);
@@ -458,6 +508,11 @@ impl Course<'_> {
             self.due(wait);
         }
     }
+}
+
+fn is_of_deletion(object: &Desired) -> bool {
+    let phases = object.hook.iter().flat_map(|hook| &hook.phases);
+    phases.into_iter().any(|phase| matches!(phase, Phase::PreDelete | Phase::PostDelete))
 }
 
 fn has_hooks(desired: &[Desired], phase: Phase) -> bool {

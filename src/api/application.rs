@@ -226,6 +226,11 @@ pub struct Rollback {
     pub since: String,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
 /// Whether the cluster is as Git wants it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SyncState {
@@ -312,6 +317,9 @@ pub struct ApplicationStatus {
     /// The last sync that had more than one step: where it stands, or how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationStatus>,
+    /// How many hooks run when the application is deleted with its objects.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub delete_hooks: usize,
     /// What has left Git and is not deleted yet.
     #[serde(default, skip_serializing_if = "PruneStatus::is_empty")]
     pub prune: PruneStatus,

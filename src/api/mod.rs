@@ -43,6 +43,8 @@ pub const POKE: &str = "driftless.dev/sync-requested";
 pub const CHOSEN: &str = "driftless.dev/sync-objects";
 /// Lets go what `status.prune` holds: its token.
 pub const CONFIRM: &str = "driftless.dev/prune-confirmed";
+/// `true` on an Application that is being deleted: the hooks of its deletion do not run.
+pub const SKIP_DELETE_HOOKS: &str = "driftless.dev/skip-delete-hooks";
 /// On a hook: the sync that made it.
 pub const OPERATION: &str = "driftless.dev/operation";
 /// On a hook until its end is written down, or its deletion would take the result away.

@@ -52,6 +52,9 @@ pub struct SyncPolicy {
     /// Delete an object and make it again where a field of it cannot be changed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
+    /// Take over objects that are there already and belong to no Application, whoever made them; false refuses them.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub adopt: bool,
     /// Make the destination's namespace if it is not there. Git wins where it states the namespace itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create_namespace: Option<CreateNamespace>,
@@ -59,6 +62,11 @@ pub struct SyncPolicy {
 
 fn yes() -> bool {
     true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
@@ -90,6 +98,7 @@ impl Default for SyncPolicy {
             prune_propagation: None,
             replace: false,
             force: false,
+            adopt: true,
             create_namespace: None,
         }
     }

@@ -16,13 +16,14 @@ use super::Global;
 use super::output::Output;
 use super::workspace::{self, Scratch};
 use crate::agent::{
-    Engine, Fights, Judging, Order, Pass, Permissions, Policy, Summary, compose, explained, load, store,
+    Engine, Fights, Judging, Neighbours, Order, Pass, Permissions, Policy, Summary, compose, explained, load,
+    store,
 };
 use crate::api::{Application, FIELD_MANAGER, OperationState, OperationStatus, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Status;
 use crate::live::kube::{Check, Cluster, Index, Reach, Watches, translate};
-use crate::model::{Gvk, short_commit};
+use crate::model::{Gvk, Key, short_commit};
 use crate::plan::plan;
 
 #[derive(Args)]
@@ -127,13 +128,13 @@ async fn one(
     let policy = Policy::of(&application)?;
     let pruning = policy.pruning(&application, &rendered.prepared, blind.is_none());
     let all = workspace_labels(&api).await?;
-    let is_application = |label: &str| all.iter().any(|known| known == label);
+    let neighbours = Known(all);
     let pass = Pass {
         label: &label,
         prepared: &rendered.prepared,
         permissions: Permissions { apply: true, repair: true },
         policy: &policy,
-        is_application: &is_application,
+        neighbours: &neighbours,
         new_kinds: AtomicBool::new(false),
     };
     let digest = rendered.digest.map(|digest| digest.to_string()).unwrap_or_default();
@@ -143,7 +144,8 @@ async fn one(
     let (mut held, mut operation) = (inventory, None::<OperationStatus>);
     let (mut applied, mut pruned) = (Vec::new(), Vec::new());
     let mut outcome = loop {
-        let todo = plan(&rendered.prepared, &held, &label, |gvk, key| engine.live(gvk, key), &pruning);
+        let live = |gvk: &Gvk, key: &Key| engine.live(gvk, key);
+        let todo = plan(&rendered.prepared, &held, &label, live, |_| false, &pruning);
         let order = Order {
             plan: &todo,
             is_sync: true,
@@ -262,6 +264,23 @@ async fn dry_run(cluster: &Arc<Cluster>, application: &Application, output: &Out
     }
     output.data(&format!("{}: {taken} objects would be taken\n", workspace::title(application)));
     Ok(())
+}
+
+/// The labels of all Applications. What they want is not known here, so each keeps what carries its own.
+struct Known(Vec<String>);
+
+impl Neighbours for Known {
+    fn keep(&self, label: &str, _: &Key) -> bool {
+        self.0.iter().any(|known| known == label)
+    }
+
+    fn want(&self, _: &Key) -> bool {
+        false
+    }
+
+    fn unsettled(&self) -> Option<(String, Duration)> {
+        None
+    }
 }
 
 async fn workspace_labels(api: &Api<Application>) -> Result<Vec<String>> {

@@ -11,12 +11,12 @@ use super::Global;
 use super::output::{Output, ReportFormat};
 use super::workspace::{self, Scratch};
 use crate::agent::AppKey;
-use crate::api::{Application, FIELD_MANAGER};
+use crate::api::{Application, FIELD_MANAGER, LABEL, label_value};
 use crate::diff::{Change, compare, mask};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::Cluster;
 use crate::model::Gvk;
-use crate::plan::{Desired, Inventory};
+use crate::plan::{Desired, Inventory, ObjectOptions};
 use crate::report::{AppReport, ChangeReport, Class, ObjectReport, Report, markdown, text};
 use crate::source::Client;
 
@@ -86,6 +86,7 @@ pub(super) fn show(report: &Report, format: ReportFormat, output: &Output) {
 
 async fn app(client: &Client, cluster: &Arc<Cluster>, application: &Application) -> (AppReport, Vec<Error>) {
     let AppKey { namespace, name } = AppKey::from(application);
+    let label = label_value(&namespace, &name);
     let mut report = AppReport { namespace, name, ..AppReport::default() };
     let (snapshots, rendered) = match workspace::render(client, Some(cluster), application).await {
         Ok(done) => done,
@@ -149,7 +150,12 @@ async fn app(client: &Client, cluster: &Arc<Cluster>, application: &Application)
             Err(error) => Err(error),
         };
         match found {
-            Ok(Some(live)) if live["metadata"]["uid"] == owned.uid.as_str() => {
+            Ok(Some(live))
+                if live["metadata"]["uid"] == owned.uid.as_str()
+                    && !owned.extraneous
+                    && !is_extraneous(&gvk, &live)
+                    && live["metadata"]["labels"].get(LABEL).is_none_or(|found| *found == *label) =>
+            {
                 report.objects.push(ObjectReport::new(&gvk, key, Class::Extra, None, Vec::new()));
             }
             Ok(_) => {}
@@ -157,6 +163,11 @@ async fn app(client: &Client, cluster: &Arc<Cluster>, application: &Application)
         }
     }
     (report, errors)
+}
+
+/// Whether the live object says that it makes no difference.
+fn is_extraneous(gvk: &Gvk, live: &Value) -> bool {
+    ObjectOptions::read(gvk, |name| live["metadata"]["annotations"][name].as_str()).extraneous
 }
 
 async fn one(cluster: &Cluster, object: &Desired, inventory: &Inventory) -> Result<Option<ObjectReport>> {

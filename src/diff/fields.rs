@@ -1,6 +1,6 @@
 //! managedFields: who owns which field.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// One step from an object to a field.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +81,26 @@ pub(super) fn list_keys(live: &Value, path: &[Step]) -> Option<Vec<String>> {
     })
 }
 
+/// The name under which a tree of fields holds a step.
+pub(super) fn name_of(fields: &Map<String, Value>, step: &Step) -> Option<String> {
+    match step {
+        Step::Field(name) => Some(format!("f:{name}")).filter(|name| fields.contains_key(name)),
+        Step::Item(index, item) => {
+            let is_it = |name: &&String| {
+                if let Some(key) = name.strip_prefix("k:") {
+                    let key = serde_json::from_str::<Map<String, Value>>(key);
+                    key.is_ok_and(|key| key.iter().all(|(field, value)| item.get(field) == Some(value)))
+                } else if let Some(value) = name.strip_prefix("v:") {
+                    serde_json::from_str::<Value>(value).is_ok_and(|value| value == *item)
+                } else {
+                    name.strip_prefix("i:").is_some_and(|number| number.parse() == Ok(*index))
+                }
+            };
+            fields.keys().find(is_it).cloned()
+        }
+    }
+}
+
 impl<'a> Fields<'a> {
     /// A part of an entry.
     pub(super) fn of(value: &'a Value) -> Self {
@@ -101,22 +121,7 @@ impl<'a> Fields<'a> {
 
     fn child(self, step: &Step) -> Option<Self> {
         let map = self.0.as_object()?;
-        match step {
-            Step::Field(name) => map.get(&format!("f:{name}")).map(Fields),
-            Step::Item(index, item) => map.iter().find_map(|(name, fields)| {
-                let found = if let Some(key) = name.strip_prefix("k:") {
-                    let key: Value = serde_json::from_str(key).ok()?;
-                    key.as_object()?.iter().all(|(field, value)| item.get(field) == Some(value))
-                } else if let Some(value) = name.strip_prefix("v:") {
-                    serde_json::from_str::<Value>(value).is_ok_and(|value| value == *item)
-                } else if let Some(number) = name.strip_prefix("i:") {
-                    number.parse() == Ok(*index)
-                } else {
-                    false
-                };
-                found.then_some(Fields(fields))
-            }),
-        }
+        map.get(&name_of(map, step)?).map(Fields)
     }
 
     /// Whether the entry owns the field itself, or, as a leaf, something above it.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::Spared;
 use super::fields::{Step, pointer, push_field};
 use crate::error::{Code, Error, Result};
 use crate::model::Object;
@@ -40,11 +41,13 @@ impl IgnoreRule {
     }
 }
 
-/// Removes ignored fields. Rules by manager need the live object; without it nothing is theirs yet.
+/// Removes ignored fields and says which they are, whether the object has them or not. Rules by manager need the live
+/// object; without it nothing is theirs yet.
 ///
 /// # Errors
 /// `ApplicationInvalid` for a pointer or jq expression that cannot be read.
-pub fn strip(object: &mut Object, live: Option<&Value>, rules: &[IgnoreRule]) -> Result<()> {
+pub fn strip(object: &mut Object, live: Option<&Value>, rules: &[IgnoreRule]) -> Result<Spared> {
+    let mut spared = Spared::default();
     for rule in rules {
         if !rule.matches(object) {
             continue;
@@ -55,20 +58,42 @@ pub fn strip(object: &mut Object, live: Option<&Value>, rules: &[IgnoreRule]) ->
                     format!("spec.ignoreDifferences: {pointer:?} is no JSON pointer; it begins with '/'");
                 return Err(Error::new(Code::ApplicationInvalid, why));
             }
+            spared.paths.push(steps(object.value(), pointer));
             remove(object.value_mut(), pointer);
         }
         for expression in &rule.jq {
             for pointer in paths(expression, object.value())? {
+                spared.paths.push(steps(object.value(), &pointer));
                 remove(object.value_mut(), &pointer);
             }
         }
+        spared.managers.extend(rule.managers.iter().cloned());
         if let Some(live) = live {
             for manager in &rule.managers {
                 theirs(object, live, manager);
             }
         }
     }
-    Ok(())
+    Ok(spared)
+}
+
+/// The path of a pointer, with the elements of lists that it goes through. Where the object has no such list, a number
+/// is a name.
+fn steps(value: &Value, pointer: &str) -> Vec<Step> {
+    let mut here = Some(value);
+    let mut path = Vec::new();
+    for name in pointer.split('/').skip(1) {
+        let name = name.replace("~1", "/").replace("~0", "~");
+        let items = here.and_then(Value::as_array);
+        if let Some((index, items)) = items.and_then(|items| Some((name.parse::<usize>().ok()?, items))) {
+            here = items.get(index);
+            path.push(Step::Item(index, here.cloned().unwrap_or_default()));
+        } else {
+            here = here.and_then(|value| value.get(&name));
+            path.push(Step::Field(name));
+        }
+    }
+    path
 }
 
 /// Identity is never ignored.

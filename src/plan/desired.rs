@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::hook::{self, Hook, Role};
 use super::options::ObjectOptions;
-use crate::diff::{IgnoreRule, scaled_targets, strip};
+use crate::diff::{IgnoreRule, Spared, scaled_targets, strip};
 use crate::error::Result;
 use crate::model::{
     Confidential, Described, Digest, Generated, Gvk, Key, Object, Origin, Renewed, TRACKING_LABEL, keep,
@@ -36,6 +36,8 @@ pub struct Desired {
     pub rests: bool,
     /// Fields that Git states and somebody else decides, with who that is.
     pub ceded: Vec<(String, String)>,
+    /// Fields that are left alone, whether Git states them or not.
+    pub spared: Option<Box<Spared>>,
     /// What is masked wherever this is shown.
     pub hidden: Confidential,
 }
@@ -54,6 +56,7 @@ impl Default for Desired {
             options: ObjectOptions::default(),
             rests: false,
             ceded: Vec::new(),
+            spared: None,
             hidden: Confidential::default(),
         }
     }
@@ -135,7 +138,7 @@ pub fn prepare(
     for (mut object, found) in placed.into_iter().zip(found) {
         let key = object.key();
         described.add(&object)?;
-        strip(&mut object, found.as_ref(), &settings.ignore)?;
+        let spared = strip(&mut object, found.as_ref(), &settings.ignore)?;
         let mut ceded = Vec::new();
         if let Some(scaled) = scaled.iter().find(|scaled| scaled.target == key)
             && object
@@ -153,8 +156,22 @@ pub fn prepare(
             Role::Object | Role::Elsewhere(_) => None,
         };
         let (wave, options, rests) = (hook::wave(&object), ObjectOptions::of(&object), rests(object.value()));
+        let spared = (spared != Spared::default()).then(|| Box::new(spared));
         let (digest, hidden) = (Digest::of(&body), Confidential::default());
-        desired.push(Desired { key, gvk, body, digest, origin, wave, hook, options, rests, ceded, hidden });
+        desired.push(Desired {
+            key,
+            gvk,
+            body,
+            digest,
+            origin,
+            wave,
+            hook,
+            options,
+            rests,
+            ceded,
+            spared,
+            hidden,
+        });
     }
     Ok(Prepared { desired, released })
 }

@@ -52,6 +52,8 @@ pub struct Owned {
     pub delete: Consent,
     /// Whether it is pruned last of all.
     pub prune_last: bool,
+    /// Whether it makes no difference when it has left Git and stays.
+    pub extraneous: bool,
 }
 
 impl Default for Owned {
@@ -66,6 +68,7 @@ impl Default for Owned {
             prune: Consent::default(),
             delete: Consent::default(),
             prune_last: false,
+            extraneous: false,
         }
     }
 }
@@ -128,7 +131,8 @@ pub struct Plan {
     pub pruning: Pruning,
     /// Objects that are being deleted and will be made again when they are gone.
     pub leaving: Vec<Key>,
-    /// What Git tells to leave alone, and an inventory still holds: forgotten, not deleted.
+    /// What an inventory still holds, and Git tells to leave alone or another application has or wants: forgotten, not
+    /// deleted.
     pub released: Vec<Key>,
     /// How many objects need nothing.
     pub unchanged: usize,
@@ -141,12 +145,13 @@ impl Plan {
     }
 }
 
-/// Decides by identity alone.
+/// Decides by identity alone. `elsewhere` says which objects another application wants: those move, they do not go.
 pub fn plan(
     prepared: &Prepared,
     inventory: &Inventory,
     label: &str,
     live: impl Fn(&Gvk, &Key) -> Live,
+    elsewhere: impl Fn(&Key) -> bool,
     policy: &PrunePolicy,
 ) -> Plan {
     let mut result = Plan::default();
@@ -173,10 +178,12 @@ pub fn plan(
     }
     let mut gone = Vec::new();
     for (key, owned) in inventory.iter().filter(|(key, _)| !wanted.contains(key)) {
-        if alone.contains(key) {
+        let live = live(&Gvk::parse(&owned.api_version, &key.kind), key);
+        let moved =
+            matches!(&live, Live::Present { label: found, .. } if !found.is_empty() && found != label);
+        if alone.contains(key) || moved || elsewhere(key) {
             result.released.push(key.clone());
         } else {
-            let live = live(&Gvk::parse(&owned.api_version, &key.kind), key);
             gone.push((key.clone(), owned.clone(), live));
         }
     }
@@ -292,7 +299,7 @@ mod tests {
             let inventory: Inventory = have.iter().map(|(number, version)| (key(*number), owned(*number, *version))).collect();
             let live = |_: &Gvk, wanted: &Key| lives[wanted.name.parse::<usize>().unwrap()].clone();
             let all = prepared(desired.clone());
-            let result = plan(&all, &inventory, "l", live, &policy(complete, prune));
+            let result = plan(&all, &inventory, "l", live, |_| false, &policy(complete, prune));
             for (pruned, owned) in &result.pruning.now {
                 // I1: only what the inventory holds, with its uid, and never what is wanted.
                 prop_assert_eq!(inventory.get(pruned), Some(owned));
@@ -315,7 +322,7 @@ mod tests {
             let desired: Vec<Desired> = wanted.iter().map(|(number, version)| desired(*number, *version)).collect();
             let inventory: Inventory = wanted.iter().map(|(number, version)| (key(*number), owned(*number, *version))).collect();
             let live = |_: &Gvk, key: &Key| { let number = key.name.parse().unwrap(); present(number, wanted[&number]) };
-            prop_assert!(plan(&prepared(desired), &inventory, "l", live, &policy(true, true)).is_empty());
+            prop_assert!(plan(&prepared(desired), &inventory, "l", live, |_| false, &policy(true, true)).is_empty());
         }
     }
 
@@ -385,7 +392,8 @@ mod tests {
             let wanted: Vec<Desired> =
                 self.head.iter().map(|(number, version)| desired(*number, *version)).collect();
             let wanted = prepared(wanted);
-            let todo = plan(&wanted, &self.inventory, "l", |_, key| self.look(key), &policy(true, true));
+            let todo =
+                plan(&wanted, &self.inventory, "l", |_, key| self.look(key), |_| false, &policy(true, true));
             let wanted = wanted.desired;
             let before = self.inventory.clone();
             let mut failed = false;
@@ -453,7 +461,7 @@ mod tests {
             }
             let wanted: Vec<Desired> = world.head.iter().map(|(number, version)| desired(*number, *version)).collect();
             let wanted = prepared(wanted);
-            prop_assert!(plan(&wanted, &world.inventory, "l", |_, key| world.look(key), &policy(true, true)).is_empty());
+            prop_assert!(plan(&wanted, &world.inventory, "l", |_, key| world.look(key), |_| false, &policy(true, true)).is_empty());
         }
     }
 
@@ -464,7 +472,7 @@ mod tests {
             change(&mut live);
             let inventory = [(key(0), owned(0, 1))].into();
             let wanted = prepared(vec![desired(0, 1)]);
-            let todo = plan(&wanted, &inventory, "l", |_, _| live.clone(), &policy(true, true));
+            let todo = plan(&wanted, &inventory, "l", |_, _| live.clone(), |_| false, &policy(true, true));
             todo.todo.values().next().copied()
         };
         assert_eq!(with(|_| ()), None);

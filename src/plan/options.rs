@@ -1,12 +1,13 @@
 //! How one object wants to be treated, by its annotations.
 //!
-//! Argo CD's `sync-options` and Flux's `ssa`, `prune`, `reconcile` and `force` mean what they
-//! mean there; ours are `driftless.dev/sync-options`, with Argo CD's words and `CreateOnly`. The object's own word
+//! Argo CD's `sync-options` and `compare-options` and Flux's `ssa`, `prune`, `reconcile` and `force` mean what they
+//! mean there; ours are `driftless.dev/sync-options`, with Argo CD's words, `CreateOnly` and `Adopt`. The object's own word
 //! stands over the application's.
 
 use crate::model::{Gvk, Object};
 
 const OPTIONS: [&str; 2] = ["driftless.dev/sync-options", "argocd.argoproj.io/sync-options"];
+const COMPARE: [&str; 2] = ["driftless.dev/compare-options", "argocd.argoproj.io/compare-options"];
 const FLUX: &str = "kustomize.toolkit.fluxcd.io/";
 
 /// Whether an object may be deleted.
@@ -41,6 +42,10 @@ pub struct ObjectOptions {
     pub prune_last: bool,
     /// It is made once and never changed afterwards (`CreateOnly=true`, Flux's `IfNotPresent`).
     pub create_only: bool,
+    /// Whether it is taken over where it is there already (`Adopt=true|false`); the application's word where `None`.
+    pub adopt: Option<bool>,
+    /// It makes no difference while it is there and not in Git (`IgnoreExtraneous`).
+    pub extraneous: bool,
     /// It is left alone altogether (Flux's `ssa: Ignore` and `reconcile: disabled`).
     pub ignored: bool,
 }
@@ -90,6 +95,11 @@ impl ObjectOptions {
                 options.set(option.trim(), value.trim());
             }
         }
+        // The words beside it say how Argo CD compares, which is always on the server here.
+        options.extraneous = COMPARE
+            .iter()
+            .filter_map(|name| annotation(name))
+            .any(|words| words.split(',').any(|word| word.trim() == "IgnoreExtraneous"));
         let flux = |name: &str| annotation(&format!("{FLUX}{name}")).unwrap_or_default().to_lowercase();
         match flux("ssa").as_str() {
             "ifnotpresent" => options.create_only = true,
@@ -128,6 +138,13 @@ impl ObjectOptions {
             "Validate" => self.lax = consent == Consent::Refused,
             "PruneLast" => self.prune_last = yes,
             "CreateOnly" => self.create_only = yes,
+            "Adopt" => {
+                self.adopt = match consent {
+                    Consent::Given => Some(true),
+                    Consent::Refused => Some(false),
+                    _ => None,
+                }
+            }
             // ServerSideApply, SkipDryRunOnMissingResource, ApplyOutOfSyncOnly, RespectIgnoreDifferences and
             // FailOnSharedResource say what is done here in any case.
             _ => {}
@@ -182,6 +199,15 @@ mod tests {
                 vec![(argo, "Prune=false"), ("driftless.dev/sync-options", "Prune=true,CreateOnly=true")],
                 ObjectOptions { prune: Consent::Given, create_only: true, ..none },
             ),
+            (
+                vec![(argo, "Adopt=true"), ("driftless.dev/sync-options", "Adopt=false")],
+                ObjectOptions { adopt: Some(false), ..none },
+            ),
+            (
+                vec![("argocd.argoproj.io/compare-options", "ServerSideDiff=true, IgnoreExtraneous")],
+                ObjectOptions { extraneous: true, ..none },
+            ),
+            (vec![("argocd.argoproj.io/compare-options", "IncludeMutationWebhook=true")], none),
             (
                 vec![("kustomize.toolkit.fluxcd.io/ssa", "IfNotPresent")],
                 ObjectOptions { create_only: true, ..none },

@@ -84,6 +84,8 @@ pub struct Pruning {
     pub gone: Vec<Key>,
     /// What stays, and why.
     pub held: Vec<(Key, Held)>,
+    /// Whether something stays that makes the cluster differ from Git.
+    pub differs: bool,
     /// What a confirmation must say: it stands for exactly the objects that want one.
     pub token: String,
 }
@@ -129,7 +131,12 @@ pub(super) fn decide(gone: Vec<(Key, Owned, Live)>, owned: usize, policy: &Prune
         Digest::of_parts(parts).to_string()[..12].clone_into(&mut result.token);
         let confirmed = policy.confirmed == result.token;
         for (key, entry, held) in asking {
-            if confirmed { result.now.push((key, entry)) } else { result.held.push((key, held)) }
+            if confirmed {
+                result.now.push((key, entry));
+            } else {
+                result.differs |= !entry.extraneous;
+                result.held.push((key, held));
+            }
         }
     }
     // What a person can do something about comes first.
@@ -211,6 +218,15 @@ mod tests {
         check(&all, 9, &confirmed, &[None, None, None, Some(Held::Refused), None]);
         check(&all[2..], 9, &confirmed, &[Some(Held::Asks), Some(Held::Refused), None]);
         check(&all[..1], 9, &PrunePolicy { protected: true, ..policy() }, &[None]);
+    }
+
+    #[test]
+    fn what_makes_no_difference_is_held_all_the_same() {
+        let mut claim = one("PersistentVolumeClaim", 0, Consent::Unsaid);
+        assert!(decide(vec![claim.clone()], 9, &policy()).differs);
+        claim.1.extraneous = true;
+        let found = decide(vec![claim], 9, &policy());
+        assert_eq!((found.differs, found.held.len(), found.token.is_empty()), (false, 1, false));
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::super::{Engine, Order, Outcome, Pass, Permissions, Policy};
+use super::super::{Neighbours, Order, Outcome, Pass, Permissions, Policy};
 use super::pass::Turn;
 use super::projects::Ruled;
 use super::report::Facts;
-use super::{Memory, Rendered, guard};
+use super::{Memory, Rendered};
 use crate::api::{Application, ApplicationSpec, CHOSEN, OperationState, OperationStatus};
 use crate::error::Result;
 use crate::model::{Confidential, Gvk, Key};
@@ -77,16 +77,15 @@ impl Leave {
 
 /// What differs, with everything that a deep pass applies again.
 fn planned(
-    engine: &Engine,
+    turn: &Turn<'_>,
     prepared: &Prepared,
     held: &Inventory,
-    label: &str,
+    neighbours: &dyn Neighbours,
     pruning: &PrunePolicy,
-    deep: bool,
 ) -> Plan {
-    let live = |gvk: &Gvk, key: &Key| engine.live(gvk, key);
-    let mut todo = plan(prepared, held, label, live, pruning);
-    if deep {
+    let live = |gvk: &Gvk, key: &Key| turn.access.site.engine.live(gvk, key);
+    let mut todo = plan(prepared, held, &turn.settings.label, live, |key| neighbours.want(key), pruning);
+    if turn.deep {
         for index in (0..prepared.desired.len()).filter(|at| prepared.desired[*at].hook.is_none()) {
             todo.todo.entry(index).or_insert(Why::Moved);
         }
@@ -103,8 +102,12 @@ impl super::Controller {
         let held = memory.inventory.clone().unwrap_or_default();
         let Some(rendered) = memory.rendered.as_mut() else { return Ok(None) };
         rendered.commits = turn.commits.to_vec();
-        self.judging.follow(&engine.watches, &settings.label, &spec.health, &rendered.app.prepared.desired);
         let mut ruled = Ruled::of(turn, &rendered.app.prepared.desired);
+        // What its Project refuses is no claim to anything: it would keep what others delete.
+        let wants = if ruled.holds_back() { &[] } else { &*rendered.app.prepared.desired };
+        self.wake(self.claims.comes_to(app, spec, turn.commits, turn.full.then_some(wants)));
+        let around = self.claims.around(app, spec, turn.commits);
+        self.judging.follow(&engine.watches, &settings.label, &spec.health, &rendered.app.prepared.desired);
         let desired = ruled.allowed(&rendered.app.prepared.desired);
         let desired = desired.map(|object| (object.gvk.clone(), &object.key));
         let owned = held.iter().map(|(key, owned)| (Gvk::parse(&owned.api_version, &key.kind), key));
@@ -119,7 +122,7 @@ impl super::Controller {
             }
         };
         let pruning = policy.pruning(application, &rendered.app.prepared, blind.is_empty());
-        let mut todo = planned(engine, &rendered.app.prepared, &held, &settings.label, &pruning, deep);
+        let mut todo = planned(turn, &rendered.app.prepared, &held, &around, &pruning);
         ruled.restrict(&mut todo);
         let digest = rendered.app.digest;
         let mut asked = {
@@ -144,13 +147,12 @@ impl super::Controller {
         if let Some(chosen) = &asked.chosen {
             choose(&mut todo, &rendered.app.prepared.desired, chosen);
         }
-        let is_application = |label: &str| guard(&self.labels).contains_key(label);
         let pass = Pass {
             label: &settings.label,
             prepared: &rendered.app.prepared,
             policy: &policy,
             permissions: leave.permissions,
-            is_application: &is_application,
+            neighbours: &around,
             new_kinds: AtomicBool::new(false),
         };
         let order = Order {
@@ -229,8 +231,8 @@ impl super::Controller {
             .render(turn.app, &turn.application.spec, turn.rights, turn.access, turn.settings, turn.snapshots)
             .await?;
         let prepared = &rendered.app.prepared;
-        let engine = &turn.access.site.engine;
-        let mut todo = planned(engine, prepared, held, &turn.settings.label, pruning, turn.deep);
+        let around = self.claims.around(turn.app, &turn.application.spec, turn.commits);
+        let mut todo = planned(turn, prepared, held, &around, pruning);
         for (index, why) in &mut todo.todo {
             *why = drift.get(&prepared.desired[*index].key).copied().unwrap_or(*why);
         }

@@ -1,5 +1,6 @@
 //! The agent: watches Applications, hands out passes, writes status and events.
 
+mod delete_hooks;
 mod deletion;
 mod deliver;
 mod dependencies;
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 
 use self::dependencies::Dependencies;
 use self::pass::Place;
+use super::claims::Claims;
 use super::culprit::Culprits;
 use super::events::Events;
 use super::inputs::Inputs;
@@ -97,6 +99,8 @@ struct Controller {
     unready: Mutex<HashSet<AppKey>>,
     /// Who depends on whom, and how those stand.
     dependencies: Dependencies,
+    /// What each of them wants.
+    claims: Claims,
     /// Applications that have a chart.
     charts: Mutex<HashSet<AppKey>>,
     /// There is a chart.
@@ -152,6 +156,7 @@ pub async fn run(
         labels: Mutex::default(),
         unready: Mutex::default(),
         dependencies: Dependencies::default(),
+        claims: Claims::default(),
         charts: Mutex::default(),
         any_chart: Notify::new(),
         cores: tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
@@ -272,6 +277,7 @@ async fn follow(controller: Arc<Controller>, api: Api<Application>, ready: Arc<A
                 let gone: Vec<AppKey> =
                     guard(&controller.apps).keys().filter(|app| !listed.contains(app)).cloned().collect();
                 gone.iter().for_each(|app| controller.gone(app));
+                controller.wake(controller.claims.listed());
                 ready.store(true, Ordering::Release);
             }
             Ok(watcher::Event::Apply(application)) => controller.seen(application).await,
@@ -307,8 +313,12 @@ impl Controller {
             before.metadata.generation == now.metadata.generation
                 && before.metadata.deletion_timestamp == now.metadata.deletion_timestamp
                 && before.uid() == now.uid()
+                // The words that a deletion waits for.
+                && (now.metadata.deletion_timestamp.is_none() || before.annotations() == now.annotations())
         });
-        if before.is_some_and(|before| before.uid() != now.uid()) {
+        let anew = before.is_some_and(|before| before.uid() != now.uid());
+        self.claims.seen(&app, anew);
+        if anew {
             *memory = Memory { application: Some(now.clone()), ..Memory::default() };
         }
         let asked = !request.is_empty() && request != handled && request != memory.refreshed;
@@ -341,6 +351,7 @@ impl Controller {
         guard(&self.labels).remove(&label_value(&app.namespace, &app.name));
         guard(&self.unready).remove(app);
         self.dependencies.forget(app);
+        self.wake(self.claims.gone(app));
         guard(&self.charts).remove(app);
         self.sources.unsubscribe(app);
         self.inputs.unsubscribe(app);
@@ -348,6 +359,11 @@ impl Controller {
         self.judging.forget(&label_value(&app.namespace, &app.name));
         self.culprits.forget(app);
         self.metrics.applications.set(i64::try_from(guard(&self.apps).len()).unwrap_or(i64::MAX));
+    }
+
+    /// Applications that another one's doings concern.
+    fn wake(&self, apps: Vec<AppKey>) {
+        apps.into_iter().for_each(|app| self.queue.push(app, Urgency::High));
     }
 
     /// Time between two deep checks of an application; `None` turns them off. Up to a quarter sooner than is asked for, or

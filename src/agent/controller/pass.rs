@@ -95,7 +95,7 @@ impl super::Controller {
             return Ok(None);
         }
         if application.metadata.deletion_timestamp.is_some() {
-            return self.finalize(app, application, memory, access, rights, &settings.label).await;
+            return Box::pin(self.finalize(app, application, memory, access, rights, &settings.label)).await;
         }
         if let Some(waited) = memory.asked.map(|since| since.elapsed()).filter(|waited| *waited < ASKED) {
             return Ok(Some(ASKED.saturating_sub(waited)));
@@ -224,6 +224,7 @@ impl super::Controller {
                 Ok(Flow::Continue(()))
             }
             Err(error) => {
+                self.wake(self.claims.comes_to(app, &application.spec, commits, None));
                 let facts =
                     Facts { snapshots, source: turn.source, render: Some(&error), ..Facts::default() };
                 self.report(application, memory, &facts).await?;

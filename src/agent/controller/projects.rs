@@ -9,7 +9,7 @@ use super::deletion::has_finalizer;
 use super::pass::Turn;
 use super::report::Facts;
 use crate::api::{Application, ApplicationSpec, Deletion};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::plan::{Asker, Desired, Plan, ProjectRules, Why};
 
 /// The rules that hold for an Application, and in whose name it is delivered.
@@ -102,13 +102,13 @@ impl super::Controller {
             Ok(rights) if leaves && !rights.rules.reaches(rights.asker(app, spec)) => {
                 tracing::warn!(app = %app, project = %rights.rules.name,
                     "Its objects stay: the Project does not allow where they are.");
-                self.set_finalizer(application, false).await?;
+                self.let_go(app, application).await?;
                 Ok(None)
             }
             Ok(rights) => Ok(Some(rights)),
             // A change of the Project, or of the Application (deletion: Orphan), is an event.
             Err(_) if leaves && spec.deletion == Deletion::Orphan => {
-                self.set_finalizer(application, false).await?;
+                self.let_go(app, application).await?;
                 Ok(None)
             }
             Err(error) => {
@@ -123,5 +123,12 @@ impl super::Controller {
                 Ok(None)
             }
         }
+    }
+
+    async fn let_go(&self, app: &AppKey, application: &Application) -> Result<()> {
+        if self.set_finalizer(application, false).await? {
+            return Ok(());
+        }
+        Err(Error::new(Code::ConflictRefused, "it was written while its finalizer was taken off").in_app(app))
     }
 }

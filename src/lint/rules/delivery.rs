@@ -21,7 +21,7 @@ rules! { "Delivery":
         "a wave that is no whole number"
         "It counts as wave 0, so the object is applied in another order than meant."
     UNKNOWN_OPTION "unknown-sync-option" Warning Certain
-        "a sync option that does not exist"
+        "a sync or compare option that does not exist"
         "It is passed over: the protection or the way of applying that it was meant to give is not there. Words are case-sensitive, without blanks around the equals sign."
     UNKNOWN_ANNOTATION "unknown-annotation" Warning Certain
         "an annotation of a known tool with an unknown name"
@@ -43,6 +43,8 @@ const HELM_POLICIES: &[&str] = &["hook-succeeded", "hook-failed", "before-hook-c
 
 /// Options of one object, and those of an application.
 const OPTIONS: &[&str] = &[
+    "Adopt=true",
+    "Adopt=false",
     "CreateOnly=true",
     "CreateOnly=false",
     "Prune=true",
@@ -65,6 +67,14 @@ const OPTIONS: &[&str] = &[
     "SkipDryRunOnMissingResource=false",
     "PruneLast=true",
     "PruneLast=false",
+];
+/// How Argo CD compares: the first counts here too, the others say what is so in any case.
+const COMPARE_OPTIONS: &[&str] = &[
+    "IgnoreExtraneous",
+    "ServerSideDiff=true",
+    "ServerSideDiff=false",
+    "IncludeMutationWebhook=true",
+    "IncludeMutationWebhook=false",
 ];
 const APPLICATION_OPTIONS: &[&str] = &[
     "CreateNamespace=true",
@@ -108,6 +118,9 @@ pub(super) fn check(subject: &Subject, out: &mut Out) {
     words(subject, "argocd.argoproj.io/hook-delete-policy", POLICIES, &UNKNOWN_HOOK_POLICY, out);
     words(subject, "helm.sh/hook-delete-policy", HELM_POLICIES, &UNKNOWN_HOOK_POLICY, out);
     words(subject, "argocd.argoproj.io/sync-options", OPTIONS, &UNKNOWN_OPTION, out);
+    words(subject, "driftless.dev/sync-options", OPTIONS, &UNKNOWN_OPTION, out);
+    words(subject, "argocd.argoproj.io/compare-options", COMPARE_OPTIONS, &UNKNOWN_OPTION, out);
+    words(subject, "driftless.dev/compare-options", COMPARE_OPTIONS, &UNKNOWN_OPTION, out);
     for key in ["argocd.argoproj.io/sync-wave", "driftless.dev/sync-wave", "helm.sh/hook-weight"] {
         if let Some(text) = subject.annotation(key).filter(|text| text.trim().parse::<i64>().is_err()) {
             out.add(&INVALID_WAVE, annotation(key), format!("{key} is {text:?}, which is no whole number"));

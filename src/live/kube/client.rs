@@ -19,7 +19,8 @@ use crate::live::kube::{Account, Discovered, Lean, Resource, conflicting_manager
 use crate::model::{Gvk, Key};
 
 /// The answer of an apply or a delete holds metadata only: a fifth of the bytes, and no Secret data.
-const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+pub(super) const METADATA: &str =
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 /// Writes in flight: the API server does 264 creations a second on two cores with 8 connections, and no
 /// more with 64; 16 covers a round trip of a few milliseconds besides.
 const WRITES: usize = 16;
@@ -467,7 +468,7 @@ impl Cluster {
         }
     }
 
-    async fn write(
+    pub(super) async fn write(
         &self,
         method: Method,
         url: &str,
@@ -482,7 +483,7 @@ impl Cluster {
         self.send(request).await
     }
 
-    async fn send<T: serde::de::DeserializeOwned>(
+    pub(super) async fn send<T: serde::de::DeserializeOwned>(
         &self,
         request: Request<Vec<u8>>,
     ) -> Result<T, kube::Error> {
@@ -499,12 +500,12 @@ fn writing(path: &str, check: Check) -> String {
 }
 
 /// `/apis/apps/v1/namespaces/ml/deployments/fraud`.
-fn path(resource: &Resource, key: &Key) -> String {
+pub(super) fn path(resource: &Resource, key: &Key) -> String {
     let namespace = (resource.namespaced && !key.namespace.is_empty()).then_some(key.namespace.as_str());
     format!("{}/{}", DynamicObject::url_path(&resource.api, namespace), key.name)
 }
 
-fn request(
+pub(super) fn request(
     method: Method,
     url: &str,
     content: &str,

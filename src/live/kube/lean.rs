@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use crate::api::{FIELD_MANAGER, LABEL, OPERATION};
+use crate::diff::{RESET, former};
 
 /// kubectl's copy of what was applied last.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -53,6 +54,10 @@ pub struct Lean<F = Whole> {
     pub ours: u64,
     /// The other manager that wrote last, if any, with its time.
     pub last_writer: Option<(String, String)>,
+    /// Whether a tool that objects are adopted from owns fields of it.
+    pub former: bool,
+    /// Whether fields are owned by whoever wrote it before its managedFields were lost.
+    pub reset: bool,
     /// `spec` as text.
     pub spec: Option<Box<RawValue>>,
     /// `status` as text.
@@ -115,7 +120,12 @@ impl<'de, F: Form> Deserialize<'de> for Lean<F> {
         let Wire { metadata, spec, status } = Wire::deserialize(deserializer)?;
         let mut ours = 0;
         let mut last_writer: Option<(String, String)> = None;
+        let (mut from_tool, mut reset) = (false, false);
         for entry in metadata.managed_fields {
+            if entry.subresource.is_empty() && former(&entry.manager, &entry.operation).is_some() {
+                from_tool = true;
+                reset |= entry.manager == RESET;
+            }
             if entry.manager == FIELD_MANAGER && entry.operation == "Apply" && entry.subresource.is_empty() {
                 let fields = entry.fields_v1.as_ref().map_or("", |raw| raw.get());
                 ours = fingerprint(fields, &entry.time);
@@ -158,6 +168,8 @@ impl<'de, F: Form> Deserialize<'de> for Lean<F> {
             operation,
             ours,
             last_writer,
+            former: from_tool,
+            reset,
             spec,
             status,
             form: PhantomData,

@@ -6,6 +6,7 @@
 //! no request at all.
 
 mod account;
+mod adopt;
 mod backoff;
 mod client;
 mod discovery;
