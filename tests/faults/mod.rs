@@ -27,6 +27,7 @@ pub(crate) async fn plane() -> ControlPlane {
         let running = running.await.unwrap();
         let client = client(&running.plane).await;
         install(&client).await;
+        cluster::allow_all(&client).await;
         cluster::node(&client).await;
         running
     });
