@@ -109,7 +109,7 @@ impl super::Controller {
         }
         let hint =
             format!("`kubectl annotate application {} {SKIP_DELETE_HOOKS}=true` goes on without", app.name);
-        let result = self.run_delete_hooks(app, &application, memory, access, rights, operation, phase).await;
+        let result = self.run_delete_hooks(&application, memory, access, rights, operation, phase).await;
         let (gate, operation, due) = match result {
             Ok(found) => found,
             Err(error) => {
@@ -144,7 +144,6 @@ impl super::Controller {
 
     async fn run_delete_hooks(
         &self,
-        app: &AppKey,
         application: &Application,
         memory: &mut Memory,
         access: &Access,
@@ -152,6 +151,7 @@ impl super::Controller {
         operation: OperationStatus,
         phase: Phase,
     ) -> Result<(Gate, OperationStatus, Option<Duration>)> {
+        let app = &AppKey::from(application);
         let engine = &access.site.engine;
         let settings = settings(&app.namespace, &app.name, &application.spec);
         let policy = Policy::of(application)?;
