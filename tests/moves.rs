@@ -87,15 +87,21 @@ async fn an_object_moves_from_one_folder_to_another_in_one_commit() {
     world.becomes("m0", None).await;
 }
 
-#[tokio::test]
-async fn a_second_owner_waits_and_takes_over_when_the_first_lets_go() {
-    let world = World::new("moves-claim").await;
+/// Application `a` has an object that `b` wants too; the commit, and the object's uid.
+async fn contested(world: &World) -> (String, String) {
     let first =
         world.repository.commit(&[("a/x.yaml", &map("x", "a")), ("b/x.yaml", &map("x", "b"))], "First");
     world.application("a", cascade("a")).await;
     world.ready("a", &first).await;
-    let before = uid(&world, "x").await;
+    let before = uid(world, "x").await;
     world.application("b", cascade("b")).await;
+    (first, before)
+}
+
+#[tokio::test]
+async fn a_second_owner_waits_and_takes_over_when_the_first_lets_go() {
+    let world = World::new("moves-claim").await;
+    let (first, before) = contested(&world).await;
     let message = world.reason("b", "Ready", "OwnedByAnother").await;
     assert!(message.contains("the Application moves-claim/a"), "{message}");
     assert_eq!(world.value("x").await.as_deref(), Some("a"));
@@ -192,12 +198,7 @@ async fn a_killed_agent_moves_too() {
 #[tokio::test]
 async fn a_label_gives_an_object_away() {
     let world = World::new("moves-label").await;
-    let first =
-        world.repository.commit(&[("a/x.yaml", &map("x", "a")), ("b/x.yaml", &map("x", "b"))], "First");
-    world.application("a", cascade("a")).await;
-    world.ready("a", &first).await;
-    let before = uid(&world, "x").await;
-    world.application("b", cascade("b")).await;
+    let (first, before) = contested(&world).await;
     world.reason("b", "Ready", "OwnedByAnother").await;
     let label = json!({"metadata": {"labels": {LABEL: "moves-label.b"}}});
     world.maps().patch("x", &PatchParams::default(), &Patch::Merge(label)).await.unwrap();

@@ -60,8 +60,14 @@ pub use status::{Summary, compose};
 pub use sync::Order;
 
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::api::Application;
+
+/// What a mutex holds, though a thread panicked with it: one application's panic must not stop the others.
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Names an Application.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,12 +9,12 @@
 //! them asks, and the others go on when it has an answer.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError, mpsc};
 
-use super::{AppKey, Engine};
+use super::{AppKey, Engine, guard};
 use crate::api::ApplicationSpec;
 use crate::error::{Code, Error, Result};
 use crate::health::Rules;
@@ -26,10 +26,6 @@ const AWAY: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 /// Keys under which a kubeconfig lies in a Secret: ours, and those of Flux and Cluster API.
 const KEYS: [&str; 3] = ["kubeconfig", "value", "value.yaml"];
-
-fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
 
 /// The agent's own cluster, in anybody's name.
 pub struct Accounts {

@@ -31,7 +31,7 @@ use super::kinds;
 use super::projects::Projects;
 use super::queue::{Queue, Urgency};
 use super::sites::Sites;
-use super::{AppKey, Config, Fights, Metrics, RenderedApp, Sources};
+use super::{AppKey, Config, Fights, Metrics, RenderedApp, Sources, guard};
 use crate::api::{Application, OperationStatus, POKE, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Rules;
@@ -117,10 +117,6 @@ struct Controller {
     /// Rules of health that users bring.
     judging: Judging,
     culprits: Culprits,
-}
-
-fn guard<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Runs until `stop` is true. `ready` becomes true when all Applications are known.

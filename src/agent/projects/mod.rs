@@ -20,14 +20,15 @@ use tokio::sync::watch;
 use super::AppKey;
 use crate::api::{DEFAULT_PROJECT, Project};
 use crate::error::{Code, Error, Result};
+use crate::live::kube::{Backoff, steady};
 use crate::plan::ProjectRules;
 
 pub(super) use ask::may_look_up;
 pub use ask::{asker, first_of, intent, refusal};
 pub use rules::{project_of, project_rules};
 
-/// The longest pause between two tries of a watch that fails.
-const PAUSE: Duration = Duration::from_secs(300);
+/// The longest pause between two tries of a watch that fails; 300 s with its random part.
+const PAUSE: Duration = Duration::from_secs(240);
 
 /// A Project as it was seen last.
 struct Known {
@@ -94,9 +95,9 @@ impl Projects {
         // Untyped: one that this version cannot read must not hide the others.
         let resource = ApiResource::erase::<Project>(&());
         let api: Api<DynamicObject> = Api::all_with(client, &resource);
-        let mut events = watcher::watcher(api, watcher::Config::default()).boxed();
+        let mut events = steady(api, watcher::Config::default());
         let mut listed = HashSet::new();
-        let (mut pause, mut complained) = (Duration::from_millis(200), false);
+        let (mut backoff, mut complained) = (Backoff::new(Duration::from_millis(200), PAUSE), false);
         while let Some(event) = events.next().await {
             let news = match event {
                 Ok(Event::Init) => {
@@ -109,7 +110,7 @@ impl Projects {
                     self.seen(object)
                 }
                 Ok(Event::InitDone) => {
-                    pause = Duration::from_millis(200);
+                    backoff.reset();
                     if std::mem::take(&mut complained) {
                         tracing::info!("The watch of Projects goes on.");
                     }
@@ -134,8 +135,7 @@ impl Projects {
                         self.listed.send_replace(true);
                     }
                     tell(&changed, gone);
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE);
+                    tokio::time::sleep(backoff.pause()).await;
                     Vec::new()
                 }
             };
