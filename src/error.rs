@@ -96,6 +96,8 @@ codes! {
         "Allowed are https://, http://, ssh://, user@host:path, file:// and oci:// addresses (oci+http:// for a registry without TLS) without a password in them; credentials belong in a Secret. A chart comes from https://, http:// or oci://; for a chart in Git give its path. A tag or digest belongs in revision."
     ArchiveInvalid "DL0116" Source false "an archive cannot be read, or is beyond the limits"
         "A chart or artifact is a tar archive, compressed with gzip. Refused are paths that leave it, links out of it, devices, and more than 100,000 files, 64 MiB a file or 256 MiB in all once unpacked."
+    HistoryRewritten "DL0117" Source false "the branch or tag no longer leads from the revision that is deployed"
+        "The head of the branch, or the commit of the tag, was replaced (`git push --force`) by one that does not have the deployed commit among its ancestors, and spec.source.allowRewrite is false. The deployed revision stays. Look at both with `git log OLD..NEW` and `git log NEW..OLD`; set allowRewrite to true to go on to the new one, or push a commit on top of the old one."
     ManifestInvalid "DL0201" Source false "a manifest is not valid YAML or JSON"
         "The message gives file, line and column. driftless reads manifests as kubectl does; `driftless render PATH` shows the same error offline."
     ManifestIncomplete "DL0202" Source false "a document is not a Kubernetes object"

@@ -12,12 +12,12 @@ use crate::harness::ssh;
 
 pub(crate) struct Setup {
     pub(crate) client: Client,
-    _cache: tempfile::TempDir,
+    cache: tempfile::TempDir,
 }
 
 pub(crate) fn setup(limits: Limits) -> Setup {
     let cache = tempfile::tempdir().unwrap();
-    Setup { client: Client::new(cache.path(), limits), _cache: cache }
+    Setup { client: Client::new(cache.path(), limits), cache: cache }
 }
 
 pub(crate) fn secret(pairs: &[(&str, &str)]) -> Credentials {
@@ -118,6 +118,68 @@ async fn servers_of_the_first_protocol_are_understood() {
     repository.reference("refs/tags/v1.0.0", &second);
     assert_eq!(one.read(&location, "*", &Credentials::default(), "a").await.unwrap(), "two");
     assert_eq!(one.read(&location, "main", &Credentials::default(), "a").await.unwrap(), "two");
+}
+
+#[tokio::test]
+async fn whether_a_branch_went_on_is_known() {
+    let git = Server::start().await;
+    let repository = git.repository("history");
+    let commits: Vec<String> =
+        (0..4).map(|number| repository.commit(&[("a", &format!("{number}"))], "Commit")).collect();
+    let [first, second, _, last] = commits.as_slice() else { unreachable!() };
+    repository.force(first);
+    let aside = repository.commit(&[("a", "aside")], "Aside");
+    repository.reference("refs/heads/aside", &aside);
+    repository.remove_reference("refs/heads/main");
+    let alone = repository.commit(&[("a", "alone")], "No parent");
+    repository.reference("refs/heads/alone", &alone);
+    repository.force(last);
+    let gone = "0123456789".repeat(4);
+    let ssh = ssh::Server::start(git.root(), true).await;
+    let key = secret(&[("identity", &ssh.identity), ("known_hosts", &ssh.known_hosts)]);
+    let http = Location::parse(&repository.url).unwrap();
+    let by_ssh = Location::parse(&format!("ssh://git@127.0.0.1:{}/history.git", ssh.port)).unwrap();
+    let local = Location::parse(&format!("file://{}", repository.folder().display())).unwrap();
+    let settings = || git2::Repository::open(repository.folder()).unwrap().config().unwrap();
+    let none = Credentials::default();
+    for (how, location, credentials) in [
+        ("plain", &http, &none),
+        ("filter", &http, &none),
+        ("classic", &http, &none),
+        ("ssh", &by_ssh, &key),
+        ("local", &local, &none),
+    ] {
+        settings().set_bool("uploadpack.allowFilter", how != "plain").unwrap();
+        settings().set_bool("uploadpack.allowAnySHA1InWant", true).unwrap();
+        git.fault("history", (how == "classic").then_some(Fault::Classic));
+        let one = setup(Limits::default());
+        if how == "classic" {
+            one.read(location, "main", credentials, "a").await.unwrap();
+        }
+        for (old, new, wanted) in [
+            (first, last, true),
+            (second, last, true),
+            (last, last, true),
+            (last, second, false),
+            (last, &aside, false),
+            (first, &aside, true),
+            (&aside, last, false),
+            (last, &alone, false),
+            (&gone, last, false),
+        ] {
+            let found = one.client.descends(location, old, new, credentials).await;
+            assert_eq!(found.as_ref().ok(), Some(&wanted), "{how}: {old} to {new}: {found:?}");
+        }
+        git.traffic();
+        assert!(one.client.descends(location, first, last, credentials).await.unwrap());
+        assert_eq!(git.traffic().0, 0, "{how}: it was asked before");
+        let left: Vec<_> = std::fs::read_dir(one.cache.path())
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
+            .filter(|name| name.starts_with("history"))
+            .collect();
+        assert_eq!(left, Vec::<String>::new(), "{how}");
+    }
 }
 
 #[tokio::test]

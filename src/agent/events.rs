@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::Outcome;
 use crate::api::Application;
+use crate::error::Code;
 use crate::model::short_commit;
 use crate::plan::Why;
 
@@ -28,6 +29,18 @@ impl Events {
     pub(super) fn new() -> (Self, Outbox) {
         let (sender, receiver) = mpsc::channel(WAITING);
         (Self(sender), Outbox(receiver))
+    }
+
+    /// A warning that is no result of a pass.
+    pub(super) fn warn(&self, application: &Application, code: Code, note: &str) {
+        let event = Event {
+            type_: EventType::Warning,
+            reason: code.reason().into(),
+            note: Some(note.chars().take(1000).collect()),
+            action: "Sync".into(),
+            secondary: None,
+        };
+        let _ = self.0.try_send((event, application.object_ref(&())));
     }
 
     /// One event for the result of a pass that did something.

@@ -199,6 +199,21 @@ impl Sources {
         self.client.fetch(&target.location, commit, &credentials).await
     }
 
+    /// Whether a commit of the source has another among its ancestors.
+    pub async fn descends(
+        &self,
+        app: &AppKey,
+        account: Option<&Account>,
+        source: &Source,
+        old: &str,
+        new: &str,
+    ) -> Result<bool> {
+        let target = Self::target(app, account, source)?;
+        let credentials =
+            credentials(&*self.accounts.get(target.account.as_ref())?, target.secret.as_ref()).await?;
+        self.client.descends(&target.location, old, new, &credentials).await
+    }
+
     fn start(self: &Arc<Self>, target: Target) -> Poll {
         let (sender, head) = watch::channel(Head { snapshot: None, failure: None, polls: 0 });
         let (shortest, interval) = watch::channel(self.interval);
@@ -303,7 +318,17 @@ async fn poll(
     if at_hand.is_some_and(|snapshot| snapshot.commit == resolved.commit && snapshot.is_at_hand()) {
         return Ok(None);
     }
-    owner.client.fetch(&target.location, &resolved.commit, &credentials).await.map(Some)
+    let before = at_hand.filter(|before| before.reference == resolved.reference && target.location.is_git());
+    let fetch = owner.client.fetch(&target.location, &resolved.commit, &credentials);
+    let ask = async {
+        // Asked now, so that the answer is there when applications ask.
+        if let Some(before) = before {
+            let new = &resolved.commit;
+            let _ = owner.client.descends(&target.location, &before.commit, new, &credentials).await;
+        }
+    };
+    let (fetched, ()) = tokio::join!(Box::pin(fetch), Box::pin(ask));
+    fetched.map(|snapshot| Some(snapshot.named(resolved.reference)))
 }
 
 /// The credentials in a Secret; none where no Secret is named.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{Failure, Outcome};
 use crate::api::{
     Application, ApplicationStatus, Condition, ConditionStatus, HealthStatus, History, Inventory,
-    OperationState, OperationStatus, PruneStatus, SourceStatus, SyncState, second, set_condition,
+    OperationState, OperationStatus, PruneStatus, Source, SourceStatus, SyncState, second, set_condition,
 };
 use crate::error::{Code, Error};
 use crate::health::{Health, Status};
@@ -36,6 +36,13 @@ pub struct Summary<'a> {
     pub inventory: Inventory,
     /// The sync request that was carried out.
     pub sync_request: String,
+}
+
+impl From<(&Snapshot, &Source)> for SourceStatus {
+    fn from((snapshot, source): (&Snapshot, &Source)) -> Self {
+        let (reference, revision) = (snapshot.reference.clone(), snapshot.commit.clone());
+        Self { repo: source.repo.clone(), reference, revision }
+    }
 }
 
 fn condition(
@@ -85,7 +92,7 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
     let commits: Vec<String> = summary.snapshots.iter().map(|snapshot| snapshot.commit.clone()).collect();
     if let Some(first) = commits.first() {
         status.observed_revision.clone_from(first);
-        status.sources = commits.iter().map(|commit| SourceStatus { revision: commit.clone() }).collect();
+        status.sources = summary.snapshots.iter().zip(spec.sources()).map(SourceStatus::from).collect();
     }
 
     let had_held = status.condition("PruneHeld").is_some();

@@ -278,6 +278,13 @@ pub struct History {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceStatus {
+    /// Where it is from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub repo: String,
+    /// What the revision stands for there: `refs/heads/main`, `refs/tags/v1.2.0`, a version; empty for what was named
+    /// by itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reference: String,
     /// The commit, or version or tag and digest, that was seen last.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub revision: String,

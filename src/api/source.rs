@@ -54,10 +54,21 @@ pub struct Source {
     /// A Secret of the Application's namespace with the credentials of the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LocalReference>,
+    /// Follow a branch or tag whose history was rewritten (`git push --force`); true where not given, with a warning
+    /// event. With false the deployed revision stays until the new one descends from it, or until this is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_rewrite: Option<bool>,
     /// Time between two polls, such as 30s or 5m; 60s where not given, at least 5s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9]+(s|m|h))+$"), length(max = 16))]
     pub interval: Option<String>,
+}
+
+impl Source {
+    /// Whether a rewritten history is followed.
+    pub fn allows_rewrite(&self) -> bool {
+        self.allow_rewrite.unwrap_or(true)
+    }
 }
 
 /// Which files of a folder are manifests.

@@ -9,11 +9,14 @@ use git2::Repository;
 use tokio::sync::mpsc;
 
 use super::helm::Repositories;
+use super::history::Histories;
 use super::oci::Registry;
+use super::pack::Inspector;
 use super::store::failed;
 use super::web::Web;
 use super::wire::http::Http;
 use super::wire::ssh::Ssh;
+use super::wire::{Extent, Want};
 use crate::error::{Code, Error, Result};
 use crate::model::Digest;
 use crate::source::{Credentials, Location, Revision, Snapshot};
@@ -66,10 +69,11 @@ const MAX_PACKS: usize = 200;
 
 /// Reaches repositories and keeps what was fetched below one folder.
 pub struct Client {
-    cache: PathBuf,
+    pub(super) cache: PathBuf,
     limits: Limits,
     access: Mutex<HashMap<Digest, Access>>,
     stores: Mutex<HashMap<Location, Arc<tokio::sync::Mutex<Store>>>>,
+    pub(super) histories: Histories,
     /// Held while an archive is unpacked.
     pub(super) unpacking: tokio::sync::Mutex<()>,
 }
@@ -102,6 +106,7 @@ impl Client {
             limits,
             access: Mutex::default(),
             stores: Mutex::default(),
+            histories: Histories::default(),
             unpacking: tokio::sync::Mutex::default(),
         }
     }
@@ -202,25 +207,8 @@ impl Client {
             return blocking(move || Snapshot::open(&folder, &commit)).await;
         }
         let have: Vec<String> = store.commits.iter().rev().take(8).cloned().collect();
-        let (sender, receiver) = mpsc::channel(16);
-        let index = tokio::task::spawn_blocking({
-            let folder = folder.clone();
-            move || write_pack(&folder, receiver)
-        });
-        let transfer = match location {
-            Location::Http(url) => {
-                self.access(credentials)?.git.fetch(url, &commit, &have, sender.clone()).await
-            }
-            _ => self.ssh(location, credentials)?.fetch(&commit, &have, sender.clone()).await,
-        };
-        if transfer.is_err() {
-            // An abandoned pack must not be committed to the database: the index is told by an empty chunk.
-            let _ = sender.send(Vec::new()).await;
-        }
-        drop(sender);
-        let indexed = index.await.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
-        transfer?;
-        indexed.map_err(|error| Error { why: format!("{location}: {}", error.why), ..error })?;
+        let want = Want { commit: &commit, have: &have, extent: Extent::Files, limit: self.limits.pack };
+        self.transfer(location, want, credentials, &folder).await?;
         store.packs += 1;
         let snapshot = blocking({
             let commit = commit.clone();
@@ -235,6 +223,33 @@ impl Client {
         })?;
         store.commits.push(commit);
         Ok(snapshot)
+    }
+
+    /// Brings a pack into a repository of the cache.
+    pub(super) async fn transfer(
+        &self,
+        location: &Location,
+        want: Want<'_>,
+        credentials: &Credentials,
+        folder: &Path,
+    ) -> Result<()> {
+        let (sender, receiver) = mpsc::channel(16);
+        let index = tokio::task::spawn_blocking({
+            let folder = folder.to_owned();
+            move || write_pack(&folder, receiver)
+        });
+        let transfer = match location {
+            Location::Http(url) => self.access(credentials)?.git.fetch(url, want, sender.clone()).await,
+            _ => self.ssh(location, credentials)?.fetch(want, sender.clone()).await,
+        };
+        if transfer.is_err() {
+            // An abandoned pack must not be committed to the database: the index is told by an empty chunk.
+            let _ = sender.send(Vec::new()).await;
+        }
+        drop(sender);
+        let indexed = index.await.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
+        transfer?;
+        indexed.map_err(|error| Error { why: format!("{location}: {}", error.why), ..error })
     }
 
     /// A fresh folder: what an earlier process left is not trusted to be complete.
@@ -296,11 +311,13 @@ fn write_pack(folder: &Path, mut chunks: mpsc::Receiver<Vec<u8>>) -> Result<()> 
     let database = repository.odb().map_err(|error| failed(&error))?;
     let mut writer = database.packwriter().map_err(|error| failed(&error))?;
     let mut any = false;
+    let mut inspector = Inspector::new();
     while let Some(chunk) = chunks.blocking_recv() {
         if chunk.is_empty() {
             return Ok(());
         }
         any = true;
+        inspector.take(&chunk)?;
         writer
             .write_all(&chunk)
             .map_err(|error| Error::new(Code::RepositoryCorrupt, format!("bad pack: {error}")))?;

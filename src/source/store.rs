@@ -21,6 +21,8 @@ pub struct Snapshot {
     /// The commit, 40 hexadecimal digits; of a chart or artifact its tag or version and digest,
     /// `1.2.3@sha256:...`.
     pub commit: String,
+    /// The ref, tag or version that named it at the poll that brought it; empty where it was named by itself.
+    pub reference: String,
     /// Author's name, where one is known.
     pub author: String,
     /// First line of the message; of a chart its name and version.
@@ -72,6 +74,7 @@ impl Snapshot {
         Self {
             repository: repository.to_owned(),
             commit: commit.id().to_string(),
+            reference: String::new(),
             author: commit.author().name().unwrap_or_default().to_owned(),
             subject: commit.summary().ok().flatten().unwrap_or_default().to_owned(),
             time: commit.time().seconds(),
@@ -90,7 +93,14 @@ impl Snapshot {
         time: i64,
     ) -> Self {
         let (repository, root) = (repository.to_owned(), root.to_string());
-        Self { repository, commit, author, subject, time, root, tree: Arc::default() }
+        let reference = String::new();
+        Self { repository, commit, reference, author, subject, time, root, tree: Arc::default() }
+    }
+
+    /// The same, named by a ref, tag or version.
+    #[must_use]
+    pub fn named(self, reference: impl Into<String>) -> Self {
+        Self { reference: reference.into(), ..self }
     }
 
     /// Whether its files are still in the cache, which is begun anew from time to time.

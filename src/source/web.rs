@@ -8,6 +8,7 @@ use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
 use sha2::{Digest as _, Sha256};
 
+use super::pause::Pauses;
 use crate::error::{Code, Error, Result};
 use crate::source::{Credentials, Limits};
 
@@ -21,6 +22,7 @@ pub(super) struct Web {
     foreign: reqwest::Client,
     pub(super) credentials: Credentials,
     pub(super) limits: Limits,
+    pub(super) pauses: Pauses,
 }
 
 /// One question.
@@ -53,7 +55,8 @@ impl Web {
         let own = client(credentials, limits, true)?;
         let foreign =
             if credentials.client.is_some() { client(credentials, limits, false)? } else { own.clone() };
-        Ok(Arc::new(Self { client: own, foreign, credentials: credentials.clone(), limits }))
+        let (credentials, pauses) = (credentials.clone(), Pauses::default());
+        Ok(Arc::new(Self { client: own, foreign, credentials, limits, pauses }))
     }
 
     /// Asks and follows redirects: over the same host with the credentials, to any other without them, and never
@@ -73,7 +76,9 @@ impl Web {
                     .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                     .body(form.clone());
             }
+            self.pauses.check(asked.place, &url)?;
             let answer = request.send().await.map_err(|error| broken(asked.place, self.limits, &error))?;
+            self.pauses.heed(asked.place, &url, answer.status(), answer.headers())?;
             // 304 is an answer.
             if !answer.status().is_redirection() || answer.status() == StatusCode::NOT_MODIFIED {
                 return Ok(answer);

@@ -270,3 +270,36 @@ async fn asked_to_end_in_a_sync_it_goes_on_afterwards() {
         .count();
     assert_eq!(made, 1);
 }
+
+/// C3: a panic in the pass of one application is told by it, the others go on, and so does it when the cause is gone.
+#[tokio::test]
+async fn a_panic_in_one_application_stops_no_other() {
+    let (world, proxy) = world("panics").await;
+    let folder = tempfile::tempdir().unwrap();
+    let named = folder.path().join("panics");
+    std::fs::write(&named, "").unwrap();
+    let options = ["--interval", "5", "--namespaced", "--namespace", &world.namespace];
+    let agent = Agent::start_in(&proxy.plane, &options, &[("DRIFTLESS_FAULT_PANIC", &named)]);
+    let first = world
+        .repository
+        .commit(&[("app/a.yaml", &map("a", "one")), ("other/b.yaml", &map("b", "one"))], "First");
+    world.application("app", json!({})).await;
+    world.application("other", json!({"spec": {"source": {"path": "other"}}})).await;
+    world.ready("app", &first).await;
+    world.ready("other", &first).await;
+    std::fs::write(&named, format!("{}/app\n", world.namespace)).unwrap();
+    let second = world
+        .repository
+        .commit(&[("app/a.yaml", &map("a", "two")), ("other/b.yaml", &map("b", "two"))], "Second");
+    world.poke("app").await;
+    world.poke("other").await;
+    world.ready("other", &second).await;
+    let message = world.reason("app", "Ready", "Internal").await;
+    assert!(message.contains("a panic that a test asked for"), "{message}");
+    assert_eq!(world.value("a").await.as_deref(), Some("one"));
+    assert!(agent.counts("driftless_passes_total").await.unwrap().contains_key("failed"));
+    std::fs::write(&named, "").unwrap();
+    world.poke("app").await;
+    world.ready("app", &second).await;
+    assert_eq!(world.value("a").await.as_deref(), Some("two"));
+}

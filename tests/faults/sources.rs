@@ -124,6 +124,172 @@ async fn packs_that_are_not_right_are_refused() {
     assert_eq!(one.read(&location, "main", &none, "c").await.unwrap(), "four");
 }
 
+/// G3: a pack of a few kilobytes that unpacks to 300 MiB, as a real server sends it.
+#[tokio::test]
+async fn a_pack_that_would_unpack_to_gigabytes_is_refused() {
+    use std::io::Write as _;
+    let git = Server::start().await;
+    let repository = git.repository("bomb");
+    repository.commit(&[("b", "one")], "First");
+    let location = Location::parse(&repository.url).unwrap();
+    let none = Credentials::default();
+    let one = setup(Limits::default());
+    assert_eq!(one.read(&location, "main", &none, "b").await.unwrap(), "one");
+    // A base of 1 MiB, and a delta that copies it 300 times.
+    let base = vec![b'x'; 1 << 20];
+    let mut delta = vec![0x80, 0x80, 0x40, 0x80, 0x80, 0x80, 0x96, 0x01];
+    (0..300).for_each(|_| delta.extend_from_slice(&[0xc0, 0x10]));
+    let mut pack = [b"PACK".as_slice(), &2u32.to_be_bytes(), &2u32.to_be_bytes()].concat();
+    let mut objects = Vec::new();
+    for (kind, mut size, data) in [(3u8, base.len(), &base), (6, delta.len(), &delta)] {
+        objects.push(pack.len());
+        let mut byte = kind << 4 | u8::try_from(size & 15).unwrap();
+        size >>= 4;
+        while size > 0 {
+            pack.push(byte | 128);
+            byte = u8::try_from(size & 127).unwrap();
+            size >>= 7;
+        }
+        pack.push(byte);
+        if kind == 6 {
+            let mut before = objects[1] - objects[0];
+            let mut offset = vec![u8::try_from(before & 127).unwrap()];
+            while before >> 7 > 0 {
+                before = (before >> 7) - 1;
+                offset.insert(0, u8::try_from(before & 127).unwrap() | 128);
+            }
+            pack.extend(offset);
+        }
+        let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        packed.write_all(data).unwrap();
+        pack.extend(packed.finish().unwrap());
+    }
+    let file = repository.folder().join("bomb.pack");
+    std::fs::write(&file, [&pack[..], &sha1(&pack)].concat()).unwrap();
+    let indexed = std::process::Command::new("git")
+        .args(["-C", &repository.folder().display().to_string(), "index-pack", "--stdin"])
+        .stdin(std::fs::File::open(&file).unwrap())
+        .output()
+        .unwrap();
+    assert!(indexed.status.success(), "{}", String::from_utf8_lossy(&indexed.stderr));
+    let blob = {
+        let opened = git2::Repository::open(repository.folder()).unwrap();
+        let mut found = None;
+        let database = opened.odb().unwrap();
+        database
+            .foreach(|id| {
+                let (size, _) = database.read_header(*id).unwrap();
+                found = found.or((size == 300 << 20).then_some(*id));
+                true
+            })
+            .unwrap();
+        found.expect("the large blob")
+    };
+    // Where the base is sent too, the server sends the delta as it has it.
+    let base = git2::Oid::hash_object(git2::ObjectType::Blob, &base).unwrap();
+    let bomb = repository.commit_blobs(&[("a", blob), ("base", base)], "Bomb");
+    git.traffic();
+    let error = one.client.fetch(&location, &bomb, &none).await.unwrap_err();
+    assert_eq!(error.code, Code::SourceTooLarge, "{error}");
+    assert!(error.to_string().contains("made from a delta of 300 MiB"), "{error}");
+    let (_, bytes) = git.traffic();
+    assert!(bytes < 100_000, "{bytes} bytes were sent");
+    // What was there is there, and what comes next too.
+    repository.change(&[("a", None), ("b", Some("two"))], "Third");
+    assert_eq!(one.read(&location, "main", &none, "b").await.unwrap(), "two");
+}
+
+fn sha1(bytes: &[u8]) -> [u8; 20] {
+    use sha1::Digest as _;
+    sha1::Sha1::digest(bytes).into()
+}
+
+/// G5: whoever asks to wait is not asked meanwhile, for no repository of the host.
+#[tokio::test]
+async fn a_git_server_that_asks_to_wait_is_left_alone() {
+    let git = Server::start().await;
+    let (repository, other) = (git.repository("asks"), git.repository("other"));
+    repository.commit(&[("a", "one")], "First");
+    other.commit(&[("a", "one")], "First");
+    let (location, others) =
+        (Location::parse(&repository.url).unwrap(), Location::parse(&other.url).unwrap());
+    let none = Credentials::default();
+    let one = setup(Limits::default());
+    assert_eq!(one.read(&location, "main", &none, "a").await.unwrap(), "one");
+    git.fault("asks", Some(Fault::Wait(3)));
+    let begin = Instant::now();
+    let first = one.read(&location, "main", &none, "a").await.unwrap_err();
+    assert_eq!(first.code, Code::RepositoryUnreachable);
+    assert!(first.to_string().contains("429: the server asks to wait until"), "{first}");
+    git.fault("asks", None);
+    git.traffic();
+    while begin.elapsed() < Duration::from_secs(2) {
+        let again = one.read(&location, "main", &none, "a").await.unwrap_err();
+        assert_eq!(again.to_string(), first.to_string());
+        let error = one.read(&others, "main", &none, "a").await.unwrap_err();
+        assert!(error.to_string().contains("asks to wait"), "{error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(git.traffic().0, 0, "nothing is asked while it wants to be left alone");
+    tokio::time::sleep(Duration::from_secs(3).saturating_sub(begin.elapsed())).await;
+    assert_eq!(one.read(&location, "main", &none, "a").await.unwrap(), "one");
+    assert_eq!(one.read(&others, "main", &none, "a").await.unwrap(), "one");
+}
+
+/// G4: a rewritten history is followed and told of, or held where the source says so, by the next process too.
+#[tokio::test]
+async fn a_rewritten_history_is_told_and_held_where_asked() {
+    let (world, proxy) = world("fault-rewrite").await;
+    let running = agent(&world, &proxy);
+    let first = world.repository.commit(&[("app/a.yaml", &map("a", "one"))], "First");
+    let second = world.repository.commit(&[("app/a.yaml", &map("a", "two"))], "Second");
+    world.application("held", json!({"spec": {"source": {"allowRewrite": false}}})).await;
+    world.ready("held", &second).await;
+    world.repository.force(&first);
+    let aside = world.repository.commit(&[("app/a.yaml", &map("a", "aside"))], "Aside");
+    world.poke("held").await;
+    let message = world.reason("held", "SourceReady", "HistoryRewritten").await;
+    assert!(message.contains(&second[..7]) && message.contains(&aside[..7]), "{message}");
+    assert!(message.contains("allowRewrite"), "{message}");
+    assert_eq!(world.value("a").await.as_deref(), Some("two"));
+    // Drift is repaired from what is deployed, and the next process holds it too.
+    world.maps().delete("a", &DeleteParams::default()).await.unwrap();
+    world.becomes("a", Some("two")).await;
+    drop(running);
+    let _agent = agent(&world, &proxy);
+    world.maps().delete("a", &DeleteParams::default()).await.unwrap();
+    world.becomes("a", Some("two")).await;
+    world.reason("held", "SourceReady", "HistoryRewritten").await;
+    // A head that leads on from what is deployed ends it.
+    world.repository.force(&second);
+    let third = world.repository.commit(&[("app/a.yaml", &map("a", "three"))], "Third");
+    world.poke("held").await;
+    world.ready("held", &third).await;
+    world.reason("held", "SourceReady", "Fetched").await;
+    // Where nothing is said it is followed, with an event.
+    let silent = json!({"spec": {"source": {"allowRewrite": null}}});
+    world.apps().patch("held", &PatchParams::default(), &Patch::Merge(silent)).await.unwrap();
+    world.repository.force(&first);
+    world.poke("held").await;
+    world.ready("held", &first).await;
+    assert_eq!(world.value("a").await.as_deref(), Some("one"));
+    let events: Api<k8s_openapi::api::events::v1::Event> =
+        Api::namespaced(world.client.clone(), &world.namespace);
+    let until = Instant::now() + Duration::from_secs(30);
+    let told = loop {
+        let all = events.list(&kube::api::ListParams::default()).await.unwrap();
+        let found = all.items.into_iter().find(|event| event.reason.as_deref() == Some("HistoryRewritten"));
+        match found {
+            Some(event) => break event,
+            None if Instant::now() > until => panic!("no event"),
+            None => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+    };
+    assert_eq!(told.type_.as_deref(), Some("Warning"));
+    let note = told.note.unwrap_or_default();
+    assert!(note.contains(&third[..7]) && note.contains(&first[..7]), "{note}");
+}
+
 /// G5: a password that changes in the middle, and a server that asks for fewer requests.
 #[tokio::test]
 async fn credentials_that_change_are_read_again() {

@@ -163,6 +163,11 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts the program with these extra options.
     pub(crate) fn start(plane: &ControlPlane, options: &[&str]) -> Self {
+        Self::start_in(plane, options, &[])
+    }
+
+    /// Starts it with these variables in its environment.
+    pub(crate) fn start_in(plane: &ControlPlane, options: &[&str], environment: &[(&str, &Path)]) -> Self {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = socket.local_addr().expect("an address").port();
         drop(socket);
@@ -178,6 +183,7 @@ impl Agent {
             .arg("--cache")
             .arg(cache.path())
             .args(options)
+            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -16,6 +16,8 @@ use axum::http::{Method, Request, Response, StatusCode, header};
 pub(crate) enum Fault {
     /// This status instead of an answer.
     Status(u16),
+    /// 429 with this Retry-After.
+    Wait(u64),
     /// No answer at all.
     Hang,
     /// Only the first bytes of the answer.
@@ -157,6 +159,11 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
     }
     let fault: Option<Fault> = shared.faults.lock().expect("not poisoned").get(&name).cloned();
     match fault.clone() {
+        Some(Fault::Wait(seconds)) => {
+            let mut answer = plain(StatusCode::TOO_MANY_REQUESTS);
+            answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            return answer;
+        }
         Some(Fault::Status(status)) => return plain(StatusCode::from_u16(status).expect("a status")),
         Some(Fault::Hang) => std::future::pending::<()>().await,
         Some(Fault::Redirect(to)) => {
@@ -333,6 +340,19 @@ impl Repository {
         let id = repository.commit(None, &author, &author, message, tree, parents).expect("a commit");
         repository.reference("refs/heads/main", id, true, message).expect("a branch");
         id.to_string()
+    }
+
+    /// Commits blobs that the repository has, beside the other files of main; the commit.
+    pub(crate) fn commit_blobs(&self, blobs: &[(&str, git2::Oid)], message: &str) -> String {
+        let repository = self.open();
+        let parent = repository.refname_to_id("refs/heads/main").expect("a branch");
+        let parent = repository.find_commit(parent).expect("a commit");
+        let mut tree = repository.treebuilder(Some(&parent.tree().expect("a tree"))).expect("a tree");
+        for (name, blob) in blobs {
+            tree.insert(name, *blob, 0o100_644).expect("an entry");
+        }
+        let tree = repository.find_tree(tree.write().expect("write")).expect("a tree");
+        Self::commit_tree(&repository, &tree, &[&parent], message)
     }
 
     /// Commits files on main; the commit.

@@ -8,6 +8,7 @@ mod pass;
 mod projects;
 mod render;
 mod report;
+mod rewrite;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 
 use self::dependencies::Dependencies;
 use self::pass::Place;
+use self::report::Facts;
 use super::claims::Claims;
 use super::culprit::Culprits;
 use super::events::Events;
@@ -32,7 +34,7 @@ use super::projects::Projects;
 use super::queue::{Queue, Urgency};
 use super::sites::Sites;
 use super::{AppKey, Config, Fights, Metrics, RenderedApp, Sources, guard};
-use crate::api::{Application, OperationStatus, POKE, label_value};
+use crate::api::{Application, OperationStatus, POKE, SourceStatus, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Rules;
 use crate::live::kube::{Backoff, Cluster, Observe, spread, steady};
@@ -67,6 +69,8 @@ struct Memory {
     progressing: Option<Instant>,
     deep: Option<Instant>,
     subscribed: Option<i64>,
+    /// The revisions that were last accepted; empty before the first pass, when the status tells.
+    accepted: Vec<SourceStatus>,
     place: Option<Place>,
 }
 
@@ -290,6 +294,24 @@ async fn follow(controller: Arc<Controller>, api: Api<Application>, ready: Arc<A
 }
 
 impl Controller {
+    /// After a panic: what is remembered may be half of something, and the application says what happened.
+    async fn forget(&self, memory: &tokio::sync::Mutex<Memory>, error: &Error) {
+        let mut memory = memory.lock().await;
+        *memory = Memory {
+            application: memory.application.take(),
+            refreshed: std::mem::take(&mut memory.refreshed),
+            // These are replaced as a whole or not at all.
+            inventory: memory.inventory.take(),
+            place: memory.place.take(),
+            ..Memory::default()
+        };
+        let Some(application) = memory.application.clone() else { return };
+        let facts = Facts { render: Some(error), ..Facts::default() };
+        if let Err(error) = self.report(&application, &mut memory, &facts).await {
+            tracing::warn!(%error, "The status of an application whose pass panicked is not written.");
+        }
+    }
+
     /// An Application was listed or changed.
     async fn seen(self: &Arc<Self>, mut application: Application) {
         // Half of an Application's bytes, and nobody here reads them.
@@ -386,9 +408,11 @@ impl Controller {
         let begin = Instant::now();
         // A panic ends this task and must not end the application: the queue is freed in any case.
         let inner = {
-            let (controller, app) = (self.clone(), app.clone());
+            let (controller, app, memory) = (self.clone(), app.clone(), memory.clone());
             tokio::spawn(async move {
                 let mut memory = memory.lock().await;
+                #[cfg(debug_assertions)]
+                panic_where_asked(&app);
                 let result = controller.pass(&app, &mut memory).await;
                 let looked = memory.rendered.is_some() || memory.application.is_none();
                 let failures = if result.is_ok() { 0 } else { memory.failures + 1 };
@@ -398,7 +422,11 @@ impl Controller {
         };
         let (result, failures, looked) = match inner.await {
             Ok(ended) => ended,
-            Err(error) => (Err(Error::new(Code::Internal, error.to_string())), 8, true),
+            Err(error) => {
+                let error = Error::new(Code::Internal, error.to_string()).in_app(&app);
+                self.forget(&memory, &error).await;
+                (Err(error), 8, true)
+            }
         };
         let waits = result.is_ok() && !looked;
         self.metrics.passed(if waits { "waiting" } else { verdict(&result) }, begin.elapsed());
@@ -418,6 +446,14 @@ impl Controller {
             }
         }
     }
+}
+
+/// Nothing in the program panics on demand; a build for tests does, in the passes of the applications that a file names.
+#[cfg(debug_assertions)]
+fn panic_where_asked(app: &AppKey) {
+    let named = std::env::var_os("DRIFTLESS_FAULT_PANIC").and_then(|file| std::fs::read_to_string(file).ok());
+    let named = named.is_some_and(|named| named.lines().any(|line| line == app.to_string()));
+    assert!(!named, "a panic that a test asked for");
 }
 
 fn verdict<T>(result: &Result<T>) -> &'static str {

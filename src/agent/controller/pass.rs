@@ -182,13 +182,20 @@ impl super::Controller {
             }
             memory.subscribed = Some(generation);
         }
-        match self.snapshots(app, account.as_ref(), spec).await {
+        let found = match self.snapshots(app, account.as_ref(), spec).await {
+            Ok(Some((snapshots, failure))) if spec.rollback.is_none() => {
+                self.accept(app, account.as_ref(), application, memory, snapshots, failure).await.map(Some)
+            }
+            other => other,
+        };
+        match found {
             Ok(Some(found)) => Ok(Flow::Continue(found)),
             // The poll wakes us when it has an answer.
             Ok(None) => Ok(Flow::Break(None)),
             Err(error) => {
                 self.report(application, memory, &Facts { source: Some(&error), ..Facts::default() }).await?;
-                if spec.rollback.is_some() { Err(error) } else { Ok(Flow::Break(None)) }
+                let asks = spec.rollback.is_some() || spec.sources().any(|source| !source.allows_rewrite());
+                if asks && error.code.is_transient() { Err(error) } else { Ok(Flow::Break(None)) }
             }
         }
     }

@@ -2,7 +2,7 @@
 //! pass `GIT_PROTOCOL` on. It lists all refs at every poll; nothing else is lost.
 
 use super::packet::{self, Packet, line};
-use super::{AGENT, malformed};
+use super::{AGENT, Extent, Want, malformed};
 use crate::error::Result;
 
 /// What a server tells before it is asked.
@@ -56,26 +56,43 @@ impl Advertisement {
         Ok(found)
     }
 
-    /// The request for one commit without its history.
-    pub(in crate::source) fn fetch(&self, want: &str, have: &[String]) -> Vec<u8> {
+    /// What is asked for to get it; a filter that the server does not offer is left out.
+    pub(in crate::source) fn fetch(&self, want: &Want<'_>) -> Vec<u8> {
+        let files = want.extent == Extent::Files;
         // multi_ack_detailed: Azure DevOps refuses clients without it. Its extra acknowledgements are skipped.
-        let wished =
-            ["multi_ack_detailed", "side-band-64k", "thin-pack", "no-progress", "ofs-delta", "shallow"];
-        let common = wished.iter().filter(|name| self.capabilities.iter().any(|known| known == *name));
-        let mut options: Vec<&str> = common.copied().collect();
+        let wished = [
+            "multi_ack_detailed",
+            "side-band-64k",
+            "thin-pack",
+            "no-progress",
+            "ofs-delta",
+            "shallow",
+            "filter",
+        ];
+        let offered = |name: &str| self.capabilities.iter().any(|known| known == name);
+        let filters = want.extent == Extent::Commits && offered("filter");
+        let common = wished.into_iter().filter(|name| match *name {
+            "thin-pack" => files && offered(name),
+            "filter" => filters,
+            name => offered(name),
+        });
+        let mut options: Vec<&str> = common.collect();
         if self.capabilities.iter().any(|name| name.starts_with("agent=")) {
             options.push(AGENT.trim_end());
         }
         let mut request = Vec::new();
-        line(&mut request, &format!("want {want} {}\n", options.join(" ")));
-        if self.capabilities.iter().any(|name| name == "shallow") {
-            for commit in have {
+        line(&mut request, &format!("want {} {}\n", want.commit, options.join(" ")));
+        if filters {
+            line(&mut request, "filter tree:0\n");
+        }
+        if files && offered("shallow") {
+            for commit in want.have {
                 line(&mut request, &format!("shallow {commit}\n"));
             }
             line(&mut request, "deepen 1\n");
         }
         request.extend_from_slice(b"0000");
-        for commit in have {
+        for commit in want.have {
             line(&mut request, &format!("have {commit}\n"));
         }
         line(&mut request, "done\n");
@@ -99,7 +116,8 @@ mod tests {
         answer.extend_from_slice(b"0000");
         let found = Advertisement::read(&answer).unwrap();
         assert_eq!(found.refs, [("HEAD".into(), one.clone()), ("refs/tags/v1".into(), three)]);
-        let request = String::from_utf8(found.fetch(&one, &[])).unwrap();
+        let want = Want { commit: &one, have: &[], extent: Extent::Files, limit: 1 };
+        let request = String::from_utf8(found.fetch(&want)).unwrap();
         assert!(request.contains(&format!("want {one} side-band-64k shallow agent=driftless/")), "{request}");
         assert!(request.ends_with("deepen 1\n00000009done\n"), "{request}");
         assert!(Advertisement::read(b"0005x").is_err());

@@ -9,7 +9,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use tokio::sync::mpsc;
 
 use super::classic::Advertisement;
-use super::{PackReader, check_refs, fetch, list_refs, malformed, refs};
+use super::{PackReader, Want, check_refs, fetch, list_refs, malformed, refs};
 use crate::error::{Code, Error, Result};
 use crate::source::github::Token;
 use crate::source::web::{Web, broken, same_place, within};
@@ -63,24 +63,20 @@ impl Http {
         within(self.web.limits.poll, url, poll).await
     }
 
-    /// Fetches one commit; the bytes of its pack go to `pack`.
+    /// Fetches; the bytes of the pack go to `pack`.
     pub(in crate::source) async fn fetch(
         &self,
         url: &str,
-        want: &str,
-        have: &[String],
+        want: Want<'_>,
         pack: mpsc::Sender<Vec<u8>>,
     ) -> Result<()> {
         let transfer = async {
             let (answer, mut reader) = if self.is_classic(url) {
                 let told =
                     self.advertisement(url).await?.ok_or_else(|| malformed("it changed its protocol"))?;
-                (
-                    self.post(url, told.fetch(want, have), false).await?,
-                    PackReader::classic(self.web.limits.pack),
-                )
+                (self.post(url, told.fetch(&want), false).await?, PackReader::classic(want.limit))
             } else {
-                (self.post(url, fetch(want, have), true).await?, PackReader::new(self.web.limits.pack))
+                (self.post(url, fetch(&want), true).await?, PackReader::new(want.limit))
             };
             let mut body = answer.bytes_stream();
             while let Some(chunk) = body.next().await {
@@ -156,8 +152,10 @@ impl Http {
             if let Some(target) = &target {
                 *request.url_mut() = target.parse().map_err(|error| invalid(&error))?;
             }
-            let from = request.url().to_string();
+            let from = request.url().clone();
+            self.web.pauses.check(url, &from)?;
             let answer = self.web.client.execute(request).await.map_err(|error| self.broken(url, &error))?;
+            self.web.pauses.heed(url, &from, answer.status(), answer.headers())?;
             if !answer.status().is_redirection() {
                 let accepted = self.accepted(url, answer, kind);
                 if accepted.as_ref().is_err_and(|error| error.code == Code::AuthenticationFailed) {
@@ -165,7 +163,7 @@ impl Http {
                 }
                 return accepted;
             }
-            target = Some(redirect(&from, answer.headers().get(header::LOCATION))?);
+            target = Some(redirect(from.as_str(), answer.headers().get(header::LOCATION))?);
         }
         Err(Error::new(Code::RedirectRefused, format!("{url}: more than {MAX_REDIRECTS} redirects")))
     }

@@ -53,20 +53,48 @@ pub(super) fn refs(answer: &[u8]) -> Result<Vec<(String, String)>> {
     Err(malformed("it was cut off"))
 }
 
-/// Protocol v2: one commit without its history, as a difference to commits that are at hand.
-pub(super) fn fetch(want: &str, have: &[String]) -> Vec<u8> {
+/// How much of a commit is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source) enum Extent {
+    /// Its files and no history, as a difference to commits that are at hand.
+    Files,
+    /// The commits between it and those that are at hand, without files. Servers may not offer it.
+    Commits,
+    /// The same with the files that changed.
+    CommitsAndFiles,
+}
+
+/// What a fetch is to bring.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::source) struct Want<'a> {
+    pub(in crate::source) commit: &'a str,
+    pub(in crate::source) have: &'a [String],
+    pub(in crate::source) extent: Extent,
+    /// Bytes of the pack.
+    pub(in crate::source) limit: usize,
+}
+
+/// Protocol v2: what is asked for to get it.
+pub(super) fn fetch(want: &Want<'_>) -> Vec<u8> {
     let mut request = Vec::new();
     line(&mut request, "command=fetch");
     line(&mut request, AGENT);
     request.extend_from_slice(b"0001");
-    for option in ["thin-pack", "no-progress", "ofs-delta", "deepen 1\n"] {
-        line(&mut request, option);
+    line(&mut request, "no-progress");
+    line(&mut request, "ofs-delta");
+    match want.extent {
+        Extent::Files => {
+            line(&mut request, "thin-pack");
+            line(&mut request, "deepen 1\n");
+            for commit in want.have {
+                line(&mut request, &format!("shallow {commit}\n"));
+            }
+        }
+        Extent::Commits => line(&mut request, "filter tree:0\n"),
+        Extent::CommitsAndFiles => {}
     }
-    for commit in have {
-        line(&mut request, &format!("shallow {commit}\n"));
-    }
-    line(&mut request, &format!("want {want}\n"));
-    for commit in have {
+    line(&mut request, &format!("want {}\n", want.commit));
+    for commit in want.have {
         line(&mut request, &format!("have {commit}\n"));
     }
     line(&mut request, "done\n");

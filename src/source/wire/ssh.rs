@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::classic::Advertisement;
 use super::packet::{self, Packet};
-use super::{PackReader, check_refs, fetch, list_refs, malformed, refs};
+use super::{PackReader, Want, check_refs, fetch, list_refs, malformed, refs};
 use crate::error::{Code, Error, Result};
 use crate::source::web::within;
 use crate::source::{Credentials, Limits, known_hosts};
@@ -145,23 +145,18 @@ impl Ssh<'_> {
         within(self.limits.poll, &self.place(), poll).await
     }
 
-    /// Fetches one commit; the bytes of its pack go to `pack`.
-    pub(in crate::source) async fn fetch(
-        &self,
-        want: &str,
-        have: &[String],
-        pack: mpsc::Sender<Vec<u8>>,
-    ) -> Result<()> {
+    /// Fetches; the bytes of the pack go to `pack`.
+    pub(in crate::source) async fn fetch(&self, want: Want<'_>, pack: mpsc::Sender<Vec<u8>>) -> Result<()> {
         let transfer = async {
             let mut session = self.open().await?;
             let mut reader = match session.greeting().await? {
                 Greeting::Version2 => {
-                    session.send(fetch(want, have)).await?;
-                    PackReader::new(self.limits.pack)
+                    session.send(fetch(&want)).await?;
+                    PackReader::new(want.limit)
                 }
                 Greeting::Classic(told) => {
-                    session.send(told.fetch(want, have)).await?;
-                    PackReader::classic(self.limits.pack)
+                    session.send(told.fetch(&want)).await?;
+                    PackReader::classic(want.limit)
                 }
             };
             let mut bytes = std::mem::take(&mut session.buffer);
