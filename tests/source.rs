@@ -17,7 +17,7 @@ pub(crate) struct Setup {
 
 pub(crate) fn setup(limits: Limits) -> Setup {
     let cache = tempfile::tempdir().unwrap();
-    Setup { client: Client::new(cache.path(), limits), cache: cache }
+    Setup { client: Client::new(cache.path(), limits), cache }
 }
 
 pub(crate) fn secret(pairs: &[(&str, &str)]) -> Credentials {
