@@ -323,15 +323,28 @@ async fn a_cluster_that_is_away_stops_only_its_own_applications() {
     assert_eq!(value(maps.get_opt("a").await.unwrap()).as_deref(), Some("two"));
 }
 
+/// The objects of the chart, rendered with these options.
+fn chart(options: &[&str]) -> Result<Vec<Value>, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = std::process::Command::new(cluster::program());
+    command
+        .current_dir(root)
+        .args(["render", "charts/driftless", "-o", "json", "-n", "ml-delivery"])
+        .args(["--release-name", "driftless"]);
+    for option in options {
+        command.args(["--set", option]);
+    }
+    let answer = command.output().unwrap();
+    if !answer.status.success() {
+        return Err(String::from_utf8_lossy(&answer.stderr).into_owned());
+    }
+    let rendered: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    Ok(rendered.as_array().cloned().unwrap_or_else(|| rendered["items"].as_array().cloned().unwrap()))
+}
+
 /// manifests/install is the chart with its own values.
 #[test]
 fn the_chart_gives_the_rights_of_the_installed_file() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut command = std::process::Command::new(cluster::program());
-    command.current_dir(root).args(["render", "charts/driftless", "-o", "json"]);
-    let answer = command.output().unwrap();
-    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
-    let rendered: Value = serde_json::from_slice(&answer.stdout).unwrap();
     let rules = |objects: &[Value]| {
         let mut found: Vec<Value> = objects
             .iter()
@@ -341,6 +354,87 @@ fn the_chart_gives_the_rights_of_the_installed_file() {
         assert_eq!(found.len(), 1);
         found.remove(0)
     };
-    let all = rendered.as_array().cloned().unwrap_or_else(|| rendered["items"].as_array().cloned().unwrap());
-    assert_eq!(rules(&all), rules(&installed::objects()));
+    assert_eq!(rules(&chart(&[]).unwrap()), rules(&installed::objects()));
+}
+
+#[test]
+fn the_chart_gives_no_more_rights_than_its_mode_says() {
+    let check = |options: &[&str], wanted: &[&str]| {
+        let mut found: Vec<String> = chart(options)
+            .unwrap()
+            .iter()
+            .filter(|object| {
+                object["apiVersion"].as_str().unwrap().starts_with("rbac")
+                    || object["kind"] == "ServiceAccount"
+            })
+            .map(|object| {
+                let name = object["metadata"]["name"].as_str().unwrap();
+                let place = object["metadata"]["namespace"].as_str().unwrap_or("-");
+                let rules = object["rules"].as_array().cloned().unwrap_or_default();
+                let any = rules.iter().any(|rule| rule["resources"] == json!(["*"]));
+                let verbs = rules.iter().flat_map(|rule| rule["verbs"].as_array().unwrap());
+                let acts =
+                    verbs.filter(|verb| matches!(verb.as_str(), Some("impersonate" | "escalate"))).count();
+                let to =
+                    object["roleRef"]["name"].as_str().map(|role| format!(" to {role}")).unwrap_or_default();
+                let rights = match (any, acts) {
+                    (true, 0) => " anything",
+                    (true, _) => " anything as anybody",
+                    (false, 1) => " acts for others",
+                    _ => "",
+                };
+                format!("{} {place}/{name}{to}{rights}", object["kind"].as_str().unwrap())
+            })
+            .collect();
+        found.sort();
+        assert_eq!(found, wanted, "{options:?}");
+    };
+    let account = "ServiceAccount ml-delivery/driftless";
+    check(
+        &[],
+        &["ClusterRole -/driftless acts for others", "ClusterRoleBinding -/driftless to driftless", account],
+    );
+    check(
+        &["rbac.mode=admin"],
+        &[
+            "ClusterRole -/driftless anything as anybody",
+            "ClusterRoleBinding -/driftless to driftless",
+            account,
+        ],
+    );
+    check(
+        &["rbac.mode=namespaced"],
+        &["Role ml-delivery/driftless anything", "RoleBinding ml-delivery/driftless to driftless", account],
+    );
+    check(
+        &["rbac.mode=namespaced", "rbac.projects=true"],
+        &[
+            "ClusterRole -/driftless-ml-delivery-projects",
+            "ClusterRoleBinding -/driftless-ml-delivery-projects to driftless-ml-delivery-projects",
+            "Role ml-delivery/driftless anything",
+            "RoleBinding ml-delivery/driftless to driftless",
+            account,
+        ],
+    );
+    check(
+        &["tenants[0].namespace=team-a", "tenants[1].namespace=team-b", "tenants[1].clusterRole=admin"],
+        &[
+            "ClusterRole -/driftless acts for others",
+            "ClusterRoleBinding -/driftless to driftless",
+            "RoleBinding team-a/driftless to edit",
+            "RoleBinding team-b/driftless to admin",
+            account,
+            "ServiceAccount team-a/driftless",
+            "ServiceAccount team-b/driftless",
+        ],
+    );
+    let refused = chart(&["rbac.mode=everything"]).unwrap_err();
+    assert!(refused.contains("it is one of impersonate, admin, namespaced"), "{refused}");
+    // What is granted in one namespace is watched in one namespace.
+    for (mode, near) in [("impersonate", false), ("admin", false), ("namespaced", true)] {
+        let all = chart(&[&format!("rbac.mode={mode}")]).unwrap();
+        let agent = all.iter().find(|object| object["kind"] == "Deployment").unwrap();
+        let arguments = agent["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
+        assert_eq!(arguments.iter().any(|word| word == "--namespaced"), near, "{mode}: {arguments:?}");
+    }
 }

@@ -6,7 +6,7 @@ use driftless::api::{Application, ConditionStatus};
 use futures::FutureExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -115,6 +115,21 @@ impl World {
         waited.unwrap_or_else(|_| {
             panic!("{name} has not {kind} with reason {reason}, but {:?}", last.lock().unwrap())
         })
+    }
+
+    /// Type and note of the event with this reason and this in its note, once there is one.
+    pub(crate) async fn event(&self, reason: &str, part: &str) -> (String, String) {
+        let events: Api<k8s_openapi::api::events::v1::Event> =
+            Api::namespaced(self.client.clone(), &self.namespace);
+        eventually(&format!("an event {reason}"), || async {
+            let all = events.list(&ListParams::default()).await.unwrap().items;
+            let found = all.into_iter().find(|event| {
+                event.reason.as_deref() == Some(reason)
+                    && event.note.as_ref().is_some_and(|note| note.contains(part))
+            })?;
+            Some((found.type_.unwrap_or_default(), found.note.unwrap_or_default()))
+        })
+        .await
     }
 
     pub(crate) async fn value(&self, name: &str) -> Option<String> {

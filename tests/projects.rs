@@ -104,6 +104,8 @@ async fn without_a_project_an_application_keeps_to_its_own_namespace() {
     assert_eq!(status.condition("Stalled").unwrap().reason, "ProjectRefused");
     assert_eq!(status.condition("Rendered").unwrap().reason, "Rendered");
     assert_eq!(status.condition("Applied").unwrap().reason, "ProjectRefused");
+    let (kind, note) = world.event("ProjectRefused", "kube-system").await;
+    assert_eq!(kind, "Warning", "{note}");
 
     // A Project that says more lets it go, by its event alone.
     let roles = json!({"namespaces": ["tenant"], "kinds": {"allow": [{"group": "*", "kind": "*"}]}});

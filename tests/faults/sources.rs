@@ -273,21 +273,9 @@ async fn a_rewritten_history_is_told_and_held_where_asked() {
     world.poke("held").await;
     world.ready("held", &first).await;
     assert_eq!(world.value("a").await.as_deref(), Some("one"));
-    let events: Api<k8s_openapi::api::events::v1::Event> =
-        Api::namespaced(world.client.clone(), &world.namespace);
-    let until = Instant::now() + Duration::from_secs(30);
-    let told = loop {
-        let all = events.list(&kube::api::ListParams::default()).await.unwrap();
-        let found = all.items.into_iter().find(|event| event.reason.as_deref() == Some("HistoryRewritten"));
-        match found {
-            Some(event) => break event,
-            None if Instant::now() > until => panic!("no event"),
-            None => tokio::time::sleep(Duration::from_millis(200)).await,
-        }
-    };
-    assert_eq!(told.type_.as_deref(), Some("Warning"));
-    let note = told.note.unwrap_or_default();
-    assert!(note.contains(&third[..7]) && note.contains(&first[..7]), "{note}");
+    let (kind, note) = world.event("HistoryRewritten", &third[..7]).await;
+    assert_eq!(kind, "Warning");
+    assert!(note.contains(&first[..7]), "{note}");
 }
 
 /// G5: a password that changes in the middle, and a server that asks for fewer requests.

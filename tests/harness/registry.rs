@@ -1,4 +1,4 @@
-//! A real registry on loopback (Debian's docker-registry), a token server for it, and what a pipeline pushes to it.
+//! A real registry on loopback (the distribution project's), a token server for it, and what a pipeline pushes to it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -49,17 +49,29 @@ impl Drop for Registry {
     }
 }
 
+/// The registry of the distribution project, built by the first test that needs it.
+fn program() -> std::path::PathBuf {
+    static PROGRAM: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    PROGRAM
+        .get_or_init(|| {
+            let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/control-plane/registry/build.sh");
+            let built = Command::new(script).stderr(Stdio::inherit()).output().expect("run build.sh");
+            assert!(built.status.success(), "the registry could not be built");
+            String::from_utf8(built.stdout).expect("a path").trim().into()
+        })
+        .clone()
+}
+
 impl Registry {
     /// Starts one that lets everybody in.
     pub(crate) async fn open() -> Self {
         Self::start(Doors::default()).await
     }
 
-    /// Starts one; a machine without the program is told what is missing.
+    /// Starts one.
     pub(crate) async fn start(doors: Doors<'_>) -> Self {
-        let program = ["/usr/bin/docker-registry", "/usr/local/bin/docker-registry"];
-        let program = program.into_iter().find(|path| std::path::Path::new(path).exists());
-        let program = program.expect("docker-registry is not installed: apt-get install docker-registry");
+        let program = tokio::task::spawn_blocking(program).await.expect("built");
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, content: &str| {
             let path = folder.path().join(name);
@@ -96,8 +108,10 @@ impl Registry {
         };
         let config = write("config.yml", &config.to_string());
         let mut shell = Command::new("sh")
-            .args(["-c", SHELL, "sh", program, "serve", &config])
-            // Debian's program tells its traces to a collector where this is not set.
+            .args(["-c", SHELL, "sh"])
+            .arg(program)
+            .args(["serve", &config])
+            // It tells its traces to a collector where this is not set.
             .env("OTEL_TRACES_EXPORTER", "none")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

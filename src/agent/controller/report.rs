@@ -110,6 +110,16 @@ impl super::Controller {
             self.queue.push(waiting, Urgency::High);
         }
         if news(&before, &status) {
+            // What is wrong with objects is told with what was done to them.
+            for (kind, error) in [("SourceReady", facts.source), ("Ready", facts.refused.or(facts.render))] {
+                let Some(error) = error else { continue };
+                let reason = error.code.reason();
+                let known = before.condition(kind).is_some_and(|condition| condition.reason == reason);
+                let said = status.condition(kind).is_some_and(|condition| condition.reason == reason);
+                if said && !known {
+                    self.events.warn(application, error.code, &error.to_string());
+                }
+            }
             self.write_status(application, &before, &status).await?;
             if let Some(access) = &access {
                 inventory::remove_stale(&access.home, &app.namespace, &before.inventory, &status.inventory)
