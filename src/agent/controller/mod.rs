@@ -438,7 +438,12 @@ impl Controller {
             Ok(None) => {}
             Err(error) => {
                 // What is away is asked for soon, by one application of all that wait for it.
-                let most = if error.code == Code::ApiUnreachable { 30 } else { 300 };
+                let most = match error.code {
+                    Code::ApiUnreachable => 30,
+                    // Somebody wrote at the same time; the next look is at what came of it.
+                    Code::ConflictRefused => 15,
+                    _ => 300,
+                };
                 tracing::warn!(app = %app, code = error.code.number(), error = %error, "Pass failed.");
                 // 1 s doubling to 5 min, and a quarter by chance; a new commit does not wait for it.
                 let wait = Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(most));
