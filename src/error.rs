@@ -170,6 +170,8 @@ codes! {
         "Which repositories, namespaces, kinds and clusters an Application may use is said by the Project that spec.project names, and by secure defaults where there is no Project `default`: namespaced kinds but those of RBAC, in the Application's own namespace. Nothing of the commit is applied and nothing is deleted until all of it is allowed. `kubectl get projects.driftless.dev NAME -o yaml` shows the rules; docs/projects.md explains them."
     ProjectInvalid "DL0603" Policy false "a Project cannot be used"
         "The message names the field. Until it is corrected, nothing of the Applications that name the Project is fetched or applied. `kubectl explain project.spec` documents each field; `driftless lint FILE` checks it before it is applied."
+    RolloutInvalid "DL0604" Policy false "a RolloutPolicy cannot be used"
+        "The message names the field. Weights go up from step to step and end at 100 or below; holds are durations or `promoted`; every gate that a step names is in spec.gates, and every gate of spec.gates is named. `driftless rollout simulate FILE` shows what a policy does."
     Usage "DL0701" Usage false "the command line is not valid"
         "`driftless help COMMAND` shows its options."
     FileUnreadable "DL0702" Usage false "a file or folder on this machine cannot be read"

@@ -25,6 +25,7 @@ mod operations;
 mod projects;
 mod registry;
 mod render;
+mod rollout;
 mod secrets;
 mod sops;
 mod source;

@@ -10,6 +10,7 @@ mod health;
 mod inventory;
 mod operation;
 mod project;
+mod rollout;
 mod source;
 mod sync;
 
@@ -25,6 +26,11 @@ pub use operation::{HeldStatus, HookState, HookStatus, OperationState, Operation
 pub use project::{
     ClusterKind, DEFAULT_PROJECT, KindRule, Project, ProjectBudget, ProjectDestination, ProjectKinds,
     ProjectSpec,
+};
+pub use rollout::{
+    BlueGreen, Canary, CanaryScale, CanaryStep, Gate, GateAnswer, GateLimits, GateStatus, KnownGood,
+    RejectedRevision, RolloutAct, RolloutPhase, RolloutPolicy, RolloutPolicySpec, RolloutRevision,
+    RolloutStatus, RolloutStrategy, RolloutVerb, Shadow, TargetReference,
 };
 pub use source::{
     Decryption, Directory, HelmFileParameter, HelmOptions, HelmParameter, KustomizeOptions, LocalReference,

@@ -1,0 +1,433 @@
+//! `RolloutPolicy`: how a new revision of one object comes to its users.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::Condition;
+
+/// How a new revision of one object comes to its users: step by step, judged by gates, and back by itself. It belongs to
+/// the Application of its target.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "driftless.dev",
+    version = "v1alpha1",
+    kind = "RolloutPolicy",
+    plural = "rolloutpolicies",
+    shortname = "drollout",
+    category = "driftless",
+    namespaced,
+    status = "RolloutStatus",
+    derive = "PartialEq",
+    printcolumn = r#"{"name":"Target","type":"string","jsonPath":".spec.targetRef.name"}"#,
+    printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"Step","type":"integer","jsonPath":".status.step"}"#,
+    printcolumn = r#"{"name":"Weight","type":"integer","jsonPath":".status.weight"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Message","type":"string","priority":1,"jsonPath":".status.message"}"#
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RolloutPolicySpec {
+    /// What is rolled out: an object of the same Application and namespace.
+    pub target_ref: TargetReference,
+    /// How: one of these.
+    pub strategy: RolloutStrategy,
+    /// What must hold for it to go on, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 30))]
+    pub gates: Vec<Gate>,
+    /// How long a step may take to come nearer to its size, such as 10m (which is the default); then the revision is
+    /// rejected.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^([0-9]+(s|m|h))*$"), length(max = 16))]
+    pub progress_deadline: String,
+    /// How long the pods of a rejected revision stay, without traffic, to be looked at; 30s where not given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^([0-9]+(s|m|h))*$"), length(max = 16))]
+    pub abort_scale_down_delay: String,
+    /// What a revision goes through that was deployed and good before, as after `git revert`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub known_good: KnownGood,
+}
+
+/// An object of the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TargetReference {
+    /// Such as apps/v1.
+    #[schemars(length(min = 1, max = 253))]
+    pub api_version: String,
+    /// Such as Deployment.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// One of the ways.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RolloutStrategy {
+    /// More and more of the traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+    /// All of the traffic at once, after a look at it without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blue_green: Option<BlueGreen>,
+    /// A copy of the traffic, whose answers nobody gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+}
+
+/// More and more of the traffic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Canary {
+    /// From the first to the last; all of the traffic comes after the last by itself.
+    #[schemars(length(min = 1, max = 50))]
+    pub steps: Vec<CanaryStep>,
+    /// Gates that are asked all the time, from the first weight on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 30))]
+    pub background: Vec<String>,
+    /// Pods above the target's replicas, a number or a percentage (rounded up) such as 25%, which is the default. With a
+    /// router the stable side keeps its size and this does not count.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^([0-9]{1,5}|[0-9]{1,3}%)?$"))]
+    pub max_surge: String,
+    /// Pods that may be missing of the target's replicas, a number or a percentage (rounded down); 0 where not given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^([0-9]{1,5}|[0-9]{1,3}%)?$"))]
+    pub max_unavailable: String,
+    /// Pods of the new revision at least, where a router divides the traffic; 1 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_replicas: Option<u32>,
+    /// Make the stable side smaller as its traffic goes; with a router only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dynamic_stable_scale: bool,
+}
+
+/// A share, for a time, judged.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CanaryStep {
+    /// Percent of the traffic.
+    #[schemars(range(max = 100))]
+    pub weight: u32,
+    /// Pods of the new revision; those that the weight asks for where not given. With a router only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<CanaryScale>,
+    /// How long it stays at least, such as 10m, once the weight is observed; `promoted` is until `driftless rollout
+    /// promote`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^(([0-9]+(s|m|h))*|promoted)$"), length(max = 16))]
+    pub hold: String,
+    /// Gates that must pass here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 30))]
+    pub gates: Vec<String>,
+}
+
+/// A size of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CanaryScale {
+    /// Pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// Percent of the target's replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u32>,
+}
+
+/// All of the traffic at once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BlueGreen {
+    /// Pods of the new revision before the switch; the target's replicas where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview_replicas: Option<u32>,
+    /// Gates that must pass before the switch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 30))]
+    pub before: Vec<String>,
+    /// How long it is looked at before the switch, such as 10m; `promoted` is until `driftless rollout promote`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^(([0-9]+(s|m|h))*|promoted)$"), length(max = 16))]
+    pub hold: String,
+    /// Gates that must pass after the switch; the old pods are there until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 30))]
+    pub after: Vec<String>,
+    /// How long the old pods stay after the switch, for an instant way back; 30s where not given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^([0-9]+(s|m|h))*$"), length(max = 16))]
+    pub scale_down_delay: String,
+}
+
+/// A copy of the traffic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Shadow {
+    /// Percent of the requests that are copied.
+    #[schemars(range(min = 1, max = 100))]
+    pub percent: u32,
+    /// How long.
+    #[schemars(regex(pattern = r"^([0-9]+(s|m|h))+$"), length(max = 16))]
+    pub hold: String,
+    /// Gates that must pass meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 30))]
+    pub gates: Vec<String>,
+    /// Pods of the new revision; the target's replicas where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+}
+
+/// What must hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Gate {
+    /// Its name, which steps name.
+    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"), length(max = 63))]
+    pub name: String,
+    /// Time between two measurements; 1m where not given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^([0-9]+(s|m|h))*$"), length(max = 16))]
+    pub interval: String,
+    /// Time before the first one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^([0-9]+(s|m|h))*$"), length(max = 16))]
+    pub initial_delay: String,
+    /// Measurements that must pass, 1 where not given. In the background it goes on all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub count: Option<u32>,
+    /// How many of each other answer are borne.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: GateLimits,
+    /// Measured and reported; whatever it says holds nobody up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// How many answers of a kind are borne; one more and the gate has failed. None of them ever passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GateLimits {
+    /// Measurements that fail; 0 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail: Option<u32>,
+    /// The same, one after the other; where not given, only `fail` counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consecutive_fail: Option<u32>,
+    /// Measurements without data, one after the other; 10 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_data: Option<u32>,
+    /// Measurements that end in an error, one after the other; 4 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<u32>,
+}
+
+/// What a revision goes through that was good before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KnownGood {
+    /// Nothing: it is deployed at once.
+    #[default]
+    SkipSteps,
+    /// All steps again.
+    RunSteps,
+}
+
+/// Where a rollout stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RolloutPhase {
+    /// Nothing was deployed yet.
+    #[default]
+    Pending,
+    /// What Git wants is what all users get.
+    Healthy,
+    /// It goes through its steps.
+    Progressing,
+    /// The steps are behind it, and the target becomes the new revision.
+    Promoting,
+    /// It goes back to the stable revision.
+    Aborting,
+    /// What Git wants was rejected; users get the stable revision.
+    Rejected,
+}
+
+/// What was rendered, from where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutRevision {
+    /// Digest of the rendered target and of what it mounts.
+    pub digest: String,
+    /// The commit that it is from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub commit: String,
+}
+
+/// A revision that is not deployed again by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedRevision {
+    /// Which.
+    #[serde(flatten)]
+    pub revision: RolloutRevision,
+    /// When (RFC 3339).
+    pub at: String,
+    /// Why: the gate with its last values, the pods that did not come up, or who aborted it.
+    pub why: String,
+}
+
+/// How a gate stands in this step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GateStatus {
+    /// Its name.
+    pub name: String,
+    /// Since when it is asked (RFC 3339).
+    pub since: String,
+    /// When it was asked last (RFC 3339).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub measured_at: String,
+    /// Answers so far.
+    #[serde(default)]
+    pub passed: u32,
+    /// Answers so far.
+    #[serde(default)]
+    pub failed: u32,
+    /// Answers of the newest kind, one after the other.
+    #[serde(default)]
+    pub streak: u32,
+    /// The newest answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<GateAnswer>,
+    /// What the newest answer was read from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The newest values, the newest last; 20 at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<f64>,
+}
+
+/// What a measurement says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum GateAnswer {
+    /// The condition holds.
+    Pass,
+    /// It does not.
+    Fail,
+    /// There was nothing to judge.
+    NoData,
+    /// It could not be asked.
+    Error,
+}
+
+/// What a person asked of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutAct {
+    /// Names the request; the same one is done once.
+    pub id: String,
+    /// What.
+    pub verb: RolloutVerb,
+    /// Who.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// When it was done (RFC 3339).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub at: String,
+}
+
+/// What people can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RolloutVerb {
+    /// Go on from this step, whatever it waits for.
+    Promote,
+    /// Deploy it now: no more steps and gates. Its pods must still be there first.
+    PromoteFull,
+    /// Go back, and reject it.
+    Abort,
+    /// Take the rejection back.
+    Retry,
+    /// Stay where it is.
+    Pause,
+    /// Go on.
+    Resume,
+}
+
+/// All that is known of a rollout; a process that begins here goes on as the one before would have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// Generation of the policy that this is of.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// Where it stands.
+    #[serde(default)]
+    pub phase: RolloutPhase,
+    /// What it waits for, or why it ended.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// What users get.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<RolloutRevision>,
+    /// What is on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<RolloutRevision>,
+    /// The step, from 0; as many as there are steps when all are done.
+    #[serde(default)]
+    pub step: u32,
+    /// When its size and weight were observed (RFC 3339); empty before.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reached_at: String,
+    /// The furthest that the candidate came in this step: available pods.
+    #[serde(default)]
+    pub best: u32,
+    /// Since when it came no further (RFC 3339).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub best_at: String,
+    /// Percent of the traffic that the candidate is to get.
+    #[serde(default)]
+    pub weight: u32,
+    /// Gates of this step and of the background.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateStatus>,
+    /// Why it goes back, while it does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub abort: String,
+    /// Since when the candidate has no traffic, while it goes back (RFC 3339).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub drained_at: String,
+    /// The candidate is rejected when it is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rejects: bool,
+    /// Its gates and holds are passed over, because somebody promoted it in full.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skips: bool,
+    /// Who holds it where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<RolloutAct>,
+    /// What is not deployed again by itself, the newest last; 10 at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<RejectedRevision>,
+    /// Digests that were deployed and good, the newest last; 10 at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub good: Vec<String>,
+    /// What people asked for, the newest last; 20 at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acts: Vec<RolloutAct>,
+    /// `Ready`, `Reconciling`, `Stalled`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -1,0 +1,142 @@
+//! What the answers of a gate come to. Four answers, each with a limit of its own; only passes pass.
+
+use jiff::Timestamp;
+
+use crate::api::{Gate, GateAnswer, GateStatus, second};
+use crate::error::Result;
+
+use super::policy::seconds;
+
+/// Values kept with a gate.
+const KEPT: usize = 20;
+
+/// A gate as the machine reads it; times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Between two measurements.
+    pub interval: i64,
+    /// Before the first.
+    pub delay: i64,
+    /// Passes that it takes.
+    pub count: u32,
+    /// Failures that are borne.
+    pub fail: u32,
+    /// Failures one after the other that are borne.
+    pub consecutive_fail: u32,
+    /// Measurements without data, one after the other, that are borne.
+    pub no_data: u32,
+    /// Errors one after the other that are borne.
+    pub error: u32,
+    /// Binds nobody.
+    pub dry_run: bool,
+}
+
+/// One measurement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measurement {
+    /// The gate's name.
+    pub gate: String,
+    /// What it says.
+    pub answer: GateAnswer,
+    /// What it was read from, where that is a number.
+    pub value: Option<f64>,
+    /// The words for people: the value and the condition, or why there is none.
+    pub message: String,
+}
+
+/// How a gate stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has what it takes.
+    Passed,
+    /// It goes on, and is to be asked at this time.
+    Open(Timestamp),
+    /// It bears no more, with the evidence.
+    Failed(String),
+}
+
+impl Rule {
+    /// Reads a gate.
+    ///
+    /// # Errors
+    /// `RolloutInvalid` for a duration that is none, and for limits that cannot be reached.
+    pub fn read(gate: &Gate) -> Result<Self> {
+        let limits = gate.limits;
+        let interval = seconds(&gate.interval, "interval")?.unwrap_or(60).max(1);
+        let fail = limits.fail.unwrap_or(0);
+        Ok(Self {
+            interval,
+            delay: seconds(&gate.initial_delay, "initialDelay")?.unwrap_or(0),
+            count: gate.count.unwrap_or(1).max(1),
+            fail,
+            consecutive_fail: limits.consecutive_fail.unwrap_or(fail),
+            no_data: limits.no_data.unwrap_or(10),
+            error: limits.error.unwrap_or(4),
+            dry_run: gate.dry_run,
+        })
+    }
+
+    /// How it stands after its measurements.
+    pub fn verdict(&self, status: &GateStatus) -> Verdict {
+        if let Some(why) = self.broken(status) {
+            return Verdict::Failed(why);
+        }
+        if status.passed >= self.count {
+            return Verdict::Passed;
+        }
+        Verdict::Open(self.due(status))
+    }
+
+    /// When it is asked next. In the background also when it has passed.
+    pub fn due(&self, status: &GateStatus) -> Timestamp {
+        let after = |from: &str, wait: i64| {
+            let from: Timestamp = from.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+            from.checked_add(jiff::SignedDuration::from_secs(wait)).unwrap_or(Timestamp::MAX)
+        };
+        match status.answer {
+            None => after(&status.since, self.delay),
+            // What could not be asked is asked again soon.
+            Some(GateAnswer::Error) => after(&status.measured_at, self.interval.min(10)),
+            Some(_) => after(&status.measured_at, self.interval),
+        }
+    }
+
+    fn broken(&self, status: &GateStatus) -> Option<String> {
+        let answer = status.answer?;
+        let (many, limit, what) = match answer {
+            GateAnswer::Pass => return None,
+            GateAnswer::Fail if status.failed > self.fail => (status.failed, self.fail, "failed"),
+            GateAnswer::Fail => (status.streak, self.consecutive_fail, "failed in a row"),
+            GateAnswer::NoData => (status.streak, self.no_data, "without data in a row"),
+            GateAnswer::Error => (status.streak, self.error, "with an error in a row"),
+        };
+        let message = &status.message;
+        let measured = if many == 1 { "measurement" } else { "measurements" };
+        (many > limit)
+            .then(|| format!("gate {}: {many} {measured} {what} ({limit} are borne): {message}", status.name))
+    }
+}
+
+/// A gate that begins.
+pub(super) fn begin(name: &str, now: Timestamp) -> GateStatus {
+    GateStatus { name: name.to_owned(), since: second(now), ..GateStatus::default() }
+}
+
+/// Adds a measurement.
+pub(super) fn add(status: &mut GateStatus, measurement: &Measurement, now: Timestamp) {
+    match measurement.answer {
+        GateAnswer::Pass => status.passed += 1,
+        GateAnswer::Fail => status.failed += 1,
+        GateAnswer::NoData | GateAnswer::Error => {}
+    }
+    status.streak = if status.answer == Some(measurement.answer) { status.streak + 1 } else { 1 };
+    status.answer = Some(measurement.answer);
+    status.measured_at = second(now);
+    status.message.clone_from(&measurement.message);
+    if let Some(value) = measurement.value.filter(|value| value.is_finite()) {
+        if status.values.len() >= KEPT {
+            status.values.remove(0);
+        }
+        status.values.push(value);
+    }
+}

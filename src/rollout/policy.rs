@@ -1,0 +1,264 @@
+//! A policy as the machine reads it: every strategy is a list of steps.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::gate::Rule;
+use super::replicas::Share;
+use crate::api::{BlueGreen, Canary, KnownGood, RolloutPolicySpec, Shadow};
+use crate::error::{Code, Error, Result};
+
+/// Seconds for which the progress of a step is waited for.
+const DEADLINE: i64 = 600;
+/// Seconds for which a rejected revision stays, and an old one after a switch.
+const DELAY: i64 = 30;
+
+/// How long a step stays once it is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// These seconds.
+    For(i64),
+    /// Until somebody promotes it.
+    Promoted,
+}
+
+/// How many pods the candidate has in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// As many as its weight asks for.
+    ByWeight,
+    /// So many.
+    Pods(u32),
+    /// This share of the target's replicas, in percent, rounded up.
+    Percent(u32),
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Percent of the traffic.
+    pub weight: u32,
+    /// Percent of the traffic that is copied.
+    pub mirror: u32,
+    /// Pods.
+    pub size: Size,
+    /// Time.
+    pub hold: Hold,
+    /// Gates that must pass.
+    pub gates: Vec<String>,
+}
+
+/// A policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// At least one; the last one has all of the traffic.
+    pub steps: Vec<Step>,
+    /// Gates that are asked from the first weight on.
+    pub background: Vec<String>,
+    /// All gates by name.
+    pub gates: BTreeMap<String, Rule>,
+    /// Seconds without progress.
+    pub deadline: i64,
+    /// Seconds for which a rejected revision stays.
+    pub abort_delay: i64,
+    /// What was good before goes without steps.
+    pub skips_known_good: bool,
+    /// Pods above the replicas.
+    pub surge: Share,
+    /// Pods that may be missing.
+    pub unavailable: Share,
+    /// Pods of the candidate at least, with a router.
+    pub min_replicas: u32,
+    /// The stable side shrinks as its traffic goes.
+    pub dynamic: bool,
+}
+
+fn invalid(field: &str, why: impl std::fmt::Display) -> Error {
+    Error::new(Code::RolloutInvalid, format!("spec.{field}: {why}"))
+}
+
+/// `1h30m` in seconds; `None` where nothing is said.
+pub(super) fn seconds(text: &str, field: &str) -> Result<Option<i64>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let bad = || invalid(field, format!("{text:?} is no duration such as 90s, 10m or 1h30m"));
+    let (mut total, mut number) = (0i64, None);
+    for character in text.chars() {
+        let unit = match character {
+            '0'..='9' => {
+                let digit = i64::from(character as u32 - '0' as u32);
+                number = Some(
+                    number
+                        .unwrap_or(0i64)
+                        .checked_mul(10)
+                        .and_then(|so_far| so_far.checked_add(digit))
+                        .ok_or_else(bad)?,
+                );
+                continue;
+            }
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            _ => return Err(bad()),
+        };
+        let part = number.take().and_then(|number| number.checked_mul(unit)).ok_or_else(bad)?;
+        total = total.checked_add(part).ok_or_else(bad)?;
+    }
+    if number.is_some() { Err(bad()) } else { Ok(Some(total)) }
+}
+
+fn hold(text: &str, field: &str) -> Result<Hold> {
+    match text {
+        "promoted" => Ok(Hold::Promoted),
+        text => Ok(Hold::For(seconds(text, field)?.unwrap_or(0))),
+    }
+}
+
+fn share(text: &str, field: &str, otherwise: Share) -> Result<Share> {
+    let number = |digits: &str| {
+        digits
+            .parse::<u32>()
+            .map_err(|_| invalid(field, format!("{text:?} is no number and no percentage such as 25%")))
+    };
+    match text.strip_suffix('%') {
+        _ if text.is_empty() => Ok(otherwise),
+        Some(percent) => number(percent).map(Share::Percent),
+        None => number(text).map(Share::Count),
+    }
+}
+
+impl Policy {
+    /// Reads a policy.
+    ///
+    /// # Errors
+    /// `RolloutInvalid`, with the field.
+    pub fn read(spec: &RolloutPolicySpec) -> Result<Self> {
+        let mut gates = BTreeMap::new();
+        for (at, gate) in spec.gates.iter().enumerate() {
+            let rule = Rule::read(gate)
+                .map_err(|error| error.reworded(|why| why.replace("spec.", &format!("spec.gates[{at}]."))))?;
+            if gates.insert(gate.name.clone(), rule).is_some() {
+                return Err(invalid(
+                    &format!("gates[{at}].name"),
+                    format!("there are two gates {}", gate.name),
+                ));
+            }
+        }
+        let strategy = &spec.strategy;
+        let mut policy = Self {
+            steps: Vec::new(),
+            background: Vec::new(),
+            gates,
+            deadline: seconds(&spec.progress_deadline, "progressDeadline")?.unwrap_or(DEADLINE),
+            abort_delay: seconds(&spec.abort_scale_down_delay, "abortScaleDownDelay")?.unwrap_or(DELAY),
+            skips_known_good: spec.known_good == KnownGood::SkipSteps,
+            surge: Share::Percent(25),
+            unavailable: Share::Count(0),
+            min_replicas: 1,
+            dynamic: false,
+        };
+        match (&strategy.canary, &strategy.blue_green, &strategy.shadow) {
+            (Some(canary), None, None) => policy.canary(canary)?,
+            (None, Some(both), None) => policy.blue_green(both)?,
+            (None, None, Some(shadow)) => policy.shadow(shadow)?,
+            _ => return Err(invalid("strategy", "states one of canary, blueGreen and shadow")),
+        }
+        policy.check()?;
+        Ok(policy)
+    }
+
+    fn canary(&mut self, canary: &Canary) -> Result<()> {
+        let mut before = 0;
+        for (at, step) in canary.steps.iter().enumerate() {
+            let field = format!("strategy.canary.steps[{at}]");
+            if step.weight > 100 {
+                return Err(invalid(&format!("{field}.weight"), format!("{} is more than 100", step.weight)));
+            }
+            if step.weight < before {
+                let why = format!(
+                    "{} is less than the {before} of the step before; a rollout only goes up",
+                    step.weight
+                );
+                return Err(invalid(&format!("{field}.weight"), why));
+            }
+            before = step.weight;
+            let size = match step.scale {
+                None => Size::ByWeight,
+                Some(scale) => match (scale.replicas, scale.percent) {
+                    (Some(pods), None) => Size::Pods(pods),
+                    (None, Some(percent)) => Size::Percent(percent),
+                    _ => return Err(invalid(&format!("{field}.scale"), "states replicas or percent")),
+                },
+            };
+            let hold = hold(&step.hold, &format!("{field}.hold"))?;
+            self.steps.push(Step { weight: step.weight, mirror: 0, size, hold, gates: step.gates.clone() });
+        }
+        if canary.steps.is_empty() {
+            return Err(invalid("strategy.canary.steps", "there are none"));
+        }
+        self.background.clone_from(&canary.background);
+        self.surge = share(&canary.max_surge, "strategy.canary.maxSurge", self.surge)?;
+        self.unavailable =
+            share(&canary.max_unavailable, "strategy.canary.maxUnavailable", self.unavailable)?;
+        self.min_replicas = canary.min_replicas.unwrap_or(1);
+        self.dynamic = canary.dynamic_stable_scale;
+        Ok(())
+    }
+
+    fn blue_green(&mut self, both: &BlueGreen) -> Result<()> {
+        let field = "strategy.blueGreen";
+        let delay = seconds(&both.scale_down_delay, &format!("{field}.scaleDownDelay"))?.unwrap_or(DELAY);
+        self.steps = vec![
+            Step {
+                weight: 0,
+                mirror: 0,
+                size: both.preview_replicas.map_or(Size::Percent(100), Size::Pods),
+                hold: hold(&both.hold, &format!("{field}.hold"))?,
+                gates: both.before.clone(),
+            },
+            // The old pods are there while it lasts, so the way back is one change of the weight.
+            Step {
+                weight: 100,
+                mirror: 0,
+                size: Size::ByWeight,
+                hold: Hold::For(delay),
+                gates: both.after.clone(),
+            },
+        ];
+        Ok(())
+    }
+
+    fn shadow(&mut self, shadow: &Shadow) -> Result<()> {
+        let field = "strategy.shadow";
+        if !(1..=100).contains(&shadow.percent) {
+            return Err(invalid(&format!("{field}.percent"), "is from 1 to 100"));
+        }
+        let hold = hold(&shadow.hold, &format!("{field}.hold"))?;
+        let size = shadow.replicas.map_or(Size::Percent(100), Size::Pods);
+        self.steps =
+            vec![Step { weight: 0, mirror: shadow.percent, size, hold, gates: shadow.gates.clone() }];
+        Ok(())
+    }
+
+    /// Ends the steps, and looks whether all gates are there and each is of use.
+    fn check(&mut self) -> Result<()> {
+        if self.steps.last().is_some_and(|last| last.weight < 100) {
+            let (size, hold) = (Size::ByWeight, Hold::For(0));
+            self.steps.push(Step { weight: 100, mirror: 0, size, hold, gates: Vec::new() });
+        }
+        let named = self.steps.iter().flat_map(|step| &step.gates).chain(&self.background);
+        let named: BTreeSet<&String> = named.collect();
+        if let Some(missing) = named.iter().find(|name| !self.gates.contains_key(**name)) {
+            return Err(invalid("gates", format!("there is no gate {missing}, which a step names")));
+        }
+        if let Some(idle) = self.gates.keys().find(|name| !named.contains(name)) {
+            return Err(invalid("gates", format!("no step names the gate {idle}")));
+        }
+        for step in &self.steps {
+            if let Some(both) = step.gates.iter().find(|name| self.background.contains(name)) {
+                return Err(invalid("gates", format!("{both} is a gate of a step and of the background")));
+            }
+        }
+        Ok(())
+    }
+}

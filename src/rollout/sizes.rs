@@ -1,0 +1,142 @@
+//! How many pods each side is to have next, for what is seen in a step.
+
+use super::machine::{Seen, Side, Traffic};
+use super::policy::{Policy, Size, Step};
+use super::replicas::{self, Abort, Fences, Goal, Pods, Routed, Scale, Shift, Split};
+
+/// Weights are percent.
+const ALL: u32 = 100;
+
+fn pods(side: Option<&Side>) -> Pods {
+    side.map_or(Pods { spec: 0, available: 0 }, |side| Pods { spec: side.size, available: side.available })
+}
+
+/// The step as the arithmetic reads it.
+fn goal(step: &Step) -> Goal {
+    let scale = match step.size {
+        Size::ByWeight => Scale::Traffic,
+        Size::Pods(pods) => Scale::Pods(pods),
+        Size::Percent(percent) => Scale::Weight(percent),
+    };
+    Goal { weight: step.weight, max_weight: ALL, scale }
+}
+
+/// The way back.
+const BACK: Goal = Goal { weight: 0, max_weight: ALL, scale: Scale::Traffic };
+
+/// What the arithmetic is asked about.
+pub(super) struct Sizes<'a> {
+    policy: &'a Policy,
+    seen: &'a Seen<'a>,
+    weights: Vec<u32>,
+}
+
+impl<'a> Sizes<'a> {
+    pub(super) fn new(policy: &'a Policy, seen: &'a Seen<'a>) -> Self {
+        Self { policy, seen, weights: policy.steps.iter().map(|step| step.weight).collect() }
+    }
+
+    fn fences(&self) -> Fences {
+        Fences::resolve(self.policy.surge, self.policy.unavailable, self.seen.replicas)
+    }
+
+    fn both(&self) -> replicas::Seen<'static> {
+        replicas::Seen {
+            stable: Some(pods(self.seen.stable)),
+            candidate: pods(self.seen.candidate),
+            others: &[],
+        }
+    }
+
+    fn routed(&self, goal: Goal, abort: Option<Abort>, live: u32) -> Routed<'_> {
+        Routed {
+            replicas: self.seen.replicas,
+            goal,
+            min_pods: self.policy.min_replicas,
+            unavailable: self.fences().unavailable,
+            dynamic: self.policy.dynamic,
+            live,
+            live_stable: ALL.saturating_sub(live),
+            stable: self.seen.stable.map(|side| pods(Some(side))),
+            candidate: pods(self.seen.candidate),
+            abort,
+            steps: &self.weights,
+        }
+    }
+
+    /// The candidate's traffic; all of it where nothing is known, which keeps pods where they may be needed.
+    fn live(&self) -> u32 {
+        match self.seen.traffic {
+            Traffic::Router(routed) => routed.map_or(ALL, |routed| routed.weight),
+            Traffic::Pods => 0,
+        }
+    }
+
+    fn by_pods(&self, goal: Goal) -> (Split, Split) {
+        let (fences, both) = (self.fences(), self.both());
+        let target = replicas::target(self.seen.replicas, goal, fences.surge, &both);
+        (replicas::basic(self.seen.replicas, fences, target, &both), target)
+    }
+
+    /// Next, in a step; and where it leads.
+    pub(super) fn of(&self, step: &Step) -> (Split, Split) {
+        match self.seen.traffic {
+            Traffic::Pods => self.by_pods(goal(step)),
+            Traffic::Router(_) => {
+                let next = replicas::routed(&self.routed(goal(step), None, self.live()));
+                (next, next)
+            }
+        }
+    }
+
+    /// Whether the pods of a step are there.
+    pub(super) fn are_there(&self, target: Split) -> bool {
+        let candidate = pods(self.seen.candidate);
+        match self.seen.traffic {
+            Traffic::Pods => {
+                let existing = self.seen.stable.map_or(0, |side| side.pods);
+                replicas::settled(target, &self.both(), existing)
+            }
+            Traffic::Router(_) => {
+                candidate.spec == target.candidate && candidate.available >= target.candidate
+            }
+        }
+    }
+
+    /// All pods to the target, as far as one pass goes.
+    pub(super) fn back(&self) -> Split {
+        match self.seen.traffic {
+            Traffic::Pods => self.by_pods(BACK).0,
+            Traffic::Router(_) => {
+                let abort = Abort { delay: Some(0), over: false };
+                replicas::routed(&self.routed(BACK, Some(abort), self.live()))
+            }
+        }
+    }
+
+    /// The weight that the candidate keeps on the way back: none, or what the stable side cannot take yet.
+    pub(super) fn weight_back(&self) -> u32 {
+        let abort = Abort { delay: Some(0), over: false };
+        replicas::abort_weight(&self.routed(BACK, Some(abort), self.live()))
+    }
+
+    /// Why the weight cannot be this yet.
+    pub(super) fn refusal(&self, to: u32) -> Option<String> {
+        let shift = Shift {
+            replicas: self.seen.replicas,
+            max_weight: ALL,
+            from: self.live().min(to),
+            to,
+            stable: pods(self.seen.stable),
+            candidate: pods(self.seen.candidate),
+        };
+        match replicas::guard(shift) {
+            Ok(()) => None,
+            Err(replicas::Refusal::NoCandidate) => Some("no pod of the candidate serves".to_owned()),
+            Err(replicas::Refusal::StableShort { needs }) => {
+                let has = shift.stable.available;
+                Some(format!("the stable side has {has} of the {needs} pods that it needs for the rest"))
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Invariants of the machine, over policies, scenarios and crashes that are made up.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::{Answer, Divider, Event, Policy, Scenario, Simulation};
+use crate::api::{
+    Canary, CanaryStep, Gate, GateAnswer, GateLimits, RolloutPhase, RolloutPolicySpec, RolloutStatus,
+    RolloutStrategy, RolloutVerb,
+};
+
+fn policy(steps: Vec<(u32, bool)>, background: bool) -> Policy {
+    let mut weight = 0;
+    let steps: Vec<CanaryStep> = steps
+        .into_iter()
+        .map(|(more, gated)| {
+            weight = (weight + more).min(100);
+            let gates = if gated { vec!["step".to_owned()] } else { Vec::new() };
+            CanaryStep { weight, hold: "2m".to_owned(), gates, ..CanaryStep::default() }
+        })
+        .collect();
+    let gate = |name: &str| Gate {
+        name: name.to_owned(),
+        interval: "30s".to_owned(),
+        count: Some(2),
+        limits: GateLimits { no_data: Some(3), error: Some(3), ..GateLimits::default() },
+        ..Gate::default()
+    };
+    let mut gates = Vec::new();
+    if steps.iter().any(|step| !step.gates.is_empty()) {
+        gates.push(gate("step"));
+    }
+    if background {
+        gates.push(gate("always"));
+    }
+    let background = if background { vec!["always".to_owned()] } else { Vec::new() };
+    let canary = Canary { steps, background, max_surge: "3".to_owned(), ..Canary::default() };
+    let strategy = RolloutStrategy { canary: Some(canary), ..RolloutStrategy::default() };
+    Policy::read(&RolloutPolicySpec { strategy, gates, ..RolloutPolicySpec::default() }).unwrap()
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    (prop::collection::vec((1u32..60, any::<bool>()), 1..5), any::<bool>())
+        .prop_map(|(steps, background)| policy(steps, background))
+}
+
+fn answers() -> impl Strategy<Value = Vec<Answer>> {
+    let one = prop_oneof![
+        8 => Just(Answer::Pass), 1 => Just(Answer::Fail), 1 => Just(Answer::NoData), 1 => Just(Answer::Error)];
+    prop::collection::vec(one, 0..8)
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let act = prop_oneof![
+        Just(RolloutVerb::Promote),
+        Just(RolloutVerb::PromoteFull),
+        Just(RolloutVerb::Abort),
+        Just(RolloutVerb::Retry),
+        Just(RolloutVerb::Pause),
+        Just(RolloutVerb::Resume)
+    ];
+    let what = prop_oneof![
+        4 => (1u32..5).prop_map(|number| Event { wanted: Some(format!("v{number}")), ..Event::default() }),
+        2 => act.prop_map(|verb| Event { act: Some(verb), ..Event::default() }),
+        1 => (1u32..12).prop_map(|pods| Event { replicas: Some(pods), ..Event::default() }),
+        1 => (0u32..3).prop_map(|pods| Event { candidate_serves: Some(pods), ..Event::default() }),
+        1 => any::<bool>().prop_map(|works| Event { router_works: Some(works), ..Event::default() }),
+    ];
+    prop::collection::vec((0u32..1800, what), 0..6).prop_map(|mut all| {
+        all.sort_by_key(|(at, _)| *at);
+        all.into_iter().map(|(at, event)| Event { at: format!("{at}s"), ..event }).collect()
+    })
+}
+
+fn scenarios() -> impl Strategy<Value = Scenario> {
+    (1u32..12, any::<bool>(), 0u32..60, answers(), answers(), events()).prop_map(
+        |(replicas, routed, ready, step, always, mut events)| {
+            // In the end everything works and nobody holds anything up.
+            events.push(Event {
+                at: "2h".into(),
+                act: Some(RolloutVerb::Resume),
+                candidate_serves: Some(u32::MAX),
+                router_works: Some(true),
+                ..Event::default()
+            });
+            Scenario {
+                replicas,
+                traffic: if routed { Divider::Router } else { Divider::Pods },
+                ready_after: format!("{ready}s"),
+                stable: "v1".into(),
+                wanted: "v2".into(),
+                gates: BTreeMap::from([("step".into(), step), ("always".into(), always)]),
+                events,
+            }
+        },
+    )
+}
+
+/// What held before and holds after a decision.
+fn check(policy: &Policy, before: &RolloutStatus, after: &RolloutStatus, acted: bool) {
+    if before.candidate == after.candidate && before.phase == RolloutPhase::Progressing && !acted {
+        assert!(
+            after.step == before.step || after.step == before.step + 1 || after.step == 0,
+            "a step is skipped"
+        );
+        if after.step == before.step + 1 && after.phase != RolloutPhase::Aborting {
+            for name in &policy.steps[before.step as usize].gates {
+                let gate = before.gates.iter().find(|gate| gate.name == *name);
+                let passed = gate.is_some_and(|gate| gate.passed >= policy.gates[name].count);
+                assert!(passed || before.skips, "gate {name} is skipped: {gate:?}");
+            }
+            assert!(!before.reached_at.is_empty(), "a step is left that was never reached");
+        }
+    }
+    for gate in &before.gates {
+        if gate.answer == Some(GateAnswer::Fail)
+            && before.phase == RolloutPhase::Progressing
+            && !acted
+            && !before.skips
+        {
+            assert_eq!(after.phase, RolloutPhase::Aborting, "a failed gate stops nothing");
+        }
+    }
+    for rejected in &before.rejected {
+        let begun = before.candidate.is_none()
+            && after.candidate.as_ref().is_some_and(|now| now.digest == rejected.revision.digest);
+        assert!(!begun, "{rejected:?} is begun again");
+    }
+}
+
+/// Runs to the end; what is decided is lost, or done in part, where the crashes say so.
+fn run(policy: &Policy, scenario: &Scenario, mut crashes: impl FnMut() -> u32) -> Simulation {
+    let mut simulation = Simulation::new(policy.clone(), scenario.clone()).unwrap();
+    for _ in 0..20_000 {
+        let before = simulation.status.clone();
+        let decision = simulation.ask();
+        let crash = crashes();
+        if let Some(after) = decision.status {
+            assert!(decision.commands.is_empty(), "a decision writes or acts");
+            check(policy, &before, &after, before.acts.len() != after.acts.len());
+            if crash != 1 {
+                simulation.write(after);
+            }
+            continue;
+        }
+        let done = if crash == 0 { decision.commands.len() } else { crash as usize - 1 };
+        for command in decision.commands.iter().take(done) {
+            simulation.act(command);
+            simulation.assert_served(command);
+        }
+        if decision.commands.is_empty() {
+            if !simulation.pass(decision.again) {
+                return simulation;
+            }
+        } else if !simulation.tick(decision.again) {
+            return simulation;
+        }
+    }
+    panic!("no rest: {:?}", simulation.status)
+}
+
+fn rests(simulation: &Simulation, wanted: &str) {
+    let status = &simulation.status;
+    assert!(matches!(status.phase, RolloutPhase::Healthy | RolloutPhase::Rejected), "{status:?}");
+    let stable = status.stable.as_ref().unwrap().digest.clone();
+    let is_rejected = status.rejected.iter().any(|rejected| rejected.revision.digest == wanted);
+    assert!(stable == wanted || is_rejected, "{wanted} is neither deployed nor rejected: {status:?}");
+    simulation.assert_at_rest(&stable);
+}
+
+fn wanted(scenario: &Scenario) -> String {
+    let last = scenario.events.iter().rev().find_map(|event| event.wanted.clone());
+    last.unwrap_or_else(|| scenario.wanted.clone())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn every_rollout_ends(policy in policies(), scenario in scenarios()) {
+        rests(&run(&policy, &scenario, || 0), &wanted(&scenario));
+    }
+
+    /// Before a status is written, before the first command, between any two.
+    #[test]
+    fn crashes_change_no_end(
+        policy in policies(),
+        scenario in scenarios(),
+        crashes in prop::collection::vec(0u32..4, 1..300),
+    ) {
+        let mut crashes = crashes.into_iter();
+        rests(&run(&policy, &scenario, || crashes.next().unwrap_or(0)), &wanted(&scenario));
+    }
+}
+
+/// A crash at each place of a run: the end is the same, and so is every step and verdict on the way.
+#[test]
+fn a_crash_at_each_place_changes_nothing() {
+    let policy = policy(vec![(5, true), (45, false), (50, true)], true);
+    let scenario = Scenario {
+        replicas: 4,
+        ready_after: "20s".into(),
+        stable: "v1".into(),
+        wanted: "v2".into(),
+        ..Scenario::default()
+    };
+    let whole = run(&policy, &scenario, || 0);
+    let mut places = 0;
+    for place in 0..10_000 {
+        let mut at = 0;
+        let mut hit = false;
+        let ended = run(&policy, &scenario, || {
+            at += 1;
+            hit |= at == place + 1;
+            u32::from(at == place + 1)
+        });
+        if !hit {
+            places = place;
+            break;
+        }
+        assert_eq!(ended.status.stable, whole.status.stable, "crash at {place}");
+        assert_eq!(ended.status.rejected, whole.status.rejected, "crash at {place}");
+        ended.assert_at_rest("v2");
+    }
+    assert!(places > 40, "{places} places");
+}
