@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::Global;
@@ -83,9 +84,12 @@ async fn patch(cluster: &Cluster, application: &Application, patch: Value) -> Re
     api.patch(&app.name, &parameters, &Patch::Merge(patch)).await.map_err(|error| translate(&error))
 }
 
-/// Who asks: for the people who find it later, not a proof.
-fn user() -> String {
-    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default()
+/// Who asks, as the API server knows them: for the people who find it later. Servers before 1.28 do not say.
+async fn user(cluster: &Cluster) -> String {
+    let reviews: Api<SelfSubjectReview> = Api::all(cluster.client());
+    let asked = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.ok();
+    let name = asked.and_then(|review| review.status?.user_info?.username);
+    name.or_else(|| std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok()).unwrap_or_default()
 }
 
 fn now() -> String {
@@ -141,8 +145,18 @@ async fn await_sync(
         let now = api.get(&app.name).await.map_err(|error| translate(&error))?;
         let done = now.status.as_ref().is_some_and(|status| status.last_sync_request == request);
         let ready = now.condition("Ready");
+        let said = |kind: &str| now.condition(kind).filter(|found| found.status == ConditionStatus::False);
         if done && ready.is_some_and(|ready| ready.status == ConditionStatus::True) {
-            return Ok(());
+            // Ready as it was: what the source has now is not known, or not allowed.
+            let Some(source) = said("SourceReady") else { return Ok(()) };
+            let code = Code::ALL.iter().find(|code| code.reason() == source.reason);
+            let code = code.copied().unwrap_or(Code::RepositoryUnreachable);
+            return Err(Error::new(code, source.message.clone()).in_app(workspace::title(application)));
+        }
+        if done && let Some(held) = said("Applied").filter(|applied| applied.reason == "Suspended") {
+            return Err(Error::new(Code::Unhealthy, held.message.clone())
+                .in_app(workspace::title(application))
+                .hint("driftless resume lets it go on"));
         }
         let why = ready.map(|ready| format!("{}: {}", ready.reason, ready.message)).unwrap_or_default();
         let stalled = now.status.as_ref().is_some_and(|status| status.holds("Stalled"));
@@ -193,7 +207,8 @@ pub(super) async fn rollback(global: &Global, arguments: RollbackArguments, outp
         before.revisions.clone()
     };
     let shown = revisions.first().map(|revision| short_commit(revision)).unwrap_or_default().to_owned();
-    let hold = json!({"spec": {"rollback": {"revisions": revisions, "by": user(), "since": now()}}});
+    let hold =
+        json!({"spec": {"rollback": {"revisions": revisions, "by": user(&cluster).await, "since": now()}}});
     patch(&cluster, &application, hold).await?;
     output.data(&format!(
         "{title} is held at {shown}; `driftless rollback {title} --release` follows Git again\n"
@@ -216,7 +231,7 @@ fn means(wanted: &str, revision: &str) -> bool {
 pub(super) async fn suspend(global: &Global, arguments: SuspendArguments, output: &Output) -> Result<u8> {
     let (cluster, application) = find(global, &arguments.app).await?;
     let until = until(&arguments.until)?;
-    let mut hold = json!({"by": user(), "why": arguments.why, "since": now()});
+    let mut hold = json!({"by": user(&cluster).await, "why": arguments.why, "since": now()});
     let mut words = String::new();
     if !until.is_empty() {
         words = format!(" until {until}");

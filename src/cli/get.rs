@@ -82,7 +82,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) 
 
 fn table(found: &[Application], wide: bool, output: &Output) {
     if found.is_empty() {
-        output.say("No Applications found.");
+        output.say("No Applications found; -A looks in all namespaces, -n in one.");
         return;
     }
     let mut headers = vec!["NAMESPACE", "NAME", "READY", "SYNC", "HEALTH", "REVISION", "OBJECTS"];

@@ -1,7 +1,7 @@
 //! How a new revision comes to its users: observations and time in, status and commands out.
 //!
 //! `policy` reads a `RolloutPolicy` as a list of steps, whatever its strategy; `machine` decides; `sizes` and `replicas` count
-//! pods; `gate` adds up what gates answer.
+//! pods; `gate` adds up what gates answer; `statistics` compares two versions; `simulation` is a cluster that is made up.
 //!
 //! Must not know any cluster, any kind of target, any router or provider, nor a clock.
 
@@ -11,6 +11,7 @@ mod policy;
 pub mod replicas;
 mod simulation;
 mod sizes;
+pub mod statistics;
 #[cfg(test)]
 mod tests;
 

@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::{agent, world};
-use crate::agent::map;
+use crate::agent::{cli, map};
 use crate::harness::git::{Fault, Server};
 use crate::source::{Authority, secret, setup};
 
@@ -252,6 +252,16 @@ async fn a_rewritten_history_is_told_and_held_where_asked() {
     assert!(message.contains(&second[..7]) && message.contains(&aside[..7]), "{message}");
     assert!(message.contains("allowRewrite"), "{message}");
     assert_eq!(world.value("a").await.as_deref(), Some("two"));
+    // Who waits for it is told, though the application is ready as it was.
+    let (code, _, errors) = cli(&world, &["sync", "held", "--wait", "--timeout", "60"]).await;
+    assert_eq!(code, 3, "{errors}");
+    assert!(errors.contains("DL0117"), "{errors}");
+    let (code, _, errors) = cli(&world, &["suspend", "held", "--why", "a look"]).await;
+    assert_eq!(code, 0, "{errors}");
+    let by = world.apps().get("held").await.unwrap().spec.suspend.unwrap().by;
+    assert!(by.contains("admin") || by.starts_with("system:"), "{by}");
+    let (code, _, errors) = cli(&world, &["resume", "held"]).await;
+    assert_eq!(code, 0, "{errors}");
     // Drift is repaired from what is deployed, and the next process holds it too.
     world.maps().delete("a", &DeleteParams::default()).await.unwrap();
     world.becomes("a", Some("two")).await;
