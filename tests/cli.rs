@@ -334,3 +334,54 @@ fn error_numbers_are_frozen() {
     }
     assert_eq!(listed.len(), frozen.lines().count(), "add the new code to tests/data/error-codes.txt");
 }
+
+/// What other repositories deliver is not this repository's, however its address is written.
+#[test]
+fn a_preview_is_of_the_applications_of_its_repository() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = crate::harness::git::Repository::create(&folder.path().join("clone"), String::new());
+    let app = |name: &str, repo: &str, path: &str| {
+        format!(
+            "apiVersion: driftless.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: ml}}\nspec: {{source: {{repo: '{repo}', path: {path}}}}}\n"
+        )
+    };
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {value: one}\n";
+    repository.commit(
+        &[
+            ("apps/a.yaml", map),
+            ("own.yaml", &app("own", "git@git.example:ml/platform.git", "apps")),
+            ("foreign.yaml", &app("foreign", "https://git.example/other/platform.git", "nowhere")),
+        ],
+        "First",
+    );
+    repository.commit(&[("apps/a.yaml", &map.replace("one", "two"))], "Second");
+    let preview = || {
+        let mut command = std::process::Command::new(crate::harness::cluster::program());
+        let done = command
+            .args(["preview", "HEAD~1..HEAD", "--repo"])
+            .arg(repository.folder())
+            .args(["-o", "json"])
+            .output()
+            .unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        let names: Vec<String> = report["apps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|app| app["name"].as_str().unwrap().to_owned())
+            .collect();
+        (done.status.code().unwrap(), names, String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    // Nobody knows whose it is.
+    let (code, ..) = preview();
+    assert_eq!(code, 3);
+    let opened = git2::Repository::open(repository.folder()).unwrap();
+    opened.remote("origin", "https://git.example/ml/Platform").unwrap();
+    let (code, names, said) = preview();
+    assert_eq!((code, names), (1, vec!["own".to_owned()]), "{said}");
+    assert!(said.contains("of other repositories, passed over: 1"), "{said}");
+    // A fork names none of them.
+    opened.remote_set_url("origin", "https://git.example/fork/platform").unwrap();
+    let (code, ..) = preview();
+    assert_eq!(code, 3);
+}

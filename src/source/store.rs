@@ -9,6 +9,7 @@ use git2::{ObjectType, Oid, Repository};
 
 use crate::error::{Code, Error, Result};
 use crate::render::{Entry, EntryKind, Tree};
+use crate::source::Location;
 
 /// Largest file that is read.
 const MAX_FILE: usize = 64 << 20;
@@ -56,6 +57,21 @@ impl Snapshot {
             Error::new(Code::RevisionNotFound, format!("{revision} is not a commit in {}", folder.display()))
         })?;
         Ok(Self::of(&commit, repository.path()))
+    }
+
+    /// The addresses under which its repository knows others, its origin before all.
+    ///
+    /// # Errors
+    /// `RepositoryCorrupt` where its configuration cannot be read.
+    pub fn remotes(&self) -> Result<Vec<Location>> {
+        let repository = Repository::open(&self.repository).map_err(|error| failed(&error))?;
+        let names = repository.remotes().map_err(|error| failed(&error))?;
+        let mut found = Vec::new();
+        for name in names.iter().flatten().flatten() {
+            let Ok(remote) = repository.find_remote(name) else { continue };
+            found.extend(remote.url().ok().and_then(|url| Location::parse(url).ok()));
+        }
+        Ok(found)
     }
 
     /// The newest commit that both have; `None` where the history is cut off before it.

@@ -21,7 +21,7 @@ use super::lint::own_definitions;
 use super::output::{Output, ReportFormat};
 use super::workspace;
 use crate::agent::{AppKey, Capable, Given, Remotes, RenderedApp, offline_materials, unchanged};
-use crate::api::Application;
+use crate::api::{Application, Source};
 use crate::diff::{between, mask};
 use crate::error::{Code, Error, Result};
 use crate::lint::{Configuration, Schemas};
@@ -30,7 +30,7 @@ use crate::plan::Desired;
 use crate::render::sops::Keys;
 use crate::render::{Cache, EntryKind, Tree, join};
 use crate::report::{AppReport, Class, ObjectReport, Report};
-use crate::source::{GitTree, Snapshot};
+use crate::source::{GitTree, Location, Snapshot};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -136,6 +136,19 @@ fn compare(
     let mut names: Vec<&String> = old.applications.keys().chain(new.applications.keys()).collect();
     names.sort();
     names.dedup();
+    let here = sides.after.remotes()?;
+    let is_own = |title: &String| {
+        let stated = [&old, &new].into_iter().find_map(|side| side.applications.get(title));
+        stated.is_some_and(|application| is_of(application, &here))
+    };
+    // A mirror or a fork has other addresses than its Applications name: then they are all taken for its own.
+    if names.iter().any(|title| is_own(title)) {
+        let all = names.len();
+        names.retain(|title| is_own(title));
+        if names.len() < all {
+            output.say(&format!("Applications of other repositories, passed over: {}.", all - names.len()));
+        }
+    }
     let (timer, done) = (Mutex::new(std::time::Instant::now()), AtomicUsize::new(0));
     let results = parallel::each(&names, |_, title| -> Result<(AppReport, Vec<Error>)> {
         let of = |side: &Stated| side.applications.get(*title).cloned();
@@ -167,6 +180,12 @@ fn compare(
         }
     }
     Ok((apps, errors))
+}
+
+/// Whether one of its sources is in a repository with one of these addresses.
+fn is_of(application: &Application, here: &[Location]) -> bool {
+    let of = |source: &Source| Location::of(&source.repo, &source.chart).ok();
+    application.spec.sources().filter_map(of).any(|source| here.iter().any(|known| known.is_same(&source)))
 }
 
 fn blank(application: &Application, head: &Snapshot) -> AppReport {
