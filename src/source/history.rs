@@ -33,7 +33,22 @@ pub(super) struct Histories {
     folders: AtomicU64,
 }
 
+impl Histories {
+    fn answer(&self, location: &Location, old: &str, new: &str) -> Answer {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() >= MAX_ANSWERS {
+            answers.clear();
+        }
+        answers.entry((location.clone(), old.to_owned(), new.to_owned())).or_default().clone()
+    }
+}
+
 impl Client {
+    /// What [`Client::descends`] has answered before; `None` where it must ask.
+    pub fn known_to_descend(&self, location: &Location, old: &str, new: &str) -> Option<bool> {
+        self.histories.answer(location, old, new).get().copied()
+    }
+
     /// Whether `new` has `old` among its ancestors; asked once for each pair.
     ///
     /// # Errors
@@ -48,13 +63,7 @@ impl Client {
         if old == new {
             return Ok(true);
         }
-        let answer = {
-            let mut answers = self.histories.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            if answers.len() >= MAX_ANSWERS {
-                answers.clear();
-            }
-            answers.entry((location.clone(), old.to_owned(), new.to_owned())).or_default().clone()
-        };
+        let answer = self.histories.answer(location, old, new);
         answer.get_or_try_init(|| self.ask(location, old, new, credentials)).await.copied()
     }
 
@@ -69,10 +78,8 @@ impl Client {
             let (folder, old, new) = (folder.clone(), old.to_owned(), new.to_owned());
             return blocking(move || local(&folder, &old, &new)).await;
         }
-        let known = |set: &Mutex<HashSet<Location>>| {
-            set.lock().unwrap_or_else(PoisonError::into_inner).contains(location)
-        };
-        if !known(&self.histories.unfiltered) {
+        let unfiltered = || self.histories.unfiltered.lock().unwrap_or_else(PoisonError::into_inner);
+        if !unfiltered().contains(location) {
             match self.between(location, old, new, Extent::Commits, credentials).await {
                 // A server without filters ends the answer at the word, with or without saying why.
                 Err(error) if matches!(error.code, Code::RepositoryCorrupt | Code::RepositoryUnreachable) => {
@@ -81,8 +88,7 @@ impl Client {
             }
         }
         let found = self.between(location, old, new, Extent::CommitsAndFiles, credentials).await?;
-        let mut unfiltered = self.histories.unfiltered.lock().unwrap_or_else(PoisonError::into_inner);
-        unfiltered.insert(location.clone());
+        unfiltered().insert(location.clone());
         Ok(found)
     }
 

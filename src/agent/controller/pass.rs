@@ -194,8 +194,9 @@ impl super::Controller {
             Ok(None) => Ok(Flow::Break(None)),
             Err(error) => {
                 self.report(application, memory, &Facts { source: Some(&error), ..Facts::default() }).await?;
+                // No poll tells when what was asked for by its id can be had.
                 let asks = spec.rollback.is_some() || spec.sources().any(|source| !source.allows_rewrite());
-                if asks && error.code.is_transient() { Err(error) } else { Ok(Flow::Break(None)) }
+                if asks { Err(error) } else { Ok(Flow::Break(None)) }
             }
         }
     }

@@ -21,12 +21,11 @@ impl super::Controller {
         mut failure: Option<Error>,
     ) -> Result<(Vec<Snapshot>, Option<Error>)> {
         let sources = || application.spec.sources();
-        let accepted = if memory.accepted.is_empty() {
-            application.status.as_ref().map(|status| status.sources.clone()).unwrap_or_default()
-        } else {
-            std::mem::take(&mut memory.accepted)
+        let accepted = match &application.status {
+            Some(status) if memory.accepted.is_empty() => &status.sources,
+            _ => &memory.accepted,
         };
-        for ((snapshot, source), before) in snapshots.iter_mut().zip(sources()).zip(&accepted) {
+        for ((snapshot, source), before) in snapshots.iter_mut().zip(sources()).zip(accepted) {
             if !is_same_line(before, source, snapshot) {
                 continue;
             }
@@ -45,23 +44,15 @@ impl super::Controller {
                     tracing::debug!(%app, %error, "Whether history was rewritten is not known.");
                     continue;
                 }
-                Err(error) => {
-                    memory.accepted = accepted;
-                    return Err(error.in_app(app));
-                }
+                Err(error) => return Err(error.in_app(app)),
             };
             if source.allows_rewrite() {
                 tracing::warn!(%app, "{why}");
                 self.events.warn(application, Code::HistoryRewritten, &why);
                 continue;
             }
-            let held = match self.sources.commit(app, account, source, &before.revision).await {
-                Ok(held) => held,
-                Err(error) => {
-                    memory.accepted.clone_from(&accepted);
-                    return Err(error.in_app(app));
-                }
-            };
+            let held = self.sources.commit(app, account, source, &before.revision).await;
+            let held = held.map_err(|error| error.in_app(app))?;
             *snapshot = held.named(&before.reference);
             let error = Error::new(Code::HistoryRewritten, why)
                 .in_app(app)
