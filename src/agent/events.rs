@@ -33,13 +33,12 @@ impl Events {
 
     /// A warning that is no result of a pass.
     pub(super) fn warn(&self, application: &Application, code: Code, note: &str) {
-        let event = Event {
-            type_: EventType::Warning,
-            reason: code.reason().into(),
-            note: Some(note.chars().take(1000).collect()),
-            action: "Sync".into(),
-            secondary: None,
-        };
+        self.send(application, EventType::Warning, code.reason().into(), note);
+    }
+
+    fn send(&self, application: &Application, type_: EventType, reason: String, note: &str) {
+        let note = Some(note.chars().take(1000).collect());
+        let event = Event { type_, reason, note, action: "Sync".into(), secondary: None };
         let _ = self.0.try_send((event, application.object_ref(&())));
     }
 
@@ -65,9 +64,7 @@ impl Events {
         } else {
             return;
         };
-        let note: String = note.chars().take(1000).collect();
-        let event = Event { type_: kind, reason, note: Some(note), action: "Sync".into(), secondary: None };
-        let _ = self.0.try_send((event, application.object_ref(&())));
+        self.send(application, kind, reason, &note);
     }
 }
 

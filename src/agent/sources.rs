@@ -14,6 +14,7 @@ use super::{AppKey, Metrics, Remotes};
 use crate::api::{ApplicationSpec, Source};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Account, Cluster, translate};
+use crate::model::duration;
 use crate::plan::ProjectRules;
 use crate::source::{Client, Credentials, Location, Revision, Snapshot};
 
@@ -357,38 +358,4 @@ fn jittered(base: Duration) -> Duration {
         .map(|time| time.subsec_nanos())
         .unwrap_or_default();
     base.mul_f64(0.9 + 0.2 * f64::from(nanoseconds % 1000) / 1000.0)
-}
-
-/// `1h30m`, `90s`.
-fn duration(text: &str) -> Option<Duration> {
-    let mut total = Duration::ZERO;
-    let mut number = String::new();
-    for character in text.chars() {
-        let unit = match character {
-            digit if digit.is_ascii_digit() => {
-                number.push(digit);
-                continue;
-            }
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            _ => return None,
-        };
-        total += Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(unit)?);
-        number.clear();
-    }
-    number.is_empty().then_some(total)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
-        assert_eq!(duration("90s"), Some(Duration::from_secs(90)));
-        assert_eq!(duration("90"), None);
-        assert_eq!(duration("x"), None);
-    }
 }

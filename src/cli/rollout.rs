@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::output::{Format, Output};
 use crate::api::{GROUP, RolloutPhase, RolloutPolicySpec};
@@ -103,7 +103,7 @@ fn table(lines: &[Line], steps: usize, output: &Output) {
                 if said.is_empty() { line.message.clone() } else { format!("{said}: {}", line.message) };
             vec![
                 clock(line.at),
-                word(line.phase),
+                format!("{:?}", line.phase),
                 if moving { format!("{}/{steps}", line.step) } else { String::new() },
                 format!("{} %", line.weight),
                 pods(line.stable),
@@ -114,8 +114,4 @@ fn table(lines: &[Line], steps: usize, output: &Output) {
         })
         .collect();
     output.table(&["TIME", "PHASE", "STEP", "WEIGHT", "STABLE", "CANDIDATE", "GATES", "WHAT"], &rows);
-}
-
-fn word(phase: RolloutPhase) -> String {
-    serde_json::to_value(phase).ok().as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
 }

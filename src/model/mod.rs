@@ -4,6 +4,7 @@
 
 mod confidential;
 mod digest;
+mod duration;
 mod generated;
 mod key;
 mod object;
@@ -13,6 +14,7 @@ pub mod yaml;
 
 pub use confidential::{Confidential, MASK};
 pub use digest::Digest;
+pub use duration::duration;
 pub use generated::{Generated, Renewed, keep};
 pub use key::{Gvk, Key, is_cluster_scoped};
 pub use object::{Described, Object, Origin};

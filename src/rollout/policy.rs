@@ -6,6 +6,7 @@ use super::gate::Rule;
 use super::replicas::Share;
 use crate::api::{BlueGreen, Canary, KnownGood, RolloutPolicySpec, Shadow};
 use crate::error::{Code, Error, Result};
+use crate::model::duration;
 
 /// Seconds for which the progress of a step is waited for.
 const DEADLINE: i64 = 600;
@@ -81,30 +82,9 @@ pub(super) fn seconds(text: &str, field: &str) -> Result<Option<i64>> {
     if text.is_empty() {
         return Ok(None);
     }
+    let read = duration(text).and_then(|found| i64::try_from(found.as_secs()).ok());
     let bad = || invalid(field, format!("{text:?} is no duration such as 90s, 10m or 1h30m"));
-    let (mut total, mut number) = (0i64, None);
-    for character in text.chars() {
-        let unit = match character {
-            '0'..='9' => {
-                let digit = i64::from(character as u32 - '0' as u32);
-                number = Some(
-                    number
-                        .unwrap_or(0i64)
-                        .checked_mul(10)
-                        .and_then(|so_far| so_far.checked_add(digit))
-                        .ok_or_else(bad)?,
-                );
-                continue;
-            }
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            _ => return Err(bad()),
-        };
-        let part = number.take().and_then(|number| number.checked_mul(unit)).ok_or_else(bad)?;
-        total = total.checked_add(part).ok_or_else(bad)?;
-    }
-    if number.is_some() { Err(bad()) } else { Ok(Some(total)) }
+    read.map(Some).ok_or_else(bad)
 }
 
 fn hold(text: &str, field: &str) -> Result<Hold> {

@@ -46,25 +46,6 @@ pub enum Location {
 }
 
 impl Location {
-    /// Whether both are one Git repository, whichever way it is reached: `https://git.example/a/b.git` and
-    /// `git@git.example:a/b`.
-    pub fn is_same(&self, other: &Self) -> bool {
-        let place = |location: &Self| -> Option<(String, String)> {
-            let (host, path) = match location {
-                Self::Http(url) => {
-                    let (host, path) = url.split_once("://")?.1.split_once('/')?;
-                    (host.split(':').next()?, path)
-                }
-                Self::Ssh { host, path, .. } => (host.as_str(), path.as_str()),
-                Self::File(_) | Self::Oci { .. } | Self::Chart { .. } => return None,
-            };
-            let path = path.trim_matches('/');
-            let path = path.strip_suffix(".git").unwrap_or(path);
-            Some((host.to_ascii_lowercase(), path.to_ascii_lowercase()))
-        };
-        self == other || place(self).is_some_and(|one| place(other) == Some(one))
-    }
-
     /// Reads `repo` and `chart` of a source.
     ///
     /// # Errors

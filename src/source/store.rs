@@ -9,7 +9,6 @@ use git2::{ObjectType, Oid, Repository};
 
 use crate::error::{Code, Error, Result};
 use crate::render::{Entry, EntryKind, Tree};
-use crate::source::Location;
 
 /// Largest file that is read.
 const MAX_FILE: usize = 64 << 20;
@@ -63,13 +62,13 @@ impl Snapshot {
     ///
     /// # Errors
     /// `RepositoryCorrupt` where its configuration cannot be read.
-    pub fn remotes(&self) -> Result<Vec<Location>> {
+    pub fn remotes(&self) -> Result<Vec<String>> {
         let repository = Repository::open(&self.repository).map_err(|error| failed(&error))?;
         let names = repository.remotes().map_err(|error| failed(&error))?;
         let mut found = Vec::new();
         for name in names.iter().flatten().flatten() {
             let Ok(remote) = repository.find_remote(name) else { continue };
-            found.extend(remote.url().ok().and_then(|url| Location::parse(url).ok()));
+            found.extend(remote.url().ok().map(str::to_owned));
         }
         Ok(found)
     }

@@ -21,16 +21,16 @@ use super::lint::own_definitions;
 use super::output::{Output, ReportFormat};
 use super::workspace;
 use crate::agent::{AppKey, Capable, Given, Remotes, RenderedApp, offline_materials, unchanged};
-use crate::api::{Application, Source};
+use crate::api::Application;
 use crate::diff::{between, mask};
 use crate::error::{Code, Error, Result};
 use crate::lint::{Configuration, Schemas};
 use crate::model::Key;
-use crate::plan::Desired;
+use crate::plan::{Address, Desired};
 use crate::render::sops::Keys;
 use crate::render::{Cache, EntryKind, Tree, join};
 use crate::report::{AppReport, Class, ObjectReport, Report};
-use crate::source::{GitTree, Location, Snapshot};
+use crate::source::{GitTree, Snapshot};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -137,6 +137,7 @@ fn compare(
     names.sort();
     names.dedup();
     let here = sides.after.remotes()?;
+    let here: Vec<Address> = here.iter().filter_map(|url| Address::parse(url).ok()).collect();
     let is_own = |title: &String| {
         let stated = [&old, &new].into_iter().find_map(|side| side.applications.get(title));
         stated.is_some_and(|application| is_of(application, &here))
@@ -183,9 +184,10 @@ fn compare(
 }
 
 /// Whether one of its sources is in a repository with one of these addresses.
-fn is_of(application: &Application, here: &[Location]) -> bool {
-    let of = |source: &Source| Location::of(&source.repo, &source.chart).ok();
-    application.spec.sources().filter_map(of).any(|source| here.iter().any(|known| known.is_same(&source)))
+fn is_of(application: &Application, here: &[Address]) -> bool {
+    let of = application.spec.sources().filter(|source| source.chart.is_empty());
+    of.filter_map(|source| Address::parse(&source.repo).ok())
+        .any(|source| here.iter().any(|known| known.is_same_repository(&source)))
 }
 
 fn blank(application: &Application, head: &Snapshot) -> AppReport {

@@ -202,6 +202,14 @@ impl Address {
         Ok(Self { scheme, user, host: found.host, port, path: found.path })
     }
 
+    /// Whether both are one Git repository, whichever way it is reached: `https://git.example/a/b.git` and
+    /// `git@git.example:a/b`.
+    pub fn is_same_repository(&self, other: &Self) -> bool {
+        let is_git = |address: &Self| matches!(address.scheme, "https" | "http" | "ssh");
+        let place = |address: &Self| format!("{}/{}", address.host, address.path.join("/")).to_lowercase();
+        self == other || is_git(self) && is_git(other) && place(self) == place(other)
+    }
+
     /// Whether it is a folder of the agent's own machine.
     pub fn is_file(&self) -> bool {
         self.scheme == FILE
