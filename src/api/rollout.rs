@@ -313,16 +313,20 @@ pub struct GateStatus {
     pub values: Vec<f64>,
 }
 
-/// What a measurement says.
+/// What a measurement says. Simulations may write it small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum GateAnswer {
     /// The condition holds.
+    #[serde(alias = "pass")]
     Pass,
     /// It does not.
+    #[serde(alias = "fail")]
     Fail,
     /// There was nothing to judge.
+    #[serde(alias = "noData")]
     NoData,
     /// It could not be asked.
+    #[serde(alias = "error")]
     Error,
 }
 

@@ -6,6 +6,7 @@ use crate::api::{Gate, GateAnswer, GateStatus, second};
 use crate::error::Result;
 
 use super::policy::seconds;
+use super::record::{after, push};
 
 /// Values kept with a gate.
 const KEPT: usize = 20;
@@ -89,10 +90,6 @@ impl Rule {
 
     /// When it is asked next. In the background also when it has passed.
     pub fn due(&self, status: &GateStatus) -> Timestamp {
-        let after = |from: &str, wait: i64| {
-            let from: Timestamp = from.parse().unwrap_or(Timestamp::UNIX_EPOCH);
-            from.checked_add(jiff::SignedDuration::from_secs(wait)).unwrap_or(Timestamp::MAX)
-        };
         match status.answer {
             None => after(&status.since, self.delay),
             // What could not be asked is asked again soon.
@@ -134,9 +131,6 @@ pub(super) fn add(status: &mut GateStatus, measurement: &Measurement, now: Times
     status.measured_at = second(now);
     status.message.clone_from(&measurement.message);
     if let Some(value) = measurement.value.filter(|value| value.is_finite()) {
-        if status.values.len() >= KEPT {
-            status.values.remove(0);
-        }
-        status.values.push(value);
+        push(&mut status.values, value, KEPT);
     }
 }

@@ -36,7 +36,7 @@ pub struct Scenario {
     pub wanted: String,
     /// What gates answer, one after the other; the last answer goes on. `pass` where a gate is not named.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub gates: BTreeMap<String, Vec<Answer>>,
+    pub gates: BTreeMap<String, Vec<GateAnswer>>,
     /// What happens, in the order of time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
@@ -55,20 +55,6 @@ pub enum Divider {
     Router,
     /// The number of pods.
     Pods,
-}
-
-/// What a gate answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Answer {
-    /// The condition holds.
-    Pass,
-    /// It does not.
-    Fail,
-    /// Nothing to judge.
-    NoData,
-    /// It could not be asked.
-    Error,
 }
 
 /// Something that happens.
@@ -305,13 +291,12 @@ impl Simulation {
     fn measure(&mut self, gate: &str) {
         let asked = self.asked.entry(gate.to_owned()).or_default();
         let answers = self.scenario.gates.get(gate).map_or(&[][..], Vec::as_slice);
-        let answer = answers.get(*asked).or(answers.last()).copied().unwrap_or(Answer::Pass);
+        let answer = answers.get(*asked).or(answers.last()).copied().unwrap_or(GateAnswer::Pass);
         *asked += 1;
-        let (answer, message) = match answer {
-            Answer::Pass => (GateAnswer::Pass, "as the script says"),
-            Answer::Fail => (GateAnswer::Fail, "as the script says"),
-            Answer::NoData => (GateAnswer::NoData, "the script has no data"),
-            Answer::Error => (GateAnswer::Error, "the script has an error"),
+        let message = match answer {
+            GateAnswer::Pass | GateAnswer::Fail => "as the script says",
+            GateAnswer::NoData => "the script has no data",
+            GateAnswer::Error => "the script has an error",
         };
         let gate = gate.to_owned();
         self.measured.push(Measurement { gate, answer, value: None, message: message.to_owned() });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{Answer, Divider, Event, Policy, Scenario, Simulation};
+use super::{Divider, Event, Policy, Scenario, Simulation};
 use crate::api::{
     Canary, CanaryStep, Gate, GateAnswer, GateLimits, RolloutPhase, RolloutPolicySpec, RolloutStatus,
     RolloutStrategy, RolloutVerb,
@@ -45,9 +45,9 @@ fn policies() -> impl Strategy<Value = Policy> {
         .prop_map(|(steps, background)| policy(steps, background))
 }
 
-fn answers() -> impl Strategy<Value = Vec<Answer>> {
+fn answers() -> impl Strategy<Value = Vec<GateAnswer>> {
     let one = prop_oneof![
-        8 => Just(Answer::Pass), 1 => Just(Answer::Fail), 1 => Just(Answer::NoData), 1 => Just(Answer::Error)];
+        8 => Just(GateAnswer::Pass), 1 => Just(GateAnswer::Fail), 1 => Just(GateAnswer::NoData), 1 => Just(GateAnswer::Error)];
     prop::collection::vec(one, 0..8)
 }
 

@@ -1,0 +1,137 @@
+//! To the end, and back.
+
+use super::{Command, REJECTED, Routed, Turn, waits_for};
+use crate::api::{RejectedRevision, RolloutPhase, RolloutRevision, second};
+use crate::rollout::record::{after, push};
+
+impl Turn<'_> {
+    /// The steps are behind it: the target becomes the new revision, then takes the traffic, then the candidate goes.
+    pub(super) fn promote(&mut self) -> String {
+        let seen = self.seen;
+        let Some(revision) = self.status.candidate.clone() else {
+            // The first revision, or one that somebody took away from the status.
+            self.status.stable = None;
+            return self.first();
+        };
+        let Some(target) = seen.stable.filter(|side| side.digest == revision.digest) else {
+            self.commands.push(Command::Apply(revision));
+            return "the target becomes the new revision".to_owned();
+        };
+        // With a router the candidate keeps its pods until the traffic has left it.
+        let (stable, candidate) = match seen.candidate {
+            Some(_) if !self.is_routed() => {
+                let back = self.sizes().back();
+                (back.stable, Some(back.candidate))
+            }
+            _ => (seen.replicas, None),
+        };
+        if target.size != stable {
+            self.commands.push(Command::SizeStable(stable));
+        }
+        if let Some(candidate) =
+            candidate.filter(|size| seen.candidate.is_some_and(|side| side.size != *size))
+        {
+            self.commands.push(Command::SizeCandidate(candidate));
+        }
+        if target.available > self.status.best {
+            self.status.best = target.available;
+            self.status.best_at = self.now();
+            return String::new();
+        }
+        if !target.settled || target.size != seen.replicas || target.available < seen.replicas {
+            let begun = self.status.best_at.clone();
+            let late = !self.wait(&begun, self.policy.deadline);
+            let waits = waits_for(
+                "the target as the new revision",
+                target.available,
+                seen.replicas,
+                &target.obstacle,
+            );
+            // The candidate goes on serving: whoever is here has passed everything.
+            return if late { format!("{waits}; it comes no nearer") } else { waits };
+        }
+        if self.status.weight != 0 {
+            self.status.weight = 0;
+            return String::new();
+        }
+        if self.is_routed() && self.route(Routed::default()) {
+            return "the target takes the traffic".to_owned();
+        }
+        if seen.candidate.is_some() {
+            self.commands.push(Command::Retire);
+            return "the candidate goes".to_owned();
+        }
+        self.good(&revision.digest);
+        self.status.stable = Some(revision);
+        self.end(RolloutPhase::Healthy);
+        String::new()
+    }
+
+    fn end(&mut self, phase: RolloutPhase) {
+        self.status.phase = phase;
+        self.status.candidate = None;
+        self.status.paused = None;
+        self.status.skips = false;
+        self.enter_step(0);
+        self.status.gates.clear();
+        self.status.best_at.clear();
+    }
+
+    /// Traffic first, then pods; it only lowers the risk, so nothing holds it up.
+    pub(super) fn go_back(&mut self, stable: &RolloutRevision) -> String {
+        let seen = self.seen;
+        let why = self.status.abort.clone();
+        // A target that had begun to become the new revision.
+        if seen.stable.is_none_or(|side| side.digest != stable.digest) {
+            self.commands.push(Command::Apply(stable.clone()));
+        }
+        let sizes = self.sizes().back();
+        let stable_size = if seen.candidate.is_some() { sizes.stable } else { seen.replicas };
+        if seen.stable.is_some_and(|side| side.size != stable_size) {
+            self.commands.push(Command::SizeStable(stable_size));
+        }
+        if self.is_routed() {
+            // What is not there gets nothing, whatever the other side can take.
+            let serves = seen.candidate.is_some_and(|side| side.available > 0);
+            let lowered = if serves { self.sizes().weight_back() } else { 0 };
+            if self.route(Routed { weight: lowered, mirror: 0 }) || lowered > 0 {
+                return format!("{why}; the traffic goes back");
+            }
+        } else if seen.candidate.is_some_and(|side| side.size > 0) {
+            if seen.candidate.is_some_and(|side| side.size != sizes.candidate) {
+                self.commands.push(Command::SizeCandidate(sizes.candidate));
+            }
+            return format!("{why}; the pods go back");
+        }
+        if self.status.drained_at.is_empty() {
+            self.status.drained_at = self.now();
+            return String::new();
+        }
+        if seen.candidate.is_some() {
+            let drained = self.status.drained_at.clone();
+            let delay = if self.status.rejects && self.is_routed() { self.policy.abort_delay } else { 0 };
+            if self.wait(&drained, delay) {
+                return format!("{why}; its pods stay until {}", second(after(&drained, delay)));
+            }
+            self.commands.push(Command::Retire);
+            return format!("{why}; the candidate goes");
+        }
+        if seen.stable.is_none_or(|side| side.digest != stable.digest) {
+            return format!("{why}; the target becomes the stable revision again");
+        }
+        let rejected = self.status.candidate.clone().filter(|_| self.status.rejects);
+        if let Some(revision) = rejected {
+            self.status.rejected.retain(|known| known.revision.digest != revision.digest);
+            self.status.good.retain(|known| *known != revision.digest);
+            let at = self.now();
+            push(&mut self.status.rejected, RejectedRevision { revision, at, why }, REJECTED);
+            self.end(RolloutPhase::Rejected);
+        } else {
+            self.end(RolloutPhase::Healthy);
+        }
+        self.status.abort.clear();
+        self.status.rejects = false;
+        self.status.drained_at.clear();
+        String::new()
+    }
+}

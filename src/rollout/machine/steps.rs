@@ -1,0 +1,185 @@
+//! From step to step: pods, then traffic, then time and gates.
+
+use super::{Command, Routed, Turn, waits_for, word};
+use crate::api::{RolloutPhase, RolloutRevision, RolloutStatus, second};
+use crate::rollout::gate::{self, Verdict};
+use crate::rollout::policy::{Hold, Step};
+use crate::rollout::record::after;
+
+impl Turn<'_> {
+    pub(super) fn progress(&mut self, stable: &RolloutRevision) -> String {
+        let seen = self.seen;
+        let Some(revision) = self.status.candidate.clone() else {
+            self.status.phase = RolloutPhase::Healthy;
+            return String::new();
+        };
+        if seen.wanted.digest == stable.digest {
+            self.abort("Git went back to the stable revision".to_owned(), false);
+            return String::new();
+        }
+        if seen.wanted.digest != revision.digest {
+            self.abort("a newer revision takes its place".to_owned(), false);
+            return String::new();
+        }
+        let Some(step) = self.step().cloned() else {
+            self.status.phase = RolloutPhase::Promoting;
+            return String::new();
+        };
+        if let Some(why) = self.failed_gate() {
+            self.abort(why, true);
+            return String::new();
+        }
+        let (sizes, goal) = self.sizes().of(&step);
+        let Some(candidate) = seen.candidate.filter(|side| side.digest == revision.digest) else {
+            // No share for what is not there.
+            if self.route(Routed::default()) {
+                return "the candidate is not there and gets no traffic".to_owned();
+            }
+            self.commands.push(Command::Create(revision, sizes.candidate));
+            return self.patience("the candidate is made");
+        };
+        // I8: whoever has no pod gets no traffic, whatever the step says.
+        if candidate.available == 0 && self.route(Routed::default()) {
+            return self.patience("no pod of the candidate serves: it gets no traffic");
+        }
+        if candidate.available > self.status.best {
+            self.status.best = candidate.available;
+            self.status.best_at = self.now();
+            return String::new();
+        }
+        // From the first weight on, whatever else the step waits for.
+        if self.status.weight > 0 && self.ask(&self.policy.background, true).is_none() {
+            return String::new();
+        }
+        if candidate.size != sizes.candidate {
+            self.commands.push(Command::SizeCandidate(sizes.candidate));
+        }
+        if seen.stable.is_some_and(|side| side.size != sizes.stable) {
+            self.commands.push(Command::SizeStable(sizes.stable));
+        }
+        if !self.sizes().are_there(goal) {
+            let obstacle = if candidate.obstacle.is_empty() {
+                seen.stable.map(|side| side.obstacle.clone()).unwrap_or_default()
+            } else {
+                candidate.obstacle.clone()
+            };
+            let waits = waits_for(&self.place(), candidate.available, goal.candidate, &obstacle);
+            return self.patience(&waits);
+        }
+        let routed = Routed { weight: step.weight, mirror: step.mirror };
+        if self.is_routed() {
+            if self.status.weight != step.weight {
+                if let Some(why) = self.sizes().refusal(step.weight) {
+                    return self.patience(&format!("{}: {why}", self.place()));
+                }
+                self.status.weight = step.weight;
+                return String::new();
+            }
+            if self.route(routed) {
+                return self.patience(&format!("{}: the router is to send {} %", self.place(), step.weight));
+            }
+        } else if self.status.weight != step.weight {
+            self.status.weight = step.weight;
+            return String::new();
+        }
+        if self.status.reached_at.is_empty() {
+            self.status.reached_at = self.now();
+            return String::new();
+        }
+        self.stay(&step)
+    }
+
+    /// Asks what is due of these gates; those that do not bind the step are waited for by nobody. `None` where one begins,
+    /// which is written down first.
+    fn ask(&mut self, names: &[String], background: bool) -> Option<Vec<String>> {
+        if self.status.skips {
+            return Some(Vec::new());
+        }
+        let known =
+            |status: &RolloutStatus, name: &String| status.gates.iter().position(|gate| gate.name == *name);
+        let mut begun = false;
+        for name in names {
+            if known(&self.status, name).is_none() {
+                self.status.gates.push(gate::begin(name, self.seen.now));
+                begun = true;
+            }
+        }
+        if begun {
+            return None;
+        }
+        let mut waiting = Vec::new();
+        for name in names {
+            let status = known(&self.status, name).and_then(|at| self.status.gates.get(at));
+            let (Some(rule), Some(status)) = (self.policy.gates.get(name), status) else { continue };
+            let due = match rule.verdict(status) {
+                Verdict::Open(due) => {
+                    if !background && !rule.dry_run {
+                        waiting.push(format!("gate {name} {} of {}", status.passed, rule.count));
+                    }
+                    due
+                }
+                Verdict::Passed if background => rule.due(status),
+                // A dry run that has failed is over too.
+                Verdict::Passed | Verdict::Failed(_) => continue,
+            };
+            if due <= self.seen.now {
+                self.commands.push(Command::Measure(name.clone()));
+            } else {
+                self.wake(due);
+            }
+        }
+        Some(waiting)
+    }
+
+    /// The step is reached: time and gates.
+    fn stay(&mut self, step: &Step) -> String {
+        let place = self.place();
+        // Gates begin when what they judge is there.
+        let Some(waiting) = self.ask(&step.gates, false) else { return String::new() };
+        if let Some(paused) = &self.status.paused {
+            let why = if paused.why.is_empty() { String::new() } else { format!(": {}", paused.why) };
+            return format!("{place}: paused by {}{why}", word(&paused.by));
+        }
+        let reached = self.status.reached_at.clone();
+        match step.hold {
+            _ if self.status.skips => {}
+            Hold::Promoted => return format!("{place}: waits for `driftless rollout promote`"),
+            Hold::For(seconds) => {
+                if self.wait(&reached, seconds) {
+                    return format!("{place}: held until {}", second(after(&reached, seconds)));
+                }
+            }
+        }
+        if let Some(first) = waiting.first() {
+            return format!("{place}: waits for {first}");
+        }
+        self.leave_step();
+        String::new()
+    }
+
+    fn failed_gate(&self) -> Option<String> {
+        self.status.gates.iter().find_map(|status| {
+            let rule = self.policy.gates.get(&status.name).filter(|rule| !rule.dry_run)?;
+            match rule.verdict(status) {
+                Verdict::Failed(why) => Some(why),
+                Verdict::Passed | Verdict::Open(_) => None,
+            }
+        })
+    }
+
+    fn place(&self) -> String {
+        let weight = self.step().map_or(100, |step| step.weight);
+        format!("step {} of {} ({weight} %)", self.status.step + 1, self.policy.steps.len())
+    }
+
+    /// Waits as long as the deadline lets it.
+    fn patience(&mut self, waits: &str) -> String {
+        let begun = self.status.best_at.clone();
+        if self.status.paused.is_some() || self.wait(&begun, self.policy.deadline) {
+            return waits.to_owned();
+        }
+        let deadline = self.policy.deadline;
+        self.abort(format!("{waits}; it came no nearer for {deadline} s"), true);
+        String::new()
+    }
+}
