@@ -22,7 +22,7 @@ pub(super) struct Web {
     foreign: reqwest::Client,
     pub(super) credentials: Credentials,
     pub(super) limits: Limits,
-    pub(super) pauses: Pauses,
+    pauses: Pauses,
 }
 
 /// One question.
@@ -76,9 +76,8 @@ impl Web {
                     .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                     .body(form.clone());
             }
-            self.pauses.check(asked.place, &url)?;
-            let answer = request.send().await.map_err(|error| broken(asked.place, self.limits, &error))?;
-            self.pauses.heed(asked.place, &url, answer.status(), answer.headers())?;
+            let request = request.build().map_err(|error| broken(asked.place, self.limits, &error))?;
+            let answer = self.exchange(client, asked.place, request).await?;
             // 304 is an answer.
             if !answer.status().is_redirection() || answer.status() == StatusCode::NOT_MODIFIED {
                 return Ok(answer);
@@ -103,6 +102,20 @@ impl Web {
             Code::RedirectRefused,
             format!("{}: more than {MAX_REDIRECTS} redirects", asked.place),
         ))
+    }
+
+    /// One request and the begin of its answer, to a host that has not asked to be left alone.
+    pub(super) async fn exchange(
+        &self,
+        client: &reqwest::Client,
+        place: &str,
+        request: reqwest::Request,
+    ) -> Result<Response> {
+        let url = request.url().clone();
+        self.pauses.check(place, &url)?;
+        let answer = client.execute(request).await.map_err(|error| broken(place, self.limits, &error))?;
+        self.pauses.heed(place, &url, answer.status(), answer.headers())?;
+        Ok(answer)
     }
 
     /// What a status other than success means.

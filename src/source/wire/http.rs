@@ -153,9 +153,7 @@ impl Http {
                 *request.url_mut() = target.parse().map_err(|error| invalid(&error))?;
             }
             let from = request.url().clone();
-            self.web.pauses.check(url, &from)?;
-            let answer = self.web.client.execute(request).await.map_err(|error| self.broken(url, &error))?;
-            self.web.pauses.heed(url, &from, answer.status(), answer.headers())?;
+            let answer = self.web.exchange(&self.web.client, url, request).await?;
             if !answer.status().is_redirection() {
                 let accepted = self.accepted(url, answer, kind);
                 if accepted.as_ref().is_err_and(|error| error.code == Code::AuthenticationFailed) {
