@@ -24,13 +24,18 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
     ("diff", &["model"], PURE),
     ("health", &["model"], PURE),
     ("plan", &["model", "diff", "health"], PURE),
+    ("rollout", &["model", "api", "plan"], PURE),
     ("render", &["model"], PURE),
     ("lint", &["model", "render"], PURE),
     ("report", &["model"], PURE),
     ("source", &["model", "render"], &["kube::", "kube_"]),
     // Of api, the names of labels and of the field manager.
     ("live", &["api", "model", "diff", "health"], &["reqwest", "git2"]),
-    ("agent", &["api", "model", "source", "render", "diff", "health", "plan", "live", "report"], &[]),
+    (
+        "agent",
+        &["api", "model", "source", "render", "diff", "health", "plan", "rollout", "live", "report"],
+        &[],
+    ),
     ("server", &["agent", "model"], &[]),
 ];
 

@@ -30,7 +30,8 @@ pub use project::{
 pub use rollout::{
     BlueGreen, Canary, CanaryScale, CanaryStep, Gate, GateAnswer, GateLimits, GateStatus, KnownGood,
     RejectedRevision, RolloutAct, RolloutPhase, RolloutPolicy, RolloutPolicySpec, RolloutRevision,
-    RolloutStatus, RolloutStrategy, RolloutVerb, Shadow, TargetReference,
+    RolloutStatus, RolloutStrategy, RolloutTraffic, RolloutVerb, RouteFields, Shadow, TargetReference,
+    TrafficRoute,
 };
 pub use source::{
     Decryption, Directory, HelmFileParameter, HelmOptions, HelmParameter, KustomizeOptions, LocalReference,

@@ -32,6 +32,9 @@ pub struct RolloutPolicySpec {
     pub target_ref: TargetReference,
     /// How: one of these.
     pub strategy: RolloutStrategy,
+    /// What divides the traffic.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub traffic: RolloutTraffic,
     /// What must hold for it to go on, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 30))]
@@ -63,6 +66,53 @@ pub struct TargetReference {
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+}
+
+/// What divides the traffic between the target and its new revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RolloutTraffic {
+    /// The Service in front of the target; the one of the Application that selects its pods where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Routes of the Application to that Service, which divide its traffic. Without any, the number of pods does, or the
+    /// selector of the Service for blueGreen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub routes: Vec<TrafficRoute>,
+}
+
+/// An object that sends traffic to Services by weight.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TrafficRoute {
+    /// Such as gateway.networking.k8s.io/v1.
+    #[schemars(length(min = 1, max = 253))]
+    pub api_version: String,
+    /// `HTTPRoute`, `GRPCRoute`, `TLSRoute`, `TCPRoute`, `VirtualService` or `TraefikService`; any other with `fields`.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Where a kind that is not known has its backends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<RouteFields>,
+}
+
+/// Where a kind has its backends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RouteFields {
+    /// The lists of backends, such as `spec.rules[*].backendRefs`.
+    #[schemars(length(min = 1, max = 253))]
+    pub backends: String,
+    /// The name of the Service in a backend, such as `name`.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its weight, a whole number, such as `weight`.
+    #[schemars(length(min = 1, max = 253))]
+    pub weight: String,
 }
 
 /// One of the ways.

@@ -2,9 +2,11 @@
 //!
 //! `policy` reads a `RolloutPolicy` as a list of steps, whatever its strategy; `machine` decides (`steps` on the way, `ending` at the end and back); `sizes` and `replicas` count
 //! pods; `gate` adds up what gates answer; `statistics` compares two versions; `simulation` is a cluster that is made up.
+//! `bind` finds what a policy decides about; `target` has the kinds and `traffic` the routers, which nothing else here knows.
 //!
-//! Must not know any cluster, any kind of target, any router or provider, nor a clock.
+//! Must not know any cluster, how a gate is asked, nor a clock.
 
+mod bind;
 mod gate;
 mod machine;
 mod policy;
@@ -13,9 +15,12 @@ pub mod replicas;
 mod simulation;
 mod sizes;
 pub mod statistics;
+pub mod target;
 #[cfg(test)]
 mod tests;
+pub mod traffic;
 
+pub use bind::{Bound, bind};
 pub use gate::{Measurement, Rule, Verdict};
 pub use machine::{Command, Decision, Routed, Seen, Side, Traffic, decide};
 pub use policy::{Hold, Policy, Size, Step};

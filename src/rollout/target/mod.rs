@@ -1,0 +1,145 @@
+//! Kinds that are rolled out. One file is one kind; nothing else knows any.
+//!
+//! A kind says what makes a revision, how many pods it is to have, what is seen of it, and how it looks as a candidate
+//! beside itself: with labels of its own, so that nothing which selects the target's pods counts or adopts its.
+
+mod deployment;
+mod mounts;
+mod selector;
+
+use serde_json::{Map, Value, json};
+
+pub use mounts::{Mount, mounts, rename};
+pub use selector::selects;
+
+use super::machine::Side;
+use crate::error::{Code, Error, Result};
+use crate::model::{Digest, Gvk, TRACKING_LABEL};
+
+/// On what a rollout makes beside its target: the name of its policy.
+pub const ROLLOUT_LABEL: &str = "driftless.dev/rollout";
+/// On the target and its candidate: the revision that it runs.
+pub const REVISION: &str = "driftless.dev/revision";
+/// On the target's pods: what they mount, so that another content makes other pods.
+pub const MOUNTED: &str = "driftless.dev/mounted";
+
+/// A kind.
+pub trait Target: Sync {
+    /// Group and kind.
+    fn kind(&self) -> (&'static str, &'static str);
+
+    /// Where the pod template is, which makes the revision.
+    fn template(&self) -> &'static str;
+
+    /// Pods that it is to have.
+    fn replicas(&self, object: &Value) -> u32;
+
+    /// What is seen of it.
+    fn side(&self, live: &Value) -> Side;
+
+    /// The same with this size.
+    fn sized(&self, object: &mut Value, pods: u32);
+
+    /// The object of the candidate: the target's with another name, labels of its own, and this size.
+    ///
+    /// # Errors
+    /// `RolloutInvalid` where its pods cannot be told from the target's.
+    fn candidate(&self, object: &Value, beside: &Beside<'_>) -> Result<Value>;
+}
+
+const KINDS: &[&dyn Target] = &[&deployment::Deployment];
+
+/// The kind, where it is one that is rolled out.
+pub fn find(gvk: &Gvk) -> Option<&'static dyn Target> {
+    KINDS.iter().copied().find(|kind| gvk.is(kind.kind().0, kind.kind().1))
+}
+
+/// What is rolled out, for people.
+pub fn names() -> String {
+    KINDS.iter().map(|kind| kind.kind().1).collect::<Vec<_>>().join(", ")
+}
+
+/// What stands beside a target belongs to a policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    /// The policy's name.
+    pub policy: &'a str,
+    /// Its uid: what is left goes with it.
+    pub uid: &'a str,
+    /// Value of the tracking label.
+    pub label: &'a str,
+    /// The revision.
+    pub revision: &'a str,
+    /// Pods.
+    pub pods: u32,
+    /// Names of ConfigMaps and Secrets that the candidate has copies of.
+    pub copies: &'a [Mount],
+}
+
+impl Beside<'_> {
+    /// Makes an object one of the policy's.
+    pub fn claim(&self, object: &mut Value) {
+        let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+        metadata.insert(
+            "ownerReferences".into(),
+            json!([{"apiVersion": "driftless.dev/v1alpha1", "kind": "RolloutPolicy", "name": self.policy,
+                "uid": self.uid, "controller": true, "blockOwnerDeletion": true}]),
+        );
+        let labels = entry(metadata, "labels");
+        labels.insert(TRACKING_LABEL.into(), self.label.into());
+        labels.insert(ROLLOUT_LABEL.into(), self.policy.into());
+        entry(metadata, "annotations").insert(REVISION.into(), self.revision.into());
+    }
+}
+
+/// A field that holds fields.
+pub(super) fn entry<'a>(fields: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<String, Value> {
+    let field = fields.entry(name.to_owned()).or_insert_with(|| Value::Object(Map::new()));
+    if !field.is_object() {
+        *field = Value::Object(Map::new());
+    }
+    match field {
+        Value::Object(found) => found,
+        // It was made one above.
+        _ => unreachable!("an object"),
+    }
+}
+
+/// The name of what stands beside something: its own with an end, 63 characters at most.
+pub fn candidate_name(name: &str) -> String {
+    const END: &str = "-candidate";
+    if name.len() + END.len() <= 63 {
+        return format!("{name}{END}");
+    }
+    let digest = Digest::of(name.as_bytes()).to_string();
+    let mut cut = 63 - END.len() - 7;
+    while !name.is_char_boundary(cut) || !name.as_bytes()[cut - 1].is_ascii_alphanumeric() {
+        cut -= 1;
+    }
+    format!("{}-{}{END}", &name[..cut], &digest[..6])
+}
+
+/// The annotation of a live object that says which revision it runs.
+pub fn revision_of(live: &Value) -> String {
+    let text = live["metadata"]["annotations"][REVISION].as_str();
+    text.unwrap_or_default().to_owned()
+}
+
+fn invalid(why: impl Into<String>) -> Error {
+    Error::new(Code::RolloutInvalid, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::candidate_name;
+
+    #[test]
+    fn names_beside() {
+        assert_eq!(candidate_name("fraud"), "fraud-candidate");
+        let long = candidate_name(&"a".repeat(60));
+        assert_eq!(long.len(), 63);
+        assert_ne!(long, candidate_name(&"a".repeat(61)));
+        let dashed = candidate_name(&format!("{}-{}", "a".repeat(45), "b".repeat(20)));
+        assert!(!dashed.contains("--"), "{dashed}");
+    }
+}
