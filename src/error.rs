@@ -172,6 +172,8 @@ codes! {
         "The message names the field. Until it is corrected, nothing of the Applications that name the Project is fetched or applied. `kubectl explain project.spec` documents each field; `driftless lint FILE` checks it before it is applied."
     RolloutInvalid "DL0604" Policy false "a RolloutPolicy cannot be used"
         "The message names the field. Weights go up from step to step and end at 100 or below; holds are durations or `promoted`; every gate that a step names is in spec.gates, and every gate of spec.gates is named. `driftless rollout simulate FILE` shows what a policy does."
+    RolloutRejected "DL0605" Policy false "a revision was rejected on its way to its users"
+        "Users get the stable revision, and the rejected one is not begun again by itself. The message holds the evidence: the gate with its last values, the pods that did not come up, or who aborted it. Another commit is rolled out as usual, `git revert` takes the difference back, and `driftless rollout retry POLICY` begins the same revision once more."
     Usage "DL0701" Usage false "the command line is not valid"
         "`driftless help COMMAND` shows its options."
     FileUnreadable "DL0702" Usage false "a file or folder on this machine cannot be read"

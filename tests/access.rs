@@ -346,13 +346,15 @@ fn chart(options: &[&str]) -> Result<Vec<Value>, String> {
 #[test]
 fn the_chart_gives_the_rights_of_the_installed_file() {
     let rules = |objects: &[Value]| {
-        let mut found: Vec<Value> = objects
-            .iter()
-            .filter(|object| object["kind"] == "ClusterRole")
-            .map(|role| role["rules"].clone())
+        let roles = objects.iter().filter(|object| object["kind"] == "ClusterRole");
+        let found: Vec<(Value, Value, Value)> = roles
+            .map(|role| {
+                let metadata = &role["metadata"];
+                (metadata["name"].clone(), metadata["labels"].clone(), role["rules"].clone())
+            })
             .collect();
-        assert_eq!(found.len(), 1);
-        found.remove(0)
+        assert_eq!(found.len(), 2);
+        found
     };
     assert_eq!(rules(&chart(&[]).unwrap()), rules(&installed::objects()));
 }
@@ -392,12 +394,18 @@ fn the_chart_gives_no_more_rights_than_its_mode_says() {
     let account = "ServiceAccount ml-delivery/driftless";
     check(
         &[],
-        &["ClusterRole -/driftless acts for others", "ClusterRoleBinding -/driftless to driftless", account],
+        &[
+            "ClusterRole -/driftless acts for others",
+            "ClusterRole -/driftless-rollouts",
+            "ClusterRoleBinding -/driftless to driftless",
+            account,
+        ],
     );
     check(
         &["rbac.mode=admin"],
         &[
             "ClusterRole -/driftless anything as anybody",
+            "ClusterRole -/driftless-rollouts",
             "ClusterRoleBinding -/driftless to driftless",
             account,
         ],
@@ -420,6 +428,7 @@ fn the_chart_gives_no_more_rights_than_its_mode_says() {
         &["tenants[0].namespace=team-a", "tenants[1].namespace=team-b", "tenants[1].clusterRole=admin"],
         &[
             "ClusterRole -/driftless acts for others",
+            "ClusterRole -/driftless-rollouts",
             "ClusterRoleBinding -/driftless to driftless",
             "RoleBinding team-a/driftless to edit",
             "RoleBinding team-b/driftless to admin",

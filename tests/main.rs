@@ -10,6 +10,7 @@ mod access;
 mod adoption;
 mod agent;
 mod cache;
+mod canary;
 mod charts;
 mod cli;
 mod deletion;

@@ -18,7 +18,7 @@ use crate::model::{Gvk, Key};
 use crate::plan::{Desired, Inventory, Live, Owned, Prepared, Why};
 
 use super::adopt::is_refusal;
-use super::{Drift, Failure, Fights, Neighbours, Outcome, Permissions, Policy};
+use super::{Drift, Failure, Fights, Held, Neighbours, Outcome, Permissions, Policy};
 
 /// Objects of one application in flight; the cluster has a limit of its own for all of them.
 const AT_ONCE: usize = 8;
@@ -39,6 +39,8 @@ pub struct Pass<'a> {
     pub policy: &'a Policy,
     /// What other Applications say.
     pub neighbours: &'a dyn Neighbours,
+    /// What waits for its rollout.
+    pub held: &'a Held,
     /// A CRD was applied in this pass, so kinds are asked for at once.
     pub new_kinds: AtomicBool,
 }
@@ -123,6 +125,15 @@ impl Engine {
         let mut todo = Vec::new();
         for (index, why) in stage {
             let object = &pass.prepared.desired[*index];
+            if pass.held.get(&object.key).is_some() {
+                // What a rollout has in its hands is repaired by it.
+                if pass.permissions.apply || *why == Why::Moved {
+                    outcome.handed.insert(object.key.clone());
+                } else if !why.is_drift() {
+                    outcome.pending.push(object.key.clone());
+                }
+                continue;
+            }
             if why.is_drift() {
                 let wait = fights.wait(&object.key, Instant::now());
                 if !pass.permissions.repair || wait.is_some() {
@@ -183,7 +194,12 @@ impl Engine {
         (object, why, self.apply(pass, object, why).await)
     }
 
-    async fn apply(&self, pass: &Pass<'_>, object: &Desired, why: Why) -> Result<(Owned, Vec<String>)> {
+    pub(super) async fn apply(
+        &self,
+        pass: &Pass<'_>,
+        object: &Desired,
+        why: Why,
+    ) -> Result<(Owned, Vec<String>)> {
         let new_kinds = pass.new_kinds.load(Ordering::Relaxed);
         let resource = self
             .cluster

@@ -1,9 +1,11 @@
 //! What a pass did.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::api::{OperationStatus, PruneStatus};
 use crate::error::Error;
+use crate::health::Health;
 use crate::model::Key;
 use crate::plan::{Inventory, Why};
 
@@ -68,6 +70,10 @@ pub struct Outcome {
     pub drift: Vec<Drift>,
     /// What waits for a permission.
     pub pending: Vec<Key>,
+    /// What waits for its rollout, and the sync has come to.
+    pub handed: HashSet<Key>,
+    /// Targets whose users do not get yet what Git wants, with why.
+    pub rolling: Vec<(Key, Health)>,
     /// When a repair that was put off is due.
     pub due: Option<Duration>,
     /// What the next step waits for; empty where nothing does.

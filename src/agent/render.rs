@@ -11,6 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::{Confidential, Digest, Generated, Gvk, Key, Object};
 use crate::plan::{Prepared, Settings, place, prepare};
 use crate::render::{Cache, Mount, Mounted, Options, Rendered, Selection, Tree, helm, kustomize};
+use crate::rollout::{Bound, bind};
 use crate::source::Snapshot;
 
 use super::references::{check_names, is_reference};
@@ -32,6 +33,8 @@ pub struct RenderedApp {
     pub inputs: Versions,
     /// Whether a chart was rendered, for what the cluster was capable of.
     pub charts: bool,
+    /// Policies and what they decide about.
+    pub rollouts: Vec<Bound>,
 }
 
 /// What an Application adds to its objects.
@@ -244,11 +247,14 @@ impl Sourced {
                 object.hidden = hidden.clone();
             }
         }
+        // After the salt: a revision is known by digests.
+        let rollouts =
+            bind(&mut prepared.desired).map_err(|error| error.reworded(|text| hidden.scrub(text)))?;
         let digest =
             Digest::of_parts(prepared.desired.iter().map(|object| object.digest.as_bytes().to_vec()));
         let charts = self.rendered.iter().any(|one| one.charts);
         let inputs = materials.versions.clone();
-        Ok(RenderedApp { prepared, digest: Some(digest), reads: self.reads, inputs, charts })
+        Ok(RenderedApp { prepared, digest: Some(digest), reads: self.reads, inputs, charts, rollouts })
     }
 }
 

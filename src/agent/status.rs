@@ -116,6 +116,8 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
     let failed = failed.or_else(|| summary.outcome.and_then(|outcome| failures(&outcome.failures)));
     let failed = failed.or_else(|| summary.blind.map(|error| (error, described(error))));
     let broken = summary.outcome.and_then(|outcome| outcome.operation.as_ref()).and_then(broken);
+    let rejected = summary.outcome.and_then(rejected);
+    let failed = failed.or_else(|| rejected.as_ref().map(|error| (error, described(error))));
     let failed = failed.or_else(|| broken.as_ref().map(|error| (error, described(error))));
     let mut applied = false;
     if let Some(outcome) = summary.outcome {
@@ -123,6 +125,8 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
             set("Applied", False, error.code.reason(), message.clone());
         } else if let Some(stay) = &outcome.stays {
             set("Applied", False, stay.reason, stay.why.clone());
+        } else if let Some((key, health)) = outcome.rolling.first() {
+            set("Applied", False, rolling(health), format!("{key}: {}", health.reason));
         } else if let Some(first) = outcome.pending.first() {
             let message =
                 format!("{} objects wait for `driftless sync`, first {first}", outcome.pending.len());
@@ -231,6 +235,10 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
                 (False, "Syncing".to_owned(), outcome.waits.clone())
             }
             Some(Outcome { stays: Some(stay), .. }) => (False, stay.reason.to_owned(), stay.why.clone()),
+            Some(Outcome { rolling: all, .. }) if !all.is_empty() => {
+                let (key, health) = &all[0];
+                (False, rolling(health).to_owned(), format!("{key}: {}", health.reason))
+            }
             _ => (False, "OutOfSync".to_owned(), "objects wait for a sync".to_owned()),
         }
     } else if !healthy {
@@ -264,6 +272,17 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
         if stalled { message } else { String::new() },
     );
     status
+}
+
+fn rolling(health: &Health) -> &'static str {
+    if health.status == Status::Degraded { "RolloutRejected" } else { "RollingOut" }
+}
+
+/// That users do not get what Git wants, because it was rejected.
+fn rejected(outcome: &Outcome) -> Option<Error> {
+    let found = outcome.rolling.iter().find(|(_, health)| health.status == Status::Degraded);
+    let (key, health) = found?;
+    Some(Error::new(Code::RolloutRejected, health.reason.to_string()).on_object(key))
 }
 
 /// That a sync of several steps has failed.

@@ -23,7 +23,7 @@ use crate::api::{CreateNamespace, HeldStatus, OperationState, OperationStatus, P
 use crate::error::{Error, Result};
 use crate::health::{Health, Status};
 use crate::live::kube::Check;
-use crate::model::{Digest, Gvk, Key};
+use crate::model::{Digest, GROUP, Gvk, Key};
 use crate::plan::{Desired, Gate, Inventory, Owned, Phase, Plan, Run, Step, Why, awaited, gate, steps};
 
 const SYNC: [Phase; 3] = [Phase::PreSync, Phase::Sync, Phase::PostSync];
@@ -321,6 +321,13 @@ impl Course<'_> {
             operation.map_or(Run::Succeeded, |operation| hooks::run(operation, object, phase))
         };
         let health = |object: &Desired| {
+            // A policy stands for its target, whose gate waits for it.
+            if object.gvk.is(GROUP, "RolloutPolicy") {
+                return Health::healthy();
+            }
+            if let Some(rolling) = self.pass.held.get(&object.key) {
+                return rolling.clone();
+            }
             let health = self.engine.health_of(&object.gvk, &object.key);
             // Whatever a rule of the user says of what is on its way out.
             let deleting = self.engine.index.get(&object.key).is_some_and(|seen| seen.deleting);
@@ -395,7 +402,7 @@ impl Course<'_> {
             }
             let Some(in_the_way) = self.begin_hooks(step).await else { return };
             let is_last = number + 1 == self.steps.len();
-            if is_last && step.hooks.is_empty() {
+            if is_last && step.hooks.is_empty() && !self.is_held(step) {
                 break;
             }
             match self.wait(step, in_the_way) {
@@ -448,6 +455,7 @@ impl Course<'_> {
         let Gate::Waits(waits) = &gate else { return gate };
         let limit = self.pass.policy.wait_limit;
         let words = awaited(waits);
+        let is_held = self.is_held(step);
         let Some(operation) = &mut self.outcome.operation else { return gate };
         let name = format!("{} {}", step.phase, step.wave);
         if operation.step != name {
@@ -457,6 +465,11 @@ impl Course<'_> {
         if operation.state == OperationState::Running {
             operation.message.clone_from(&words);
         }
+        if is_held {
+            // It has limits of its own, and may take days.
+            self.outcome.waits = format!("{}: {words}", place(step));
+            return gate;
+        }
         let since = operation.step_since.parse().unwrap_or(self.order.now);
         let rest = limit.saturating_sub(left(self.order.now, since));
         if rest.is_zero() {
@@ -465,6 +478,21 @@ impl Course<'_> {
         self.due(rest);
         self.outcome.waits = format!("{}: {words}", place(step));
         gate
+    }
+
+    /// Whether a rollout has an object of a step in its hands.
+    fn is_held(&self, step: &Step) -> bool {
+        let desired = &self.pass.prepared.desired;
+        !self.pass.held.is_empty()
+            && step.objects.iter().any(|at| self.pass.held.get(&desired[*at].key).is_some())
+    }
+
+    /// Whether a revision was rejected: a retry of the sync would change nothing.
+    fn is_rejected(&self) -> bool {
+        let held = |object: &Desired| self.pass.held.get(&object.key).cloned();
+        let desired = &self.pass.prepared.desired;
+        !self.pass.held.is_empty()
+            && desired.iter().filter_map(held).any(|health| health.status == Status::Degraded)
     }
 
     fn fail(&mut self, why: String) {
@@ -493,6 +521,7 @@ impl Course<'_> {
                 Gate::Closed(why) => words.push(why),
             }
         }
+        let is_rejected = self.is_rejected();
         let Some(operation) = &mut self.outcome.operation else { return };
         for word in words {
             if !operation.message.contains(&word) {
@@ -502,7 +531,7 @@ impl Course<'_> {
         operation.state = OperationState::Failed;
         operation.finished_at = second(self.order.now);
         (operation.step, operation.step_since) = Default::default();
-        if let Some(wait) = self.pass.policy.retry.after(operation.attempt) {
+        if let Some(wait) = self.pass.policy.retry.after(operation.attempt).filter(|_| !is_rejected) {
             let at = self.order.now.checked_add(wait).unwrap_or(self.order.now);
             operation.retry_at = second(at);
             self.due(wait);
@@ -553,6 +582,8 @@ impl Outcome {
             && self.pending.is_empty()
             && self.waits.is_empty()
             && self.stays.is_none()
+            && self.handed.is_empty()
+            && self.rolling.is_empty()
             && self.operation.as_ref().is_none_or(|operation| operation.state == OperationState::Succeeded)
     }
 

@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use crate::api::{Application, Project};
+use crate::api::{Application, Project, RolloutPolicy};
 use crate::error::{Code, Error, Result};
 use crate::model::yaml::emit;
 
@@ -13,6 +13,7 @@ pub fn definitions() -> Vec<(&'static str, CustomResourceDefinition)> {
     vec![
         ("driftless.dev_applications.yaml", known_formats(Application::crd())),
         ("driftless.dev_projects.yaml", known_formats(Project::crd())),
+        ("driftless.dev_rolloutpolicies.yaml", known_formats(RolloutPolicy::crd())),
     ]
 }
 

@@ -50,6 +50,8 @@ pub const POKE: &str = "driftless.dev/sync-requested";
 pub const CHOSEN: &str = "driftless.dev/sync-objects";
 /// Lets go what `status.prune` holds: its token.
 pub const CONFIRM: &str = "driftless.dev/prune-confirmed";
+/// On a `RolloutPolicy`: what a person asks of it, a `RolloutAct` as JSON.
+pub const ROLLOUT_REQUEST: &str = "driftless.dev/rollout-request";
 /// `true` on an Application that is being deleted: the hooks of its deletion do not run.
 pub const SKIP_DELETE_HOOKS: &str = "driftless.dev/skip-delete-hooks";
 /// On a hook: the sync that made it.

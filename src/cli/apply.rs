@@ -16,8 +16,8 @@ use super::Global;
 use super::output::Output;
 use super::workspace::{self, Scratch};
 use crate::agent::{
-    Engine, Fights, Judging, Neighbours, Order, Pass, Permissions, Policy, Summary, compose, explained, load,
-    store,
+    Engine, Fights, Held, Judging, Neighbours, Order, Pass, Permissions, Policy, Summary, compose, explained,
+    load, store,
 };
 use crate::api::{Application, FIELD_MANAGER, OperationState, OperationStatus, label_value};
 use crate::error::{Code, Error, Result};
@@ -129,7 +129,10 @@ async fn one(
     let pruning = policy.pruning(&application, &rendered.prepared, blind.is_none());
     let all = workspace_labels(&api).await?;
     let neighbours = Known(all);
+    // Nobody goes on with a rollout when this has ended.
+    let nothing_held = Held::default();
     let pass = Pass {
+        held: &nothing_held,
         label: &label,
         prepared: &rendered.prepared,
         permissions: Permissions { apply: true, repair: true },

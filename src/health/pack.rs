@@ -28,6 +28,7 @@ files! {
     "argo-rollouts"
     "argo-workflows"
     "cert-manager"
+    "driftless"
     "flux"
     "gateway-api"
     "istio"

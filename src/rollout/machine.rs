@@ -70,6 +70,8 @@ pub struct Seen<'a> {
     pub wanted: &'a RolloutRevision,
     /// Pods that the target is to have, whoever decides that.
     pub replicas: u32,
+    /// An autoscaler decides it, and nobody else is to change it.
+    pub autoscaled: bool,
     /// The target; `None` where it does not exist.
     pub stable: Option<&'a Side>,
     /// The new revision beside it; `None` where it does not exist.

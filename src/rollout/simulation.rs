@@ -236,6 +236,7 @@ impl Simulation {
             &self.policy,
             &self.status,
             &Seen {
+                autoscaled: false,
                 now: self.time(),
                 wanted: &self.wanted,
                 replicas: self.scenario.replicas,

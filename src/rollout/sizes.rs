@@ -78,9 +78,27 @@ impl<'a> Sizes<'a> {
         (replicas::basic(self.seen.replicas, fences, target, &both), target)
     }
 
+    /// The target's size is its autoscaler's: the candidate comes on top of it, with the pods that make its share. All of
+    /// the traffic it cannot have so; as many pods as the target stand for that.
+    fn on_top(&self, step: &Step) -> Split {
+        let stable = self.seen.replicas;
+        let share = match step.size {
+            Size::Pods(pods) => return Split { candidate: pods, stable },
+            Size::Percent(percent) => return Split { candidate: (stable * percent).div_ceil(ALL), stable },
+            Size::ByWeight => step.weight.min(ALL),
+        };
+        let candidate =
+            if share == ALL { stable } else { (stable * share).div_ceil(ALL - share).min(stable) };
+        Split { candidate, stable }
+    }
+
     /// Next, in a step; and where it leads.
     pub(super) fn of(&self, step: &Step) -> (Split, Split) {
         match self.seen.traffic {
+            Traffic::Pods if self.seen.autoscaled => {
+                let next = self.on_top(step);
+                (next, next)
+            }
             Traffic::Pods => self.by_pods(goal(step)),
             Traffic::Router(_) => {
                 let next = replicas::routed(&self.routed(goal(step), None, self.live()));
@@ -93,11 +111,11 @@ impl<'a> Sizes<'a> {
     pub(super) fn are_there(&self, target: Split) -> bool {
         let candidate = pods(self.seen.candidate);
         match self.seen.traffic {
-            Traffic::Pods => {
+            Traffic::Pods if !self.seen.autoscaled => {
                 let existing = self.seen.stable.map_or(0, |side| side.pods);
                 replicas::settled(target, &self.both(), existing)
             }
-            Traffic::Router(_) => {
+            Traffic::Pods | Traffic::Router(_) => {
                 candidate.spec == target.candidate && candidate.available >= target.candidate
             }
         }
@@ -106,6 +124,7 @@ impl<'a> Sizes<'a> {
     /// All pods to the target, as far as one pass goes.
     pub(super) fn back(&self) -> Split {
         match self.seen.traffic {
+            Traffic::Pods if self.seen.autoscaled => Split { candidate: 0, stable: self.seen.replicas },
             Traffic::Pods => self.by_pods(BACK).0,
             Traffic::Router(_) => {
                 let abort = Abort { delay: Some(0), over: false };

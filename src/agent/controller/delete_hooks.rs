@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::super::sites::Access;
-use super::super::{AppKey, Neighbours, Order, Pass, Permissions, Policy, settings};
+use super::super::{AppKey, Held, Neighbours, Order, Pass, Permissions, Policy, settings};
 use super::Memory;
 use super::projects::Rights;
 use crate::api::{Application, OperationState, OperationStatus, POKE, Rollback, SKIP_DELETE_HOOKS, second};
@@ -176,7 +176,9 @@ impl super::Controller {
         if let Some((_, error)) = engine.watch(&places).await.into_iter().next() {
             return Err(error);
         }
+        let held = Held::default();
         let pass = Pass {
+            held: &held,
             label: &settings.label,
             prepared: &rendered.prepared,
             policy: &policy,

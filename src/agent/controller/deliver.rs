@@ -11,6 +11,7 @@ use super::super::{Neighbours, Order, Outcome, Pass, Permissions, Policy};
 use super::pass::Turn;
 use super::projects::Ruled;
 use super::report::Facts;
+use super::rollouts::keep_for;
 use super::{Memory, Rendered};
 use crate::api::{Application, ApplicationSpec, CHOSEN, OperationState, OperationStatus};
 use crate::error::Result;
@@ -141,6 +142,8 @@ impl super::Controller {
             ruled.restrict(&mut todo);
             asked.is_sync &= !ruled.holds_back();
         }
+        let stands = self.stands(turn, &rendered.app, &held, &mut memory.rollouts).await?;
+        let kept = keep_for(&stands.held, &mut todo);
         let begins = asked.is_sync && !asked.under_way && spec.rollback.is_none();
         let mut leave = Leave::of(spec, &policy, &asked, self.stays(app, spec, turn.commits, begins));
         leave.permissions.apply &= !ruled.holds_back();
@@ -153,6 +156,7 @@ impl super::Controller {
             policy: &policy,
             permissions: leave.permissions,
             neighbours: &around,
+            held: &stands.held,
             new_kinds: AtomicBool::new(false),
         };
         let order = Order {
@@ -172,6 +176,12 @@ impl super::Controller {
             now: asked.now,
         };
         let mut outcome = engine.sync(&pass, order, held, &mut memory.fights).await;
+        let needed = stands.needed(&rendered.app.rollouts);
+        let rolls =
+            self.roll(turn, &pass, &rendered.app.rollouts, &stands, &mut memory.rollouts, &mut outcome).await;
+        if outcome.waits.is_empty() {
+            outcome.waits = kept.unwrap_or_default();
+        }
         let wants = !outcome.pending.is_empty() || asked.chosen.is_some();
         let turns = policy.turns(&leave.opening, asked.now);
         if wants && leave.free && !outcome.is_done() {
@@ -183,7 +193,10 @@ impl super::Controller {
         }
         memory.operation.clone_from(&outcome.operation);
         let refused = ruled.error(app, &rendered.app.prepared.desired);
-        for object in &mut rendered.app.prepared.desired {
+        for (at, object) in rendered.app.prepared.desired.iter_mut().enumerate() {
+            if needed.contains(&at) {
+                continue;
+            }
             object.body = Vec::new();
             object.hidden = Confidential::default();
         }
@@ -209,7 +222,10 @@ impl super::Controller {
         }
         let next_deep =
             turn.deep_after.zip(memory.deep).map(|(after, at)| after.saturating_sub(at.elapsed()));
-        Ok([wait, outcome.due, turns, self.inputs.due(app, false), next_deep].into_iter().flatten().min())
+        Ok([wait, outcome.due, rolls, turns, self.inputs.due(app, false), next_deep]
+            .into_iter()
+            .flatten()
+            .min())
     }
 
     /// Renders again, so that bodies are at hand; returns the plan for what came of it. Drift stays drift: what is generated
@@ -259,7 +275,8 @@ impl super::Controller {
 /// Hooks are made from their bodies, whenever one's turn comes. What has none is done when it is applied, though its
 /// status is written later: the passes in between must not render.
 fn needs_bodies(prepared: &Prepared, todo: &Plan, is_sync: bool) -> bool {
-    !todo.todo.is_empty() || is_sync && prepared.desired.iter().any(|object| object.hook.is_some())
+    todo.todo.keys().any(|at| prepared.desired[*at].body.is_empty())
+        || is_sync && prepared.desired.iter().any(|object| object.hook.is_some())
 }
 
 /// The objects that a request names; `None` where it is for all.

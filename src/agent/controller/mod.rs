@@ -9,6 +9,7 @@ mod projects;
 mod render;
 mod report;
 mod rewrite;
+mod rollouts;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +33,7 @@ use super::judges::{self, Judging};
 use super::kinds;
 use super::projects::Projects;
 use super::queue::{Queue, Urgency};
+use super::rollouts::Memories;
 use super::sites::Sites;
 use super::{AppKey, Config, Fights, Metrics, RenderedApp, Sources, guard};
 use crate::api::{Application, OperationStatus, POKE, SourceStatus, label_value};
@@ -72,6 +74,7 @@ struct Memory {
     /// The revisions that were last accepted; empty before the first pass, when the status tells.
     accepted: Vec<SourceStatus>,
     place: Option<Place>,
+    rollouts: Memories,
 }
 
 /// The newest render, without bodies: they are read again when something must be applied.
@@ -105,6 +108,8 @@ struct Controller {
     dependencies: Dependencies,
     /// What each of them wants.
     claims: Claims,
+    /// Puts applications into the queue.
+    wakes: mpsc::UnboundedSender<Vec<AppKey>>,
     /// Applications that have a chart.
     charts: Mutex<HashSet<AppKey>>,
     /// There is a chart.
@@ -142,6 +147,7 @@ pub async fn run(
     let sites = Arc::new(Sites::new(cluster.clone(), near, account, config.workers, notices, observe));
     let (moved, mut heads) = mpsc::unbounded_channel();
     let client = Arc::new(Client::new(&config.cache, config.limits));
+    let wakes = moved.clone();
     let inputs = Inputs::new(sites.accounts.clone(), moved.clone());
     let sources = Sources::new(sites.accounts.clone(), client, metrics.clone(), config.interval, moved);
     let (events, outbox) = Events::new();
@@ -157,6 +163,7 @@ pub async fn run(
         unready: Mutex::default(),
         dependencies: Dependencies::default(),
         claims: Claims::default(),
+        wakes,
         charts: Mutex::default(),
         any_chart: Notify::new(),
         cores: tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),

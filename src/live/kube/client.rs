@@ -28,6 +28,8 @@ const WRITES: usize = 16;
 const REDISCOVER: Duration = Duration::from_secs(5);
 /// How often an apply is made again at once that met another write.
 const CONFLICTS: u32 = 3;
+/// Who owns the number of pods that a rollout gives its target on the way.
+const RESIZER: &str = "driftless-rollout";
 /// Requests between two layers of the client; each is handed on at once.
 const QUEUE: usize = 1024;
 /// No single request may take longer; watches have their own limit.
@@ -411,6 +413,32 @@ impl Cluster {
             Ok(_) => Ok(()),
             Err(error) => Err(translate(&error).on_object(key)),
         }
+    }
+
+    /// The objects of a kind in a namespace that a label selector selects. One request.
+    pub async fn list_selected(&self, gvk: &Gvk, namespace: &str, selector: &str) -> Result<Vec<Value>> {
+        let resource = self.resource(gvk, false).await?;
+        let key = Key {
+            group: gvk.group.clone(),
+            kind: gvk.kind.clone(),
+            namespace: namespace.to_owned(),
+            name: String::new(),
+        };
+        let url = path(&resource, &key);
+        // Labels have no character that an address could not hold.
+        let url = format!("{}?labelSelector={selector}", url.trim_end_matches('/'));
+        let request = request(Method::GET, &url, "", "application/json", Vec::new())?;
+        let listed: Value = self.send(request).await.map_err(|error| translate(&error).on_object(&key))?;
+        Ok(listed["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Gives an object another number of pods, under a name of its own: an apply of the same object says nothing of it.
+    pub async fn resize(&self, gvk: &Gvk, key: &Key, pods: u32) -> Result<Lean> {
+        let resource = self.resource(gvk, false).await.map_err(|error| error.on_object(key))?;
+        let url = format!("{}?fieldManager={RESIZER}", path(&resource, key));
+        let patch = serde_json::json!({"spec": {"replicas": pods}}).to_string().into_bytes();
+        let written = self.write(Method::PATCH, &url, "application/merge-patch+json", patch).await;
+        written.map_err(|error| translate(&error).on_object(key))
     }
 
     /// What is kept of the live object, read from etcd and not from a cache; `None` where there is none.

@@ -18,7 +18,7 @@ pub struct Seen {
     pub ours: u64,
     /// The tracking label's value; empty where missing.
     pub label: Box<str>,
-    /// The sync that made it, where it is a hook; empty where not.
+    /// The sync that made it, where it is a hook, or what is asked of a rollout; empty where neither.
     pub operation: Box<str>,
     /// Whether it is being deleted.
     pub deleting: bool,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use crate::api::{FIELD_MANAGER, LABEL, OPERATION};
+use crate::api::{FIELD_MANAGER, LABEL, OPERATION, ROLLOUT_REQUEST};
 use crate::diff::{RESET, former};
 
 /// kubectl's copy of what was applied last.
@@ -48,7 +48,7 @@ pub struct Lean<F = Whole> {
     pub metadata: ObjectMeta,
     /// The value of our tracking label; empty where missing.
     pub label: String,
-    /// The sync that made it, where it is a hook; empty where not.
+    /// The sync that made it, where it is a hook, or what is asked of a rollout; empty where neither.
     pub operation: String,
     /// Fingerprint of our managedFields entry; 0 where there is none.
     pub ours: u64,
@@ -150,7 +150,8 @@ impl<'de, F: Form> Deserialize<'de> for Lean<F> {
             .filter(|(name, _)| name != LAST_APPLIED)
             .filter_map(|(name, value)| Some((name.into_owned(), value?.into_owned())))
             .collect();
-        let operation = annotations.get(OPERATION).cloned().unwrap_or_default();
+        let asked = [OPERATION, ROLLOUT_REQUEST].into_iter().find_map(|name| annotations.get(name));
+        let operation = asked.cloned().unwrap_or_default();
         Ok(Self {
             metadata: ObjectMeta {
                 name: metadata.name,

@@ -103,7 +103,7 @@ impl Target for Deployment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::target::Mount;
+    use crate::rollout::target::{Mount, Owner};
     use serde_json::json;
 
     fn deployment() -> Value {
@@ -115,14 +115,17 @@ mod tests {
                 "spec": {"volumes": [{"name": "c", "configMap": {"name": "settings"}}, {"name": "d", "configMap": {"name": "shared"}}]}}}})
     }
 
-    fn beside(copies: &[Mount]) -> Beside<'_> {
-        Beside { policy: "fraud", uid: "u", label: "ml.x", revision: "bb", pods: 1, copies }
+    fn twin(object: &Value, copies: &[Mount]) -> Result<Value> {
+        let owner = Owner { uid: "u".into(), ..Owner::default() };
+        let beside =
+            Beside { policy: "fraud", owner: &owner, label: "ml.x", revision: "bb", pods: 1, copies };
+        Deployment.candidate(object, &beside)
     }
 
     #[test]
     fn a_candidate_has_labels_of_its_own() {
         let copies = [Mount { kind: "ConfigMap", name: "settings".into() }];
-        let twin = Deployment.candidate(&deployment(), &beside(&copies)).unwrap();
+        let twin = twin(&deployment(), &copies).unwrap();
         assert_eq!(twin["metadata"]["name"], "fraud-candidate");
         assert_eq!(twin["metadata"]["annotations"]["driftless.dev/revision"], "bb");
         assert_eq!(twin["metadata"]["ownerReferences"][0]["uid"], "u");
@@ -143,7 +146,7 @@ mod tests {
     fn what_cannot_be_told_apart_is_refused() {
         let mut vague = deployment();
         vague["spec"]["selector"] = json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]});
-        let error = Deployment.candidate(&vague, &beside(&[])).unwrap_err();
+        let error = twin(&vague, &[]).unwrap_err();
         assert!(error.why.contains("cannot be told from those of fraud"), "{error}");
     }
 

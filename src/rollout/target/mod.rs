@@ -5,11 +5,13 @@
 
 mod deployment;
 mod mounts;
+mod pods;
 mod selector;
 
 use serde_json::{Map, Value, json};
 
 pub use mounts::{Mount, mounts, rename};
+pub use pods::obstacle;
 pub use selector::selects;
 
 use super::machine::Side;
@@ -59,13 +61,26 @@ pub fn names() -> String {
     KINDS.iter().map(|kind| kind.kind().1).collect::<Vec<_>>().join(", ")
 }
 
-/// What stands beside a target belongs to a policy.
+/// With what an object goes.
+#[derive(Clone, Debug, Default)]
+pub struct Owner {
+    /// `group/version`.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// What stands beside a target.
 #[derive(Clone, Copy, Debug)]
 pub struct Beside<'a> {
     /// The policy's name.
     pub policy: &'a str,
-    /// Its uid: what is left goes with it.
-    pub uid: &'a str,
+    /// With what it goes: a candidate with its policy, and what it needs with the candidate.
+    pub owner: &'a Owner,
     /// Value of the tracking label.
     pub label: &'a str,
     /// The revision.
@@ -82,8 +97,8 @@ impl Beside<'_> {
         let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
         metadata.insert(
             "ownerReferences".into(),
-            json!([{"apiVersion": "driftless.dev/v1alpha1", "kind": "RolloutPolicy", "name": self.policy,
-                "uid": self.uid, "controller": true, "blockOwnerDeletion": true}]),
+            json!([{"apiVersion": self.owner.api_version, "kind": self.owner.kind, "name": self.owner.name,
+                "uid": self.owner.uid, "controller": true}]),
         );
         let labels = entry(metadata, "labels");
         labels.insert(TRACKING_LABEL.into(), self.label.into());

@@ -119,9 +119,12 @@ fn ports(service: &Value, pods: &[Value]) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rollout::target::Owner;
 
-    const BESIDE: Beside<'static> =
-        Beside { policy: "p", uid: "u", label: "ml.x", revision: "r", pods: 1, copies: &[] };
+    fn beside<T>(made: impl FnOnce(&Beside<'_>) -> T) -> T {
+        let owner = Owner::default();
+        made(&Beside { policy: "p", owner: &owner, label: "ml.x", revision: "r", pods: 1, copies: &[] })
+    }
 
     #[test]
     fn ready_pods_are_endpoints() {
@@ -142,7 +145,7 @@ mod tests {
             namespace: "ml".into(),
             name: "fraud".into(),
         };
-        let made = slices(&key, &service, &pods, &BESIDE);
+        let made = beside(|beside| slices(&key, &service, &pods, beside));
         assert_eq!(made.len(), 1);
         let body = &made[0].body;
         assert_eq!(body["metadata"]["labels"]["kubernetes.io/service-name"], "fraud");
@@ -166,7 +169,7 @@ mod tests {
             "spec": {"type": "LoadBalancer", "clusterIP": "10.0.0.1", "selector": {"app": "fraud"},
                 "ports": [{"port": 80, "nodePort": 30000}]}});
         let twin = json!({"spec": {"selector": {"matchLabels": {"app": "fraud-candidate"}}}});
-        let made = candidate_service(&service, &twin, &BESIDE);
+        let made = beside(|beside| candidate_service(&service, &twin, beside));
         assert_eq!(made["metadata"]["name"], "fraud-candidate");
         assert_eq!(made["spec"], json!({"selector": {"app": "fraud-candidate"}, "ports": [{"port": 80}]}));
     }

@@ -1,0 +1,302 @@
+//! One rollout in one pass: what is seen, what the machine says, and what comes of it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::scene::Scene;
+use super::stand::health;
+use super::status::described;
+use super::{Policy, Remembered, Stand};
+use crate::agent::engine::Pass;
+use crate::agent::policy::left;
+use crate::agent::{Engine, Outcome, RenderedApp, guard};
+use crate::api::{RolloutPhase, RolloutRevision, RolloutStatus, RolloutVerb};
+use crate::error::{Code, Error, Result};
+use crate::health::Health;
+use crate::model::Digest;
+use crate::plan::{Desired, Why};
+use crate::rollout::{Bound, Command, Measurement, Seen, decide};
+
+/// Decisions in one pass; each is a write.
+const TURNS: usize = 40;
+/// When what was ordered is looked at again, if no event tells of it.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Words alone are not written more often than this.
+const WORDS: i64 = 1;
+
+/// Where objects of other commits come from.
+pub(in crate::agent) trait Whence {
+    /// The application at these commits, with `+` between them.
+    async fn at(&self, commit: &str) -> Result<RenderedApp>;
+
+    /// Begins to ask a gate; the answer comes to the next pass.
+    fn ask(&self, bound: &Bound, gate: &str, memory: &Remembered);
+}
+
+/// What a pass came to.
+#[derive(Debug)]
+pub(in crate::agent) struct Ended {
+    /// How the rollout of what Git wants stands; `None` where it is what users get.
+    pub(in crate::agent) rolling: Option<Health>,
+    /// When to come again, if nothing happens before.
+    pub(in crate::agent) again: Option<Duration>,
+    /// Somebody wants the rejected revision tried again.
+    pub(in crate::agent) retried: bool,
+}
+
+/// A rollout on its way through a pass.
+pub(super) struct Course<'a, W> {
+    pub(super) engine: &'a Engine,
+    pub(super) pass: &'a Pass<'a>,
+    pub(super) bound: &'a Bound,
+    pub(super) desired: &'a [Desired],
+    pub(super) commit: &'a str,
+    pub(super) policy: Policy,
+    pub(super) memory: &'a mut Remembered,
+    pub(super) whence: &'a W,
+    pub(super) outcome: &'a mut Outcome,
+}
+
+/// What a pass knows of a rollout.
+pub(in crate::agent) struct Asked<'a> {
+    /// The policy and its target.
+    pub(in crate::agent) bound: &'a Bound,
+    /// How it stood before the sync.
+    pub(in crate::agent) stand: &'a Stand,
+    /// The sync came to the target.
+    pub(in crate::agent) handed: bool,
+    /// The commits of what is wanted, with `+` between them.
+    pub(in crate::agent) commit: &'a str,
+    /// Those that were delivered last.
+    pub(in crate::agent) delivered: &'a str,
+}
+
+impl Engine {
+    /// Goes on with a rollout as far as it goes now.
+    ///
+    /// # Errors
+    /// Those of the API server, and `RolloutInvalid` where a revision cannot be had.
+    pub(in crate::agent) async fn roll<W: Whence>(
+        &self,
+        pass: &Pass<'_>,
+        asked: Asked<'_>,
+        memory: &mut Remembered,
+        whence: &W,
+        outcome: &mut Outcome,
+    ) -> Result<Ended> {
+        let Asked { bound, stand, handed, commit, delivered } = asked;
+        let rolling = |policy: Option<&Policy>| {
+            let status = policy.map(|policy| policy.status.clone()).unwrap_or_default();
+            health(&status, &bound.revision)
+        };
+        let Some(policy) = stand.policy.clone() else {
+            let rolling = stand.held.then(|| rolling(None));
+            return Ok(Ended { rolling, again: None, retried: false });
+        };
+        if !stand.turns {
+            return Ok(Ended { rolling: None, again: None, retried: false });
+        }
+        let desired = &pass.prepared.desired;
+        let mut course =
+            Course { engine: self, pass, bound, desired, commit, policy, memory, whence, outcome };
+        let acts = course.policy.status.acts.len();
+        let ended = course.go(stand, handed, delivered).await;
+        let policy = course.policy.clone();
+        course.memory.policy = Some(policy.clone());
+        match ended {
+            Ok(again) => {
+                let status = &policy.status;
+                let settled = status.phase == RolloutPhase::Healthy
+                    && status.stable.as_ref().is_some_and(|stable| stable.digest == bound.revision);
+                let retried = status.acts.len() != acts
+                    && status.acts.last().is_some_and(|act| act.verb == RolloutVerb::Retry);
+                let first = status.stable.is_none() && !stand.held;
+                let rolling = (!settled && !first).then(|| rolling(Some(&policy)));
+                // What was held back goes on as usual.
+                let again = if settled && stand.held { Some(Duration::ZERO) } else { again };
+                Ok(Ended { rolling, again, retried })
+            }
+            Err(error) if error.code == Code::ConflictRefused => {
+                // Somebody wrote meanwhile: it is read again.
+                course.memory.policy = None;
+                let rolling = stand.held.then(|| rolling(Some(&policy)));
+                Ok(Ended { rolling, again: Some(Duration::from_millis(100)), retried: false })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<W: Whence> Course<'_, W> {
+    async fn go(&mut self, stand: &Stand, handed: bool, delivered: &str) -> Result<Option<Duration>> {
+        let mut before: Vec<Command> = Vec::new();
+        let mut scene = None;
+        for _ in 0..TURNS {
+            let now = Timestamp::now();
+            if scene.is_none() {
+                scene = self.look(delivered).await?;
+            }
+            let Some(seen) = &scene else { return Ok(None) };
+            let wanted = self.wanted(stand, handed);
+            let measured: Vec<Measurement> = std::mem::take(&mut *guard(&self.memory.measured));
+            let act = self.policy.act.clone();
+            let decision = decide(
+                &self.bound.rules,
+                &self.policy.status,
+                &Seen {
+                    now,
+                    wanted: &wanted,
+                    replicas: seen.replicas,
+                    autoscaled: self.bound.replicas.is_none(),
+                    stable: seen.stable_side.as_ref(),
+                    candidate: seen.candidate_side.as_ref(),
+                    traffic: seen.traffic,
+                    measured: &measured,
+                    act: act.as_ref(),
+                },
+            );
+            if let Some(mut status) = decision.status {
+                if let Some(stable) = status.stable.as_mut().filter(|stable| stable.commit.is_empty()) {
+                    // It was there before the policy: what was delivered last.
+                    delivered.clone_into(&mut stable.commit);
+                }
+                self.write(status, now).await?;
+                continue;
+            }
+            let scene_now = scene.take().ok_or_else(|| Error::new(Code::Internal, "nothing was seen"))?;
+            if self.policy.status.phase != RolloutPhase::Pending
+                && let Some(candidate) = &scene_now.candidate
+                && !decision.commands.contains(&Command::Retire)
+            {
+                self.stand_by(candidate, &scene_now, None).await?;
+            }
+            self.repair(&scene_now).await?;
+            let orders: Vec<&Command> =
+                decision.commands.iter().filter(|command| !matches!(command, Command::Measure(_))).collect();
+            // The same again: what was ordered is on its way.
+            let repeated = !orders.is_empty() && before.iter().eq(orders.iter().copied());
+            if !repeated {
+                for command in &decision.commands {
+                    self.act(command, &scene_now).await?;
+                }
+            }
+            let waits = orders.is_empty() || repeated;
+            before = orders.into_iter().cloned().collect();
+            if !waits {
+                continue;
+            }
+            let status = &self.policy.status;
+            let settled = status.phase == RolloutPhase::Healthy
+                && status.stable.as_ref().is_some_and(|stable| stable.digest == self.bound.revision);
+            if settled && before.is_empty() {
+                self.restore().await?;
+            }
+            let again = decision.again.map(|at| left(at, now).max(Duration::from_millis(50)));
+            let again = [again, (!before.is_empty()).then_some(AGAIN)].into_iter().flatten().min();
+            let words = self.say(decision.message, now).await?;
+            return Ok([again, words].into_iter().flatten().min());
+        }
+        Ok(Some(AGAIN))
+    }
+
+    /// What is live; a target without a mark counts as the stable revision, or as what was there before.
+    async fn look(&self, delivered: &str) -> Result<Option<Scene>> {
+        let target = &self.desired[self.bound.target];
+        let digest = self.outcome.inventory.get(&target.key).map(|owned| owned.digest);
+        let unmarked = match &self.policy.status.stable {
+            Some(stable) => stable.digest.clone(),
+            None if digest.is_none_or(|digest| digest == target.digest || digest == self.bound.plain) => {
+                self.bound.revision.clone()
+            }
+            None => {
+                let parts =
+                    [delivered.as_bytes(), digest.as_ref().map_or(&[][..], |digest| digest.as_bytes())];
+                Digest::of_parts(parts).to_string()[..16].to_owned()
+            }
+        };
+        self.engine.scene(self.bound, self.desired, &unmarked).await
+    }
+
+    /// What the machine is to want: what Git wants, as far as the sync has come to it. What lowers the risk needs no leave.
+    fn wanted(&self, stand: &Stand, handed: bool) -> RolloutRevision {
+        let own = RolloutRevision { digest: self.bound.revision.clone(), commit: self.commit.to_owned() };
+        let status = &self.policy.status;
+        let retried = status.acts.last().is_some_and(|act| act.verb == RolloutVerb::Retry)
+            && status.rejected.iter().all(|rejected| rejected.revision.digest != own.digest);
+        let is_stable = status.stable.as_ref().is_some_and(|stable| stable.digest == own.digest);
+        if handed || !stand.held || is_stable || retried || self.policy.asks().is_some_and(is_retry) {
+            return own;
+        }
+        let on_its_way = status.candidate.clone().filter(|_| !self.policy.is_at_rest());
+        on_its_way.or_else(|| status.stable.clone()).unwrap_or(own)
+    }
+
+    async fn write(&mut self, mut status: RolloutStatus, now: Timestamp) -> Result<()> {
+        let before = &self.policy.status;
+        if (status.phase, status.step) != (before.phase, before.step) {
+            // What was said of another place.
+            status.message.clear();
+        }
+        described(&mut status, self.policy.generation, now);
+        self.policy = self.engine.write_rollout(&self.bound.policy, &self.policy, &status).await?;
+        Ok(())
+    }
+
+    /// Words that changed are written too, but not with every pod; returns when they are to be.
+    async fn say(&mut self, message: String, now: Timestamp) -> Result<Option<Duration>> {
+        let mut status = self.policy.status.clone();
+        status.message = match &self.policy.unreadable {
+            Some(why) => {
+                format!("{message}; the annotation driftless.dev/rollout-request cannot be read: {why}")
+            }
+            None => message,
+        };
+        described(&mut status, self.policy.generation, now);
+        if status == self.policy.status {
+            return Ok(None);
+        }
+        let only_words = status.observed_generation == self.policy.status.observed_generation
+            && !self.policy.status.message.is_empty()
+            && !status.message.is_empty();
+        let since = now.as_second() - self.memory.said;
+        if only_words && since < WORDS {
+            return Ok(Some(Duration::from_secs(1)));
+        }
+        self.memory.said = now.as_second();
+        self.policy = self.engine.write_rollout(&self.bound.policy, &self.policy, &status).await?;
+        Ok(None)
+    }
+
+    /// What others did to the target while its rollout is on its way.
+    async fn repair(&mut self, scene: &Scene) -> Result<()> {
+        let target = &self.desired[self.bound.target];
+        let status = &self.policy.status;
+        let Some(stable) = status.stable.clone() else { return Ok(()) };
+        let owned = self.outcome.inventory.get(&target.key);
+        let why = match (&scene.stable_side, self.engine.index.get(&target.key), owned) {
+            (None, _, _) if status.phase == RolloutPhase::Progressing => Why::Missing,
+            (Some(_), Some(seen), Some(owned)) if seen.ours != owned.ours && *seen.uid == *owned.uid => {
+                Why::Edited
+            }
+            _ => return Ok(()),
+        };
+        if !self.pass.permissions.repair {
+            return Ok(());
+        }
+        let runs = scene.stable_side.as_ref().map(|side| side.digest.as_str());
+        let revision = match &status.candidate {
+            Some(candidate) if runs == Some(candidate.digest.as_str()) => candidate.clone(),
+            _ => stable,
+        };
+        self.apply(&revision, scene, why).await
+    }
+
+    pub(super) fn ask(&self, gate: &str, _scene: &Scene) {
+        self.whence.ask(self.bound, gate, self.memory);
+    }
+}
+
+fn is_retry(act: &crate::api::RolloutAct) -> bool {
+    act.verb == RolloutVerb::Retry
+}

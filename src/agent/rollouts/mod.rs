@@ -1,0 +1,149 @@
+//! Rollouts in a pass.
+//!
+//! 1. `stand`: of each policy, before anything is applied: may its target be applied as any other object, or is it held
+//!    back, because what is live is another revision than Git wants?
+//! 2. The sync goes on without what is held back. Where it comes to it, it is handed over.
+//! 3. `course`: the machine is asked what to do with what is seen (`scene`), and that is done (`acts`), until there is nothing
+//!    to do now. Every decision is written into the policy's status before it has effects, by compare-and-set.
+//!
+//! Events of the target, of what stands beside it and of its routes begin passes, as those of all objects do. What is
+//! remembered between passes can be lost: it saves requests.
+
+mod acts;
+mod course;
+mod scene;
+mod stand;
+mod status;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+pub(super) use self::course::{Asked, Ended, Whence};
+pub(super) use self::stand::Stand;
+use super::guard;
+use crate::api::{GateAnswer, ROLLOUT_REQUEST, RolloutAct, RolloutPhase, RolloutStatus};
+use crate::health::Health;
+use crate::model::{Digest, Key};
+use crate::rollout::{Bound, Measurement};
+
+/// What is held back in a pass, with how its rollout stands.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    objects: BTreeMap<Key, Health>,
+}
+
+impl Held {
+    /// How the rollout of an object stands; `None` for what is applied as usual.
+    pub fn get(&self, key: &Key) -> Option<&Health> {
+        self.objects.get(key)
+    }
+
+    /// Whether nothing is.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    fn add(&mut self, key: &Key, health: &Health) {
+        self.objects.insert(key.clone(), health.clone());
+    }
+}
+
+/// A policy as it was read last, or written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Policy {
+    uid: String,
+    version: u64,
+    resource_version: String,
+    generation: i64,
+    status: RolloutStatus,
+    /// What a person asks for.
+    act: Option<RolloutAct>,
+    /// A request that nobody can read.
+    unreadable: Option<String>,
+}
+
+impl Policy {
+    fn read(live: &Value) -> Self {
+        let metadata = &live["metadata"];
+        let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
+        let request = metadata["annotations"][ROLLOUT_REQUEST].as_str().filter(|text| !text.is_empty());
+        let act = request.map(serde_json::from_str::<RolloutAct>);
+        Self {
+            uid: text("uid"),
+            version: text("resourceVersion").parse().unwrap_or_default(),
+            resource_version: text("resourceVersion"),
+            generation: metadata["generation"].as_i64().unwrap_or_default(),
+            // A status that cannot be read is none: whatever is live is taken for the stable revision.
+            status: serde_json::from_value(live["status"].clone()).unwrap_or_default(),
+            unreadable: act.as_ref().and_then(|act| act.as_ref().err().map(ToString::to_string)),
+            act: act.and_then(Result::ok),
+        }
+    }
+
+    /// A request that is not done yet.
+    fn asks(&self) -> Option<&RolloutAct> {
+        self.act.as_ref().filter(|act| self.status.acts.iter().all(|done| done.id != act.id))
+    }
+
+    fn is_at_rest(&self) -> bool {
+        matches!(self.status.phase, RolloutPhase::Pending | RolloutPhase::Healthy | RolloutPhase::Rejected)
+    }
+}
+
+/// What is remembered of one policy between passes.
+#[derive(Default)]
+pub(super) struct Remembered {
+    policy: Option<Policy>,
+    /// Digests of what was written beside the target last, by object.
+    written: HashMap<Key, Digest>,
+    /// Measurements that have ended and are not written down.
+    measured: Arc<Mutex<Vec<Measurement>>>,
+    /// Gates that are being asked.
+    asking: Arc<Mutex<HashSet<String>>>,
+    /// When words alone were written last, in seconds.
+    said: i64,
+}
+
+impl Remembered {
+    /// Begins to ask a gate, unless it is being asked; `done` when its answer is here.
+    pub(super) fn ask(&self, bound: &Bound, gate: &str, done: impl FnOnce() + Send + 'static) {
+        if !guard(&self.asking).insert(gate.to_owned()) {
+            return;
+        }
+        let (measured, asking, gate) = (self.measured.clone(), self.asking.clone(), gate.to_owned());
+        let spec = bound.spec.clone();
+        tokio::spawn(async move {
+            let stated = spec.gates.iter().find(|stated| stated.name == gate);
+            let message =
+                format!("nobody is named to ask ({})", stated.map_or("no such gate", |_| "no provider"));
+            let answer = Measurement { gate: gate.clone(), answer: GateAnswer::Error, value: None, message };
+            guard(&measured).push(answer);
+            guard(&asking).remove(&gate);
+            done();
+        });
+    }
+}
+
+/// All policies of an application.
+#[derive(Default)]
+pub(super) struct Memories {
+    all: HashMap<Key, Remembered>,
+}
+
+impl Memories {
+    /// Of a policy.
+    pub(super) fn of(&mut self, policy: &Key) -> &mut Remembered {
+        self.all.entry(policy.clone()).or_default()
+    }
+
+    /// Forgets policies that are not there any more.
+    pub(super) fn keep<'a>(&mut self, policies: impl Iterator<Item = &'a Key>) {
+        if self.all.is_empty() {
+            return;
+        }
+        let policies: HashSet<&Key> = policies.collect();
+        self.all.retain(|policy, _| policies.contains(policy));
+    }
+}

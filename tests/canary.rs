@@ -1,0 +1,305 @@
+//! Rollouts by the agent on a real API server, with pods by real controllers.
+
+use std::collections::BTreeMap;
+
+use driftless::api::{RolloutPhase, RolloutPolicy, RolloutStatus};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::json;
+
+use crate::agent::{World, map};
+use crate::harness::eventually;
+
+/// A Deployment with a Service in front of it. `node` decides whether its pods will ever run.
+fn fraud(image: &str, replicas: u32, node: &str) -> String {
+    let selector = if node.is_empty() { String::new() } else { format!("nodeSelector: {{disk: {node}}}, ") };
+    format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: fraud}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: fraud}}}}
+  template:
+    metadata: {{labels: {{app: fraud, tier: model}}}}
+    spec:
+      {selector}containers: [{{name: server, image: '{image}', ports: [{{name: http, containerPort: 8080}}]}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: fraud}}
+spec: {{selector: {{app: fraud}}, ports: [{{name: http, port: 80, targetPort: http}}]}}
+"
+    )
+    .replace(
+        "      nodeSelector: {disk: none}, containers:",
+        "      nodeSelector: {disk: none}\n      containers:",
+    )
+}
+
+fn policy(strategy: &str, more: &str) -> String {
+    format!(
+        "apiVersion: driftless.dev/v1alpha1\nkind: RolloutPolicy\nmetadata: {{name: fraud}}\nspec:\n  targetRef: {{apiVersion: apps/v1, kind: Deployment, name: fraud}}\n  strategy: {{{strategy}}}\n{more}"
+    )
+}
+
+struct Rolling {
+    world: World,
+}
+
+impl Rolling {
+    async fn new(namespace: &str) -> Self {
+        Self { world: World::new(namespace).await }
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.world.client.clone(), &self.world.namespace)
+    }
+
+    fn commit(&self, files: &[(&str, &str)], why: &str) -> String {
+        let named: Vec<(String, &str)> =
+            files.iter().map(|(name, text)| (format!("app/{name}.yaml"), *text)).collect();
+        let files: Vec<(&str, &str)> = named.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+        self.world.repository.commit(&files, why)
+    }
+
+    async fn status(&self) -> RolloutStatus {
+        let policy = self.api::<RolloutPolicy>().get("fraud").await.unwrap();
+        policy.status.unwrap_or_default()
+    }
+
+    async fn phase(&self, wanted: RolloutPhase) -> RolloutStatus {
+        let what = format!("the rollout is {wanted:?}");
+        eventually(&what, || async {
+            let status = self.status().await;
+            (status.phase == wanted).then_some(status)
+        })
+        .await
+    }
+
+    /// Until the message begins so.
+    async fn says(&self, begin: &str) -> RolloutStatus {
+        let what = format!("the policy says {begin:?}");
+        eventually(&what, || async {
+            let status = self.status().await;
+            status.message.starts_with(begin).then_some(status)
+        })
+        .await
+    }
+
+    async fn deployment(&self, name: &str) -> Option<Deployment> {
+        self.api::<Deployment>().get_opt(name).await.unwrap()
+    }
+
+    async fn image(&self, name: &str) -> String {
+        let live = self.deployment(name).await.unwrap();
+        let spec = live.spec.unwrap().template.spec.unwrap();
+        spec.containers[0].image.clone().unwrap()
+    }
+
+    async fn size(&self, name: &str) -> i32 {
+        self.deployment(name).await.unwrap().spec.unwrap().replicas.unwrap()
+    }
+
+    async fn pods(&self, app: &str) -> Vec<Pod> {
+        let selected = ListParams::default().labels(&format!("app={app}"));
+        self.api::<Pod>().list(&selected).await.unwrap().items
+    }
+
+    /// Ready addresses behind a Service.
+    async fn endpoints(&self, service: &str) -> usize {
+        let selected = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
+        let slices = self.api::<EndpointSlice>().list(&selected).await.unwrap().items;
+        let all = slices.iter().flat_map(|slice| &slice.endpoints);
+        all.filter(|one| one.conditions.as_ref().is_some_and(|found| found.ready == Some(true))).count()
+    }
+
+    async fn ask(&self, verb: &str, id: &str) {
+        let request = json!({"id": id, "verb": verb, "by": "ada", "why": "a test"}).to_string();
+        let patch = json!({"metadata": {"annotations": {"driftless.dev/rollout-request": request}}});
+        let api = self.api::<RolloutPolicy>();
+        api.patch("fraud", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    async fn gone(&self, name: &str) {
+        eventually("the candidate is gone", || async { self.deployment(name).await.is_none().then_some(()) })
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_canary_goes_by_pods_and_ends_as_git_has_it() {
+    let rolling = Rolling::new("canary-pods").await;
+    let world = &rolling.world;
+    let steps = policy("canary: {steps: [{weight: 50, hold: promoted}]}", "");
+    let first = rolling.commit(&[("fraud", &fraud("model:1", 4, "")), ("policy", &steps)], "One");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    let status = rolling.phase(RolloutPhase::Healthy).await;
+    let stable = status.stable.unwrap();
+    assert_eq!(stable.commit, first);
+    assert!(rolling.deployment("fraud-candidate").await.is_none());
+    eventually("four endpoints", || async { (rolling.endpoints("fraud").await == 4).then_some(()) }).await;
+
+    let second = rolling.commit(&[("fraud", &fraud("model:2", 4, ""))], "Two");
+    world.poke("fraud").await;
+    let status = rolling.says("step 1 of 2 (50 %): waits for `driftless rollout promote`").await;
+    assert_eq!(status.candidate.as_ref().unwrap().commit, second);
+    assert_eq!(status.weight, 50);
+    assert_eq!((rolling.image("fraud").await, rolling.size("fraud").await), ("model:1".into(), 2));
+    assert_eq!(
+        (rolling.image("fraud-candidate").await, rolling.size("fraud-candidate").await),
+        ("model:2".into(), 2)
+    );
+    assert_eq!(rolling.pods("fraud").await.len(), 2, "the stable's labels are its own");
+    assert_eq!(rolling.pods("fraud-candidate").await.len(), 2);
+    eventually("half of the endpoints each", || async {
+        (rolling.endpoints("fraud").await == 4).then_some(())
+    })
+    .await;
+    let message = world.reason("fraud", "Ready", "RollingOut").await;
+    assert!(message.contains("rolling out: step 1 of 2 (50 %)"), "{message}");
+
+    rolling.ask("Promote", "a").await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    world.ready("fraud", &second).await;
+    rolling.gone("fraud-candidate").await;
+    assert_eq!((rolling.image("fraud").await, rolling.size("fraud").await), ("model:2".into(), 4));
+    eventually("four endpoints", || async { (rolling.endpoints("fraud").await == 4).then_some(()) }).await;
+    let status = rolling.status().await;
+    assert_eq!(status.stable.unwrap().commit, second);
+    assert_eq!(status.acts[0].by, "ada");
+    // Git's size is ours again: somebody else's is drift.
+    let patch = json!({"spec": {"replicas": 1}});
+    let api = rolling.api::<Deployment>();
+    api.patch("fraud", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    eventually("the size is repaired", || async { (rolling.size("fraud").await == 4).then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn what_does_not_come_up_is_rejected_and_a_revert_takes_it_back() {
+    let rolling = Rolling::new("canary-rejected").await;
+    let world = &rolling.world;
+    let steps = policy("canary: {steps: [{weight: 50}]}", "  progressDeadline: 4s\n");
+    let old = map("old", "x");
+    let first =
+        rolling.commit(&[("fraud", &fraud("model:1", 2, "")), ("policy", &steps), ("old", &old)], "One");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+
+    // No node takes the new pods; and something leaves Git, which the old revision may need.
+    let bad = fraud("model:2", 2, "none");
+    let files = [("app/fraud.yaml", Some(bad.as_str())), ("app/old.yaml", None)];
+    world.repository.change(&files, "Two");
+    world.poke("fraud").await;
+    let status = rolling.phase(RolloutPhase::Rejected).await;
+    let why = &status.rejected[0].why;
+    assert!(why.contains("0 of 1 pods are available") && why.contains("cannot be scheduled"), "{why}");
+    let message = world.reason("fraud", "Ready", "RolloutRejected").await;
+    assert!(message.contains("Deployment canary-rejected/fraud") && message.contains("DL0605"), "{message}");
+    rolling.gone("fraud-candidate").await;
+    assert_eq!((rolling.image("fraud").await, rolling.size("fraud").await), ("model:1".into(), 2));
+    assert!(world.value("old").await.is_some(), "nothing is deleted meanwhile");
+
+    // The same again is not begun by itself; a change of the size alone goes at once.
+    rolling.commit(&[("fraud", &fraud("model:2", 3, "none"))], "Three");
+    world.poke("fraud").await;
+    eventually("the size alone changes", || async { (rolling.size("fraud").await == 3).then_some(()) }).await;
+    assert_eq!(rolling.status().await.phase, RolloutPhase::Rejected);
+
+    let good = rolling.commit(&[("fraud", &fraud("model:1", 2, ""))], "Revert");
+    world.poke("fraud").await;
+    world.ready("fraud", &good).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    eventually("what left Git goes", || async { world.value("old").await.is_none().then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn a_config_that_only_the_target_mounts_waits_with_it() {
+    let rolling = Rolling::new("canary-config").await;
+    let world = &rolling.world;
+    let mounted = |image: &str| {
+        fraud(image, 1, "").replace(
+            "      containers:",
+            "      volumes: [{name: c, configMap: {name: settings}}]\n      containers:",
+        )
+    };
+    let steps = policy("canary: {steps: [{weight: 50, hold: promoted}]}", "");
+    let first = rolling.commit(
+        &[("fraud", &mounted("model:1")), ("policy", &steps), ("settings", &map("settings", "one"))],
+        "One",
+    );
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+
+    rolling.commit(&[("settings", &map("settings", "two")), ("other", &map("other", "two"))], "Two");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 2 (50 %): waits for").await;
+    let maps: BTreeMap<String, String> = rolling
+        .api::<ConfigMap>()
+        .list(&ListParams::default())
+        .await
+        .unwrap()
+        .items
+        .into_iter()
+        .filter_map(|found| Some((found.metadata.name?, found.data?.into_values().next()?)))
+        .filter(|(name, _)| name != "kube-root-ca.crt")
+        .collect();
+    let shown: Vec<(&str, &str)> = maps.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(shown, [("other", "two"), ("settings", "one"), ("settings-candidate", "two")]);
+
+    rolling.ask("Abort", "a").await;
+    let status = rolling.phase(RolloutPhase::Rejected).await;
+    assert_eq!(status.rejected[0].why, "aborted by ada: a test");
+    eventually("the copy goes with the candidate", || async {
+        world.value("settings-candidate").await.is_none().then_some(())
+    })
+    .await;
+    assert_eq!(world.value("settings").await.as_deref(), Some("one"));
+
+    rolling.ask("Retry", "b").await;
+    rolling.says("step 1 of 2 (50 %): waits for").await;
+    rolling.ask("Promote", "c").await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    world.becomes("settings", Some("two")).await;
+}
+
+#[tokio::test]
+async fn a_blue_green_rollout_turns_the_service() {
+    let rolling = Rolling::new("blue-green").await;
+    let world = &rolling.world;
+    let both = policy("blueGreen: {hold: promoted, scaleDownDelay: 1s}", "");
+    let first = rolling.commit(&[("fraud", &fraud("model:1", 2, "")), ("policy", &both)], "One");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    let second = rolling.commit(&[("fraud", &fraud("model:2", 2, ""))], "Two");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 2 (0 %): waits for").await;
+    let selector = |name: &'static str| {
+        let api = rolling.api::<Service>();
+        async move { api.get(name).await.unwrap().spec.unwrap().selector.unwrap()["app"].clone() }
+    };
+    assert_eq!(selector("fraud").await, "fraud");
+    assert_eq!(selector("fraud-candidate").await, "fraud-candidate", "a preview");
+    assert_eq!(rolling.size("fraud-candidate").await, 2);
+    rolling.ask("Promote", "a").await;
+    eventually("the Service is turned", || async {
+        (selector("fraud").await == "fraud-candidate").then_some(())
+    })
+    .await;
+    world.ready("fraud", &second).await;
+    assert_eq!(selector("fraud").await, "fraud");
+    rolling.gone("fraud-candidate").await;
+    assert_eq!(rolling.image("fraud").await, "model:2");
+    assert!(rolling.api::<Service>().get_opt("fraud-candidate").await.unwrap().is_none());
+}
