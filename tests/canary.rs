@@ -7,11 +7,11 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams};
-use serde_json::json;
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
 
 use crate::agent::{World, map};
-use crate::harness::eventually;
+use crate::harness::{crds, eventually};
 
 /// A Deployment with a Service in front of it. `node` decides whether its pods will ever run.
 fn fraud(image: &str, replicas: u32, node: &str) -> String {
@@ -302,4 +302,176 @@ async fn a_blue_green_rollout_turns_the_service() {
     rolling.gone("fraud-candidate").await;
     assert_eq!(rolling.image("fraud").await, "model:2");
     assert!(rolling.api::<Service>().get_opt("fraud-candidate").await.unwrap().is_none());
+}
+
+fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
+    ApiResource {
+        group: group.into(),
+        version: version.into(),
+        api_version: format!("{group}/{version}"),
+        kind: kind.into(),
+        plural: plural.into(),
+    }
+}
+
+/// A route's weights by backend, rule by rule.
+fn weights(route: &DynamicObject) -> Vec<Vec<(String, u64)>> {
+    let rules = route.data["spec"]["rules"].as_array().unwrap();
+    let list = |rule: &Value| {
+        let backends = rule["backendRefs"].as_array().unwrap().iter();
+        backends
+            .map(|one| (one["name"].as_str().unwrap().to_owned(), one["weight"].as_u64().unwrap_or(1)))
+            .collect()
+    };
+    rules.iter().map(list).collect()
+}
+
+fn shown(weights: &[(String, u64)]) -> String {
+    let each = weights.iter().map(|(name, weight)| format!("{name} {weight}"));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// What a Gateway's controller does with routes: it says which generation it has taken.
+async fn gateway(api: Api<DynamicObject>) {
+    loop {
+        for route in api.list(&ListParams::default()).await.unwrap() {
+            let generation = route.metadata.generation.unwrap();
+            let known = route.data["status"]["parents"][0]["conditions"][0]["observedGeneration"].as_i64();
+            if known == Some(generation) {
+                continue;
+            }
+            let now = "2026-01-01T00:00:00Z";
+            let condition = json!({"type": "Accepted", "status": "True", "reason": "Accepted", "message": "",
+                "lastTransitionTime": now, "observedGeneration": generation});
+            let parent = json!({"parentRef": {"name": "web"}, "controllerName": "tests.example/gateway",
+                "conditions": [condition]});
+            let patch = Patch::Merge(json!({"status": {"parents": [parent]}}));
+            let name = route.metadata.name.unwrap();
+            api.patch_status(&name, &PatchParams::default(), &patch).await.unwrap();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_route_divides_traffic_and_keeps_what_is_not_of_the_rollout() {
+    let rolling = Rolling::new("canary-route").await;
+    let world = &rolling.world;
+    crds::install(&world.client, &crds::GATEWAY, &["HTTPRoute"]).await;
+    let kind = resource("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes");
+    let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), &world.namespace, &kind);
+    tokio::spawn(gateway(api.clone()));
+    let route = |more: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: fraud}}\nspec:\n  parentRefs: [{{name: web}}]\n  rules:\n  - backendRefs: [{{name: fraud, port: 80}}]\n{more}"
+        )
+    };
+    let steps = policy(
+        "canary: {steps: [{weight: 20, hold: promoted}, {weight: 60, hold: promoted}]}",
+        "  traffic: {routes: [{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, name: fraud}]}\n",
+    );
+    let first = rolling
+        .commit(&[("fraud", &fraud("model:1", 5, "")), ("policy", &steps), ("route", &route(""))], "One");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+
+    rolling.commit(&[("fraud", &fraud("model:2", 5, ""))], "Two");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 3 (20 %): waits for").await;
+    let live = || async { weights(&api.get("fraud").await.unwrap()) };
+    assert_eq!(shown(&live().await[0]), "fraud 80, fraud-candidate 20");
+    assert_eq!((rolling.size("fraud").await, rolling.size("fraud-candidate").await), (5, 1));
+    assert_eq!(rolling.endpoints("fraud-candidate").await, 1);
+    assert_eq!(rolling.endpoints("fraud").await, 5, "the Service has none of its pods");
+
+    // Somebody sets it back: it is ours while the rollout lasts.
+    let reset = json!({"spec": {"rules": [{"backendRefs": [{"name": "fraud", "port": 80}]}]}});
+    api.patch("fraud", &PatchParams::default(), &Patch::Merge(reset)).await.unwrap();
+    eventually("the weight is set again", || async {
+        (shown(&live().await[0]) == "fraud 80, fraud-candidate 20").then_some(())
+    })
+    .await;
+
+    // Git changes the route meanwhile.
+    let more =
+        "  - matches: [{path: {type: PathPrefix, value: /x}}]\n    backendRefs: [{name: other, port: 80}]\n";
+    rolling.commit(&[("route", &route(more))], "A rule more");
+    world.poke("fraud").await;
+    eventually("the rule is there", || async { (live().await.len() == 2).then_some(()) }).await;
+    let now = live().await;
+    assert_eq!((shown(&now[0]), shown(&now[1])), ("fraud 80, fraud-candidate 20".into(), "other 1".into()));
+
+    rolling.ask("Promote", "a").await;
+    rolling.says("step 2 of 3 (60 %): waits for").await;
+    assert_eq!(shown(&live().await[0]), "fraud 40, fraud-candidate 60");
+    assert_eq!(rolling.size("fraud-candidate").await, 3);
+    rolling.ask("Abort", "b").await;
+    eventually("no traffic", || async { (shown(&live().await[0]) == "fraud 1").then_some(()) }).await;
+    rolling.phase(RolloutPhase::Rejected).await;
+    rolling.gone("fraud-candidate").await;
+    assert_eq!(rolling.image("fraud").await, "model:1");
+
+    let third = rolling.commit(&[("fraud", &fraud("model:3", 5, ""))], "Three");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 3 (20 %): waits for").await;
+    rolling.ask("PromoteFull", "c").await;
+    world.ready("fraud", &third).await;
+    assert_eq!(rolling.image("fraud").await, "model:3");
+    assert_eq!(shown(&live().await[0]), "fraud 1");
+}
+
+#[tokio::test]
+async fn an_autoscaler_and_a_budget_count_the_stable_pods_only() {
+    let rolling = Rolling::new("canary-scaled").await;
+    let world = &rolling.world;
+    let around = "apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: fraud}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: fraud}
+  minReplicas: 3
+  maxReplicas: 6
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 80}}}]
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: fraud}
+spec: {minAvailable: 1, selector: {matchLabels: {app: fraud}}}
+";
+    let steps = policy("canary: {steps: [{weight: 40, hold: promoted}]}", "");
+    rolling.commit(&[("fraud", &fraud("model:1", 1, "")), ("policy", &steps), ("around", around)], "One");
+    world.application("fraud", json!({})).await;
+    eventually("the autoscaler's size", || async {
+        let live = rolling.deployment("fraud").await?;
+        (live.spec?.replicas == Some(3) && live.status?.available_replicas == Some(3)).then_some(())
+    })
+    .await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    rolling.commit(&[("fraud", &fraud("model:2", 1, ""))], "Two");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 2 (40 %): waits for").await;
+    assert_eq!((rolling.size("fraud").await, rolling.size("fraud-candidate").await), (3, 2));
+    let budget = rolling.api::<k8s_openapi::api::policy::v1::PodDisruptionBudget>();
+    let scaler = rolling.api::<k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler>();
+    let budget = budget.get("fraud").await.unwrap().status.unwrap();
+    assert_eq!((budget.expected_pods, budget.current_healthy), (3, 3));
+    // It writes down what it counts every 15 s.
+    eventually("the autoscaler counts three", || async {
+        (scaler.get("fraud").await.unwrap().status?.current_replicas == Some(3)).then_some(())
+    })
+    .await;
+
+    // Whoever scales is followed.
+    let text = around.replace("minReplicas: 3", "minReplicas: 6");
+    rolling.commit(&[("around", &text)], "More");
+    world.poke("fraud").await;
+    eventually("both sides grow", || async {
+        (rolling.size("fraud").await == 6 && rolling.size("fraud-candidate").await == 4).then_some(())
+    })
+    .await;
+    rolling.ask("Promote", "a").await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    rolling.gone("fraud-candidate").await;
+    assert_eq!((rolling.image("fraud").await, rolling.size("fraud").await), ("model:2".into(), 6));
 }

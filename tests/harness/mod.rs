@@ -2,6 +2,7 @@
 
 pub(crate) mod chart_case;
 pub(crate) mod cluster;
+pub(crate) mod crds;
 pub(crate) mod fault;
 pub(crate) mod front;
 pub(crate) mod git;

@@ -215,25 +215,46 @@ impl<W: Whence> Course<'_, W> {
         Ok(())
     }
 
+    /// A leased object as Git has it, but for the traffic that it divides.
+    fn divided(&self, at: usize, object: Desired, routed: Routed, scene: &Scene) -> Result<Desired> {
+        let git = value(&object);
+        let body = match &self.bound.division {
+            Division::Pods(_) => return Ok(object),
+            Division::Switch(_) => {
+                let none = Value::Null;
+                traffic::turned(&git, scene.candidate.as_ref().unwrap_or(&none), routed.weight)
+            }
+            Division::Routes(service, routes) => {
+                let service = &self.desired[*service].key.name;
+                let fields = routes.iter().find(|(place, _)| *place == at).map(|(_, fields)| fields);
+                let Some(fields) = fields else { return Ok(object) };
+                let divided = fields.divided(&git, service, routed);
+                divided.map_err(|why| Error::new(Code::RolloutInvalid, why).on_object(&object.key))?
+            }
+        };
+        Ok(if body == git { object } else { with_body(&object, &body) })
+    }
+
+    /// What Git changed of a route meanwhile, with the traffic as it is.
+    pub(super) async fn follow_git(&mut self, routed: Routed, scene: &Scene) -> Result<()> {
+        let mut has_changed = false;
+        for at in self.bound.division.leased() {
+            let object = &self.desired[at];
+            // Without its body nothing of it is new: it was kept since its rollout began.
+            if object.body.is_empty() {
+                continue;
+            }
+            let wanted = self.divided(at, object.clone(), routed, scene)?;
+            let owned = self.outcome.inventory.get(&object.key);
+            has_changed |= owned.is_some_and(|owned| owned.digest != wanted.digest);
+        }
+        if has_changed { self.route(routed, scene).await } else { Ok(()) }
+    }
+
     async fn route(&mut self, routed: Routed, scene: &Scene) -> Result<()> {
         for at in self.bound.division.leased() {
             let object = self.with_its_body(at).await?;
-            let git = value(&object);
-            let body = match &self.bound.division {
-                Division::Pods(_) => continue,
-                Division::Switch(_) => {
-                    let none = Value::Null;
-                    traffic::turned(&git, scene.candidate.as_ref().unwrap_or(&none), routed.weight)
-                }
-                Division::Routes(service, routes) => {
-                    let service = &self.desired[*service].key.name;
-                    let fields = routes.iter().find(|(place, _)| *place == at).map(|(_, fields)| fields);
-                    let Some(fields) = fields else { continue };
-                    let divided = fields.divided(&git, service, routed);
-                    divided.map_err(|why| Error::new(Code::RolloutInvalid, why).on_object(&object.key))?
-                }
-            };
-            let written = if body == git { object } else { with_body(&object, &body) };
+            let written = self.divided(at, object, routed, scene)?;
             let (owned, managers) = self.engine.apply(self.pass, &written, Why::Edited).await?;
             if !managers.is_empty() {
                 // Somebody else set it: it is ours while the rollout lasts.

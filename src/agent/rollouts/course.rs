@@ -16,7 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::health::Health;
 use crate::model::Digest;
 use crate::plan::{Desired, Why};
-use crate::rollout::{Bound, Command, Measurement, Seen, decide};
+use crate::rollout::{Bound, Command, Measurement, Seen, Traffic, decide};
 
 /// Decisions in one pass; each is a write.
 const TURNS: usize = 40;
@@ -172,6 +172,12 @@ impl<W: Whence> Course<'_, W> {
                 self.stand_by(candidate, &scene_now, None).await?;
             }
             self.repair(&scene_now).await?;
+            if let Traffic::Router(Some(routed)) = scene_now.traffic
+                && !self.policy.is_at_rest()
+                && !decision.commands.iter().any(|command| matches!(command, Command::Route(_)))
+            {
+                self.follow_git(routed, &scene_now).await?;
+            }
             let orders: Vec<&Command> =
                 decision.commands.iter().filter(|command| !matches!(command, Command::Measure(_))).collect();
             // The same again: what was ordered is on its way.

@@ -1,0 +1,93 @@
+//! CRDs of other projects, out of their module archives.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde::Deserialize;
+
+use super::eventually;
+
+/// An archive: its module, version and checksum, and where its CRDs are.
+pub(crate) struct Archive {
+    module: &'static str,
+    sum: &'static str,
+    files: &'static str,
+}
+
+pub(crate) const GATEWAY: Archive = Archive {
+    module: "sigs.k8s.io/gateway-api@v1.6.3",
+    sum: "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc=",
+    files: "config/crd/standard",
+};
+pub(crate) const ISTIO: Archive = Archive {
+    module: "istio.io/api@v1.31.4",
+    sum: "h1:AcnncYrlDj1PJkym7h88Gggkef4MAra8QpGaXRMsr+E=",
+    files: "kubernetes",
+};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Downloaded {
+    #[serde(default)]
+    dir: String,
+    #[serde(default)]
+    sum: String,
+    #[serde(default)]
+    error: String,
+}
+
+/// One at a time: two downloads of the same archive wait for each other's lock.
+static DOWNLOADS: Mutex<()> = Mutex::new(());
+
+fn folder(archive: &Archive) -> String {
+    let _one = DOWNLOADS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let output = Command::new("go")
+        .args(["mod", "download", "-json", archive.module])
+        // Outside of any module.
+        .current_dir(std::env::temp_dir())
+        .output()
+        .expect("go runs");
+    let found: Downloaded = serde_json::from_slice(&output.stdout).expect("go says what it has");
+    assert_eq!(found.error, "");
+    assert_eq!(found.sum, archive.sum, "{}", archive.module);
+    format!("{}/{}", found.dir, archive.files)
+}
+
+/// Installs the CRDs of these kinds and waits until they are served.
+pub(crate) async fn install(client: &kube::Client, archive: &'static Archive, kinds: &[&str]) {
+    let folder = tokio::task::spawn_blocking(|| folder(archive)).await.unwrap();
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let mut left: Vec<&str> = kinds.to_vec();
+    for entry in std::fs::read_dir(Path::new(&folder)).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|end| end != "yaml") {
+            continue;
+        }
+        let text = std::fs::read(&path).unwrap();
+        for document in driftless::model::yaml::read(&text, "crds").unwrap() {
+            let Ok(definition) = serde_json::from_value::<CustomResourceDefinition>(document.value) else {
+                continue;
+            };
+            let kind = definition.spec.names.kind.clone();
+            if !left.contains(&kind.as_str()) {
+                continue;
+            }
+            left.retain(|wanted| *wanted != kind);
+            let (name, parameters) = (definition.name_any(), PatchParams::apply("tests").force());
+            crds.patch(&name, &parameters, &Patch::Apply(&definition)).await.unwrap();
+            eventually("the CRD is established", || async {
+                let conditions = crds.get(&name).await.ok()?.status?.conditions?;
+                conditions
+                    .iter()
+                    .any(|found| found.type_ == "Established" && found.status == "True")
+                    .then_some(())
+            })
+            .await;
+        }
+    }
+    assert!(left.is_empty(), "{} has no {left:?}", archive.module);
+}
