@@ -475,3 +475,110 @@ spec: {minAvailable: 1, selector: {matchLabels: {app: fraud}}}
     rolling.gone("fraud-candidate").await;
     assert_eq!((rolling.image("fraud").await, rolling.size("fraud").await), ("model:2".into(), 6));
 }
+
+/// A StatefulSet and its policy.
+fn ordinals(image: &str, node: &str) -> String {
+    let selector =
+        if node.is_empty() { String::new() } else { format!("nodeSelector: {{disk: {node}}}\n      ") };
+    format!(
+        "apiVersion: apps/v1
+kind: StatefulSet
+metadata: {{name: fraud}}
+spec:
+  replicas: 4
+  serviceName: fraud
+  podManagementPolicy: Parallel
+  selector: {{matchLabels: {{app: fraud}}}}
+  template:
+    metadata: {{labels: {{app: fraud}}}}
+    spec:
+      {selector}terminationGracePeriodSeconds: 0
+      containers: [{{name: server, image: '{image}'}}]
+"
+    )
+}
+
+#[tokio::test]
+async fn a_stateful_set_goes_by_its_partition() {
+    let rolling = Rolling::new("canary-ordinals").await;
+    let world = &rolling.world;
+    let steps = policy(
+        "canary: {steps: [{weight: 25, hold: promoted}, {weight: 75, hold: promoted}]}",
+        "  progressDeadline: 6s\n",
+    )
+    .replace("kind: Deployment", "kind: StatefulSet");
+    let first = rolling.commit(&[("fraud", &ordinals("model:1", "")), ("policy", &steps)], "One");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    let images = || async {
+        let mut pods: Vec<(String, String)> = rolling
+            .pods("fraud")
+            .await
+            .into_iter()
+            .map(|pod| (pod.metadata.name.unwrap(), pod.spec.unwrap().containers[0].image.clone().unwrap()))
+            .collect();
+        pods.sort();
+        pods.into_iter().map(|(_, image)| image.replace("model:", "")).collect::<Vec<_>>().join("")
+    };
+    rolling.commit(&[("fraud", &ordinals("model:2", ""))], "Two");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 3 (25 %): waits for").await;
+    assert_eq!(images().await, "1112");
+    rolling.ask("Promote", "a").await;
+    rolling.says("step 2 of 3 (75 %): waits for").await;
+    assert_eq!(images().await, "1222");
+    rolling.ask("Abort", "b").await;
+    rolling.phase(RolloutPhase::Rejected).await;
+    eventually("all pods are as before", || async { (images().await == "1111").then_some(()) }).await;
+
+    // No node takes the new pod: it would be waited for without an end.
+    rolling.commit(&[("fraud", &ordinals("model:3", "none"))], "Three");
+    world.poke("fraud").await;
+    eventually("it is rejected", || async { (rolling.status().await.rejected.len() == 2).then_some(()) })
+        .await;
+    eventually("all pods are as before", || async {
+        let ready = rolling.pods("fraud").await.iter().filter(|pod| is_ready(pod)).count();
+        (images().await == "1111" && ready == 4).then_some(())
+    })
+    .await;
+
+    let last = rolling.commit(&[("fraud", &ordinals("model:4", ""))], "Four");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 3 (25 %): waits for").await;
+    rolling.ask("PromoteFull", "c").await;
+    world.ready("fraud", &last).await;
+    assert_eq!(images().await, "4444");
+    rolling.phase(RolloutPhase::Healthy).await;
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+}
+
+#[tokio::test]
+async fn any_kind_rolls_its_own_way_and_is_judged() {
+    let rolling = Rolling::new("rolling").await;
+    let world = &rolling.world;
+    let rolls = policy("rolling: {hold: promoted}", "  progressDeadline: 5s\n");
+    let first = rolling.commit(&[("fraud", &fraud("model:1", 2, "")), ("policy", &rolls)], "One");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    let second = rolling.commit(&[("fraud", &fraud("model:2", 2, ""))], "Two");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 1 (100 %): waits for `driftless rollout promote`").await;
+    assert_eq!(rolling.image("fraud").await, "model:2");
+    world.reason("fraud", "Ready", "RollingOut").await;
+    rolling.ask("Promote", "a").await;
+    world.ready("fraud", &second).await;
+    rolling.commit(&[("fraud", &fraud("model:3", 2, "none"))], "Three");
+    world.poke("fraud").await;
+    let status = rolling.phase(RolloutPhase::Rejected).await;
+    assert!(status.rejected[0].why.contains("it came no nearer for 5 s"), "{}", status.rejected[0].why);
+    eventually("the stable revision is back", || async {
+        (rolling.image("fraud").await == "model:2").then_some(())
+    })
+    .await;
+}

@@ -29,7 +29,7 @@ pub use project::{
 };
 pub use rollout::{
     BlueGreen, Canary, CanaryScale, CanaryStep, Gate, GateAnswer, GateLimits, GateStatus, KnownGood,
-    RejectedRevision, RolloutAct, RolloutPhase, RolloutPolicy, RolloutPolicySpec, RolloutRevision,
+    RejectedRevision, Rolling, RolloutAct, RolloutPhase, RolloutPolicy, RolloutPolicySpec, RolloutRevision,
     RolloutStatus, RolloutStrategy, RolloutTraffic, RolloutVerb, RouteFields, Shadow, TargetReference,
     TrafficRoute,
 };

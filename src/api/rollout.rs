@@ -128,6 +128,28 @@ pub struct RolloutStrategy {
     /// A copy of the traffic, whose answers nobody gets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadow>,
+    /// As the target's kind goes from one revision to the next, judged on the way and after it. For any kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolling: Option<Rolling>,
+}
+
+/// As the target's kind goes from one revision to the next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rolling {
+    /// How long the new revision is looked at when it is healthy, such as 10m; `promoted` is until `driftless rollout
+    /// promote`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^(([0-9]+(s|m|h))*|promoted)$"), length(max = 16))]
+    pub hold: String,
+    /// Gates that must pass when it is healthy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 30))]
+    pub gates: Vec<String>,
+    /// Gates that are asked all the time, from its first pod on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 30))]
+    pub background: Vec<String>,
 }
 
 /// More and more of the traffic.

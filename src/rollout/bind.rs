@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::policy::Policy;
-use super::target::{self, MOUNTED, Mount, REVISION, Target, mounts};
+use super::target::{self, Form, MOUNTED, Measure, Mount, REVISION, Within, mounts};
 use super::traffic::{Division, divide};
 use crate::api::RolloutPolicySpec;
 use crate::error::{Code, Error, Result};
@@ -28,6 +28,8 @@ pub struct Bound {
     pub rules: Arc<Policy>,
     /// The target.
     pub target: usize,
+    /// How its kind is rolled out.
+    pub form: Form,
     /// ConfigMaps and Secrets of the same set that nobody else mounts.
     pub own: Vec<usize>,
     /// Digest of the revision, 16 characters.
@@ -73,6 +75,27 @@ fn is_policy(object: &Desired) -> bool {
     object.gvk.is(GROUP, "RolloutPolicy") && object.hook.is_none()
 }
 
+/// Where kinds that make pods have their template.
+const TEMPLATE: &str = "/spec/template";
+
+fn size(body: &Value) -> u32 {
+    body["spec"]["replicas"].as_u64().and_then(|size| u32::try_from(size).ok()).unwrap_or(1)
+}
+
+/// What a kind that goes by itself can do of a policy.
+fn within(kind: &dyn Within, spec: &RolloutPolicySpec, body: &Value) -> std::result::Result<(), String> {
+    if !spec.traffic.routes.is_empty() || spec.traffic.service.is_some() {
+        return Err("spec.traffic: the target's kind divides its traffic itself".into());
+    }
+    if spec.strategy.shadow.is_some() {
+        return Err("spec.strategy.shadow: the target's kind copies no traffic".into());
+    }
+    if spec.strategy.blue_green.is_some() && kind.measure() != Measure::Traffic {
+        return Err("spec.strategy.blueGreen: the target's kind cannot have all pods twice".into());
+    }
+    kind.check(body).map_err(|why| format!("spec.targetRef: {why}"))
+}
+
 /// Binds policies to their targets, and marks these with the revision that they are.
 ///
 /// # Errors
@@ -106,9 +129,9 @@ pub fn bind(desired: &mut [Desired]) -> Result<Vec<Bound>> {
             );
             return Err(invalid(policy, why));
         };
-        let Some(kind) = target::find(&desired[target].gvk) else {
+        let Some(form) = target::find(&desired[target].gvk, spec.strategy.rolling.is_some()) else {
             let why = format!(
-                "spec.targetRef: {} is not a kind that is rolled out: {}",
+                "spec.targetRef: {} is not a kind that goes in steps ({}); `rolling` is for any",
                 named.kind,
                 target::names()
             );
@@ -120,15 +143,28 @@ pub fn bind(desired: &mut [Desired]) -> Result<Vec<Bound>> {
             return Err(invalid(policy, why));
         }
         let object = &desired[target];
-        let template = bodies[target].pointer(kind.template()).cloned().unwrap_or_default();
-        let (mounted, own) = mounted(desired, &bodies, target, at, &template);
-        let mut parts: Vec<Vec<u8>> = vec![template.to_string().into_bytes()];
+        let body = &bodies[target];
+        let template = body.pointer(TEMPLATE).cloned().unwrap_or_default();
+        let (mounted, mut own) = mounted(desired, &bodies, target, at, &template);
+        let revision = match form {
+            Form::Beside(_) => template.clone(),
+            Form::Within(kind) => {
+                within(kind, &spec, body).map_err(|why| invalid(policy, why))?;
+                // Both revisions mount the same.
+                own.clear();
+                kind.revision(body)
+            }
+        };
+        let mut parts: Vec<Vec<u8>> = vec![revision.to_string().into_bytes()];
         parts.extend(mounted.iter().map(|at| desired[*at].digest.as_bytes().to_vec()));
         let objects: Vec<_> =
             desired.iter().zip(&bodies).map(|(object, body)| (&object.gvk, &object.key, body)).collect();
         let labels = template["metadata"]["labels"].as_object().cloned().unwrap_or_default();
-        let division =
-            divide(&spec, &objects, &policy.key.namespace, &labels).map_err(|error| placed(error, policy))?;
+        let division = match form {
+            Form::Beside(_) => divide(&spec, &objects, &policy.key.namespace, &labels)
+                .map_err(|error| placed(error, policy))?,
+            Form::Within(_) => Division::Kind,
+        };
         let is_scaled = object.ceded.iter().any(|(field, _)| field == "/spec/replicas");
         bound.push(Bound {
             policy: policy.key.clone(),
@@ -138,14 +174,19 @@ pub fn bind(desired: &mut [Desired]) -> Result<Vec<Bound>> {
             own,
             revision: short(Digest::of_parts(parts)),
             plain: object.digest,
-            replicas: (!is_scaled).then(|| kind.replicas(&bodies[target])),
+            replicas: match form {
+                Form::Beside(kind) => (!is_scaled).then(|| kind.replicas(body)),
+                Form::Within(kind) if kind.measure() == Measure::Pods => (!is_scaled).then(|| size(body)),
+                Form::Within(_) => Some(1),
+            },
+            form,
             division,
         });
         let content = (!mounted.is_empty()).then(|| {
             short(Digest::of_parts(mounted.iter().map(|at| desired[*at].digest.as_bytes().to_vec())))
         });
         let last = bound.last().map(|bound| bound.revision.clone()).unwrap_or_default();
-        mark(&mut desired[target], kind, &last, content.as_deref());
+        mark(&mut desired[target], &last, content.as_deref());
     }
     Ok(bound)
 }
@@ -193,10 +234,10 @@ fn strings<'a>(value: &'a Value, see: &mut dyn FnMut(&'a str)) {
 }
 
 /// Writes the revision on the target, and on its pods what they mount.
-fn mark(object: &mut Desired, kind: &dyn Target, revision: &str, content: Option<&str>) {
+fn mark(object: &mut Desired, revision: &str, content: Option<&str>) {
     let mut body: Value = serde_json::from_slice(&object.body).unwrap_or_default();
     annotate(&mut body, REVISION, revision);
-    if let (Some(content), Some(template)) = (content, body.pointer_mut(kind.template())) {
+    if let (Some(content), Some(template)) = (content, body.pointer_mut(TEMPLATE)) {
         annotate(template, MOUNTED, content);
     }
     object.body = body.to_string().into_bytes();
@@ -304,7 +345,7 @@ mod tests {
                     odd["spec"]["targetRef"] = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "c"});
                     odd
                 }],
-                "ConfigMap is not a kind that is rolled out: Deployment",
+                "ConfigMap is not a kind that goes in steps (Deployment.apps",
             ),
             (
                 vec![deployment("a", 1), {

@@ -61,6 +61,20 @@ pub struct Routed {
     pub mirror: u32,
 }
 
+/// Who makes the sizes of both sides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sizing {
+    /// The rollout.
+    #[default]
+    Rollout,
+    /// An autoscaler has the target's, which nobody else is to change: the candidate comes on top.
+    Autoscaler,
+    /// The target has a number of pods, and both revisions share them.
+    Shared,
+    /// The target's kind has all of them.
+    Kind,
+}
+
 /// What is seen.
 #[derive(Clone, Debug)]
 pub struct Seen<'a> {
@@ -70,8 +84,8 @@ pub struct Seen<'a> {
     pub wanted: &'a RolloutRevision,
     /// Pods that the target is to have, whoever decides that.
     pub replicas: u32,
-    /// An autoscaler decides it, and nobody else is to change it.
-    pub autoscaled: bool,
+    /// Who makes the sizes.
+    pub sizing: Sizing,
     /// The target; `None` where it does not exist.
     pub stable: Option<&'a Side>,
     /// The new revision beside it; `None` where it does not exist.

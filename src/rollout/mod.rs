@@ -22,6 +22,6 @@ pub mod traffic;
 
 pub use bind::{Bound, bind};
 pub use gate::{Measurement, Rule, Verdict};
-pub use machine::{Command, Decision, Routed, Seen, Side, Traffic, decide};
+pub use machine::{Command, Decision, Routed, Seen, Side, Sizing, Traffic, decide};
 pub use policy::{Hold, Policy, Size, Step};
 pub use simulation::{Divider, Event, Line, Scenario, Simulation};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::gate::Rule;
 use super::replicas::Share;
-use crate::api::{BlueGreen, Canary, KnownGood, RolloutPolicySpec, Shadow};
+use crate::api::{BlueGreen, Canary, KnownGood, Rolling, RolloutPolicySpec, Shadow};
 use crate::error::{Code, Error, Result};
 use crate::model::duration;
 
@@ -71,6 +71,8 @@ pub struct Policy {
     pub min_replicas: u32,
     /// The stable side shrinks as its traffic goes.
     pub dynamic: bool,
+    /// The target's kind goes from one revision to the other in its own way.
+    pub rolls: bool,
 }
 
 fn invalid(field: &str, why: impl std::fmt::Display) -> Error {
@@ -134,14 +136,16 @@ impl Policy {
             skips_known_good: spec.known_good == KnownGood::SkipSteps,
             surge: Share::Percent(25),
             unavailable: Share::Count(0),
+            rolls: false,
             min_replicas: 1,
             dynamic: false,
         };
-        match (&strategy.canary, &strategy.blue_green, &strategy.shadow) {
-            (Some(canary), None, None) => policy.canary(canary)?,
-            (None, Some(both), None) => policy.blue_green(both)?,
-            (None, None, Some(shadow)) => policy.shadow(shadow)?,
-            _ => return Err(invalid("strategy", "states one of canary, blueGreen and shadow")),
+        match (&strategy.canary, &strategy.blue_green, &strategy.shadow, &strategy.rolling) {
+            (Some(canary), None, None, None) => policy.canary(canary)?,
+            (None, Some(both), None, None) => policy.blue_green(both)?,
+            (None, None, Some(shadow), None) => policy.shadow(shadow)?,
+            (None, None, None, Some(rolling)) => policy.rolling(rolling)?,
+            _ => return Err(invalid("strategy", "states one of canary, blueGreen, shadow and rolling")),
         }
         policy.check()?;
         Ok(policy)
@@ -205,6 +209,15 @@ impl Policy {
                 gates: both.after.clone(),
             },
         ];
+        Ok(())
+    }
+
+    fn rolling(&mut self, rolling: &Rolling) -> Result<()> {
+        let hold = hold(&rolling.hold, "strategy.rolling.hold")?;
+        let gates = rolling.gates.clone();
+        self.steps = vec![Step { weight: 100, mirror: 0, size: Size::ByWeight, hold, gates }];
+        self.background.clone_from(&rolling.background);
+        self.rolls = true;
         Ok(())
     }
 

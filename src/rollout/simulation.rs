@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::policy::seconds;
-use super::{Command, Decision, Measurement, Policy, Routed, Seen, Side, Traffic, decide};
+use super::{Command, Decision, Measurement, Policy, Routed, Seen, Side, Sizing, Traffic, decide};
 use crate::api::{GateAnswer, RolloutAct, RolloutPhase, RolloutRevision, RolloutStatus, RolloutVerb};
 use crate::error::{Code, Error, Result};
 
@@ -236,7 +236,7 @@ impl Simulation {
             &self.policy,
             &self.status,
             &Seen {
-                autoscaled: false,
+                sizing: Sizing::Rollout,
                 now: self.time(),
                 wanted: &self.wanted,
                 replicas: self.scenario.replicas,

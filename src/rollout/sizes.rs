@@ -1,6 +1,6 @@
 //! How many pods each side is to have next, for what is seen in a step.
 
-use super::machine::{Seen, Side, Traffic};
+use super::machine::{Seen, Side, Sizing, Traffic};
 use super::policy::{Policy, Size, Step};
 use super::replicas::{self, Abort, Fences, Goal, Pods, Routed, Scale, Shift, Split};
 
@@ -82,21 +82,44 @@ impl<'a> Sizes<'a> {
     /// the traffic it cannot have so; as many pods as the target stand for that.
     fn on_top(&self, step: &Step) -> Split {
         let stable = self.seen.replicas;
-        let share = match step.size {
-            Size::Pods(pods) => return Split { candidate: pods, stable },
-            Size::Percent(percent) => return Split { candidate: (stable * percent).div_ceil(ALL), stable },
-            Size::ByWeight => step.weight.min(ALL),
+        let share = step.weight.min(ALL);
+        let candidate = match step.size {
+            Size::ByWeight if share < ALL => (stable * share).div_ceil(ALL - share).min(stable),
+            _ => self.share(step),
         };
-        let candidate =
-            if share == ALL { stable } else { (stable * share).div_ceil(ALL - share).min(stable) };
         Split { candidate, stable }
+    }
+
+    /// So many of the target's pods, rounded up.
+    fn share(&self, step: &Step) -> u32 {
+        let of = |percent: u32| (self.seen.replicas * percent).div_ceil(ALL);
+        match step.size {
+            Size::Pods(pods) => pods,
+            Size::Percent(percent) => of(percent),
+            Size::ByWeight => of(step.weight.min(ALL)),
+        }
+    }
+
+    fn is_of_kind(&self) -> bool {
+        self.seen.sizing == Sizing::Kind
     }
 
     /// Next, in a step; and where it leads.
     pub(super) fn of(&self, step: &Step) -> (Split, Split) {
         match self.seen.traffic {
-            Traffic::Pods if self.seen.autoscaled => {
-                let next = self.on_top(step);
+            _ if self.is_of_kind() => {
+                let live = self.both();
+                let stable = live.stable.map_or(0, |stable| stable.spec);
+                let next = Split { candidate: live.candidate.spec, stable };
+                (next, next)
+            }
+            Traffic::Pods if self.seen.sizing != Sizing::Rollout => {
+                let next = if self.seen.sizing == Sizing::Shared {
+                    let candidate = self.share(step).min(self.seen.replicas);
+                    Split { candidate, stable: self.seen.replicas - candidate }
+                } else {
+                    self.on_top(step)
+                };
                 (next, next)
             }
             Traffic::Pods => self.by_pods(goal(step)),
@@ -111,12 +134,13 @@ impl<'a> Sizes<'a> {
     pub(super) fn are_there(&self, target: Split) -> bool {
         let candidate = pods(self.seen.candidate);
         match self.seen.traffic {
-            Traffic::Pods if !self.seen.autoscaled => {
+            Traffic::Pods if self.seen.sizing == Sizing::Rollout => {
                 let existing = self.seen.stable.map_or(0, |side| side.pods);
                 replicas::settled(target, &self.both(), existing)
             }
             Traffic::Pods | Traffic::Router(_) => {
-                candidate.spec == target.candidate && candidate.available >= target.candidate
+                let at_least = if self.is_of_kind() { 1 } else { target.candidate };
+                candidate.spec == target.candidate && candidate.available >= at_least
             }
         }
     }
@@ -124,7 +148,10 @@ impl<'a> Sizes<'a> {
     /// All pods to the target, as far as one pass goes.
     pub(super) fn back(&self) -> Split {
         match self.seen.traffic {
-            Traffic::Pods if self.seen.autoscaled => Split { candidate: 0, stable: self.seen.replicas },
+            Traffic::Pods if self.seen.sizing != Sizing::Rollout => {
+                Split { candidate: 0, stable: self.seen.replicas }
+            }
+            Traffic::Router(_) if self.is_of_kind() => Split { candidate: 0, stable: self.seen.replicas },
             Traffic::Pods => self.by_pods(BACK).0,
             Traffic::Router(_) => {
                 let abort = Abort { delay: Some(0), over: false };
@@ -135,12 +162,18 @@ impl<'a> Sizes<'a> {
 
     /// The weight that the candidate keeps on the way back: none, or what the stable side cannot take yet.
     pub(super) fn weight_back(&self) -> u32 {
+        if self.is_of_kind() {
+            return 0;
+        }
         let abort = Abort { delay: Some(0), over: false };
         replicas::abort_weight(&self.routed(BACK, Some(abort), self.live()))
     }
 
     /// Why the weight cannot be this yet.
     pub(super) fn refusal(&self, to: u32) -> Option<String> {
+        if self.is_of_kind() {
+            return None;
+        }
         let shift = Shift {
             replicas: self.seen.replicas,
             max_weight: ALL,

@@ -5,12 +5,12 @@ use serde_json::Value;
 use super::course::{Course, Whence};
 use super::scene::{Scene, beside};
 use crate::agent::{Drift, Engine};
-use crate::api::RolloutRevision;
+use crate::api::{RolloutPhase, RolloutRevision};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Check, Force, Propagation};
 use crate::model::{Digest, Gvk, Key};
-use crate::plan::{Desired, Why};
-use crate::rollout::target::{Beside, Mount, Owner, candidate_name};
+use crate::plan::{Desired, Owned, Why};
+use crate::rollout::target::{Beside, Form, Measure, Mount, Owner, Target, Within, candidate_name};
 use crate::rollout::traffic::{self, Division};
 use crate::rollout::{Command, Routed};
 
@@ -42,15 +42,37 @@ impl<W: Whence> Course<'_, W> {
     /// Carries a command out.
     pub(super) async fn act(&mut self, command: &Command, scene: &Scene) -> Result<()> {
         match command {
-            Command::Create(revision, pods) => self.create(revision, *pods, scene).await,
-            Command::SizeCandidate(pods) => {
-                let object = &self.desired[self.bound.target];
-                self.engine.cluster.resize(&object.gvk, &beside(&object.key), *pods).await.map(drop)
-            }
-            Command::SizeStable(pods) => self.size_stable(*pods).await,
-            Command::Route(routed) => self.route(*routed, scene).await,
             Command::Apply(revision) => self.apply(revision, scene, Why::Changed).await,
-            Command::Retire => self.retire().await,
+            Command::Create(revision, pods) => match self.bound.form {
+                Form::Beside(kind) => self.create(kind, revision, *pods, scene).await,
+                Form::Within(kind) => {
+                    let much = if kind.measure() == Measure::Pods { *pods } else { 0 };
+                    self.share(kind, revision, much, scene, Why::Changed).await
+                }
+            },
+            Command::SizeCandidate(pods) => match self.bound.form {
+                Form::Beside(_) => {
+                    let object = &self.desired[self.bound.target];
+                    self.engine.cluster.resize(&object.gvk, &beside(&object.key), *pods).await.map(drop)
+                }
+                // The way back is the older revision.
+                Form::Within(_) if self.policy.status.phase == RolloutPhase::Aborting => {
+                    self.back_within(scene).await
+                }
+                Form::Within(kind) => self.share_on(kind, *pods, scene).await,
+            },
+            Command::SizeStable(pods) => match self.bound.form {
+                Form::Beside(_) => self.size_stable(*pods).await,
+                Form::Within(_) => Ok(()),
+            },
+            Command::Route(routed) => match self.bound.form {
+                Form::Beside(_) => self.route(*routed, scene).await,
+                Form::Within(kind) => self.share_on(kind, routed.weight, scene).await,
+            },
+            Command::Retire => match self.bound.form {
+                Form::Beside(_) => self.retire().await,
+                Form::Within(_) => self.back_within(scene).await,
+            },
             Command::Measure(gate) => {
                 self.ask(gate, scene);
                 Ok(())
@@ -109,10 +131,62 @@ impl<W: Whence> Course<'_, W> {
         }
     }
 
-    async fn create(&mut self, revision: &RolloutRevision, pods: u32, scene: &Scene) -> Result<()> {
+    /// Writes the new revision into the target, with how much of it there is to be.
+    pub(super) async fn share(
+        &mut self,
+        kind: &dyn Within,
+        revision: &RolloutRevision,
+        much: u32,
+        scene: &Scene,
+        why: Why,
+    ) -> Result<()> {
+        let made = self.revision(revision).await?;
+        let mut body = value(&made.target);
+        kind.share(&mut body, scene.target.as_ref().unwrap_or(&Value::Null), much);
+        let written = with_body(&made.target, &body);
+        let (owned, managers) = self.engine.apply(self.pass, &written, why).await?;
+        if why.is_drift() {
+            self.outcome.drift.push(Drift { key: written.key.clone(), why, managers, repaired: true });
+        }
+        self.outcome.inventory.insert(written.key.clone(), Owned { digest: otherwise(), ..owned });
+        self.outcome.applied.push((written.key, why));
+        Ok(())
+    }
+
+    async fn share_on(&mut self, kind: &dyn Within, much: u32, scene: &Scene) -> Result<()> {
+        let Some(candidate) = self.policy.status.candidate.clone() else { return Ok(()) };
+        self.share(kind, &candidate, much, scene, Why::Changed).await
+    }
+
+    /// The stable revision, as it was before there was a newer one; pods of that which never became ready would be
+    /// waited for, so they go.
+    async fn back_within(&mut self, scene: &Scene) -> Result<()> {
+        let Some(stable) = self.policy.status.stable.clone() else { return Ok(()) };
+        self.apply(&stable, scene, Why::Changed).await?;
+        let pod = Gvk::parse("v1", "Pod");
+        let target = scene.target.as_ref().unwrap_or(&Value::Null);
+        let is_new = |pod: &&Value| {
+            pod["metadata"]["labels"]["controller-revision-hash"] == target["status"]["updateRevision"]
+        };
+        for stuck in scene.pods.iter().filter(is_new).filter(|pod| !is_ready(pod)) {
+            let text = |field: &str| stuck["metadata"][field].as_str().unwrap_or_default().to_owned();
+            let key = key("", "Pod", &text("namespace"), text("name"));
+            let resource = self.engine.cluster.resource(&pod, false).await?;
+            self.engine.cluster.delete(&resource, &key, &text("uid"), Propagation::Background).await?;
+        }
+        Ok(())
+    }
+
+    async fn create(
+        &mut self,
+        kind: &dyn Target,
+        revision: &RolloutRevision,
+        pods: u32,
+        scene: &Scene,
+    ) -> Result<()> {
         let made = self.revision(revision).await?;
         let (owner, copies) = (self.owner(), mounts_of(&made.own));
-        let twin = scene.kind.candidate(
+        let twin = kind.candidate(
             &value(&made.target),
             &Beside {
                 policy: &self.bound.policy.name,
@@ -219,7 +293,7 @@ impl<W: Whence> Course<'_, W> {
     fn divided(&self, at: usize, object: Desired, routed: Routed, scene: &Scene) -> Result<Desired> {
         let git = value(&object);
         let body = match &self.bound.division {
-            Division::Pods(_) => return Ok(object),
+            Division::Pods(_) | Division::Kind => return Ok(object),
             Division::Switch(_) => {
                 let none = Value::Null;
                 traffic::turned(&git, scene.candidate.as_ref().unwrap_or(&none), routed.weight)
@@ -291,10 +365,11 @@ impl<W: Whence> Course<'_, W> {
         let mut body = value(&target);
         // From before its policy, it has no mark.
         body["metadata"]["annotations"][crate::rollout::target::REVISION] = revision.digest.as_str().into();
-        if let (Some(side), Some(wanted)) = (&scene.stable_side, self.bound.replicas)
+        if let (Form::Beside(kind), Some(side), Some(wanted)) =
+            (self.bound.form, &scene.stable_side, self.bound.replicas)
             && side.size != wanted
         {
-            scene.kind.sized(&mut body, side.size);
+            kind.sized(&mut body, side.size);
             as_git_has_it = false;
         }
         target.body = body.to_string().into_bytes();
@@ -346,6 +421,11 @@ impl<W: Whence> Course<'_, W> {
         self.memory.written.clear();
         Ok(())
     }
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn mounts_of(own: &[Desired]) -> Vec<Mount> {

@@ -16,6 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::health::Health;
 use crate::model::Digest;
 use crate::plan::{Desired, Why};
+use crate::rollout::target::{Form, Measure};
 use crate::rollout::{Bound, Command, Measurement, Seen, Traffic, decide};
 
 /// Decisions in one pass; each is a write.
@@ -134,10 +135,10 @@ impl<W: Whence> Course<'_, W> {
         let mut scene = None;
         for _ in 0..TURNS {
             let now = Timestamp::now();
-            if scene.is_none() {
-                scene = self.look(delivered).await?;
-            }
-            let Some(seen) = &scene else { return Ok(None) };
+            let seen = match &scene {
+                Some(seen) => seen,
+                None => scene.insert(self.look(delivered).await?),
+            };
             let wanted = self.wanted(stand, handed);
             let measured: Vec<Measurement> = std::mem::take(&mut *guard(&self.memory.measured));
             let act = self.policy.act.clone();
@@ -148,7 +149,7 @@ impl<W: Whence> Course<'_, W> {
                     now,
                     wanted: &wanted,
                     replicas: seen.replicas,
-                    autoscaled: self.bound.replicas.is_none(),
+                    sizing: seen.sizing,
                     stable: seen.stable_side.as_ref(),
                     candidate: seen.candidate_side.as_ref(),
                     traffic: seen.traffic,
@@ -161,7 +162,13 @@ impl<W: Whence> Course<'_, W> {
                     // It was there before the policy: what was delivered last.
                     delivered.clone_into(&mut stable.commit);
                 }
+                // What is within a target is read by the phase.
+                let read_anew =
+                    matches!(self.bound.form, Form::Within(_)) && status.phase != self.policy.status.phase;
                 self.write(status, now).await?;
+                if read_anew {
+                    scene = None;
+                }
                 continue;
             }
             let scene_now = scene.take().ok_or_else(|| Error::new(Code::Internal, "nothing was seen"))?;
@@ -207,7 +214,7 @@ impl<W: Whence> Course<'_, W> {
     }
 
     /// What is live; a target without a mark counts as the stable revision, or as what was there before.
-    async fn look(&self, delivered: &str) -> Result<Option<Scene>> {
+    async fn look(&self, delivered: &str) -> Result<Scene> {
         let target = &self.desired[self.bound.target];
         let digest = self.outcome.inventory.get(&target.key).map(|owned| owned.digest);
         let unmarked = match &self.policy.status.stable {
@@ -221,7 +228,7 @@ impl<W: Whence> Course<'_, W> {
                 Digest::of_parts(parts).to_string()[..16].to_owned()
             }
         };
-        self.engine.scene(self.bound, self.desired, &unmarked).await
+        self.engine.scene(self.bound, self.desired, &self.policy.status, &unmarked).await
     }
 
     /// What the machine is to want: what Git wants, as far as the sync has come to it. What lowers the risk needs no leave.
@@ -240,8 +247,9 @@ impl<W: Whence> Course<'_, W> {
 
     async fn write(&mut self, mut status: RolloutStatus, now: Timestamp) -> Result<()> {
         let before = &self.policy.status;
-        if (status.phase, status.step) != (before.phase, before.step) {
-            // What was said of another place.
+        let is_elsewhere = (status.phase, status.step) != (before.phase, before.step);
+        if is_elsewhere || status.acts != before.acts {
+            // What was said of another place, or before somebody asked.
             status.message.clear();
         }
         described(&mut status, self.policy.generation, now);
@@ -289,6 +297,16 @@ impl<W: Whence> Course<'_, W> {
         };
         if !self.pass.permissions.repair {
             return Ok(());
+        }
+        if let (Form::Within(kind), Some(candidate), Some(side)) =
+            (self.bound.form, status.candidate.clone(), &scene.candidate_side)
+        {
+            let much = match (kind.measure(), scene.traffic) {
+                (Measure::Traffic, Traffic::Router(Some(routed))) => routed.weight,
+                (Measure::Traffic, _) => status.weight,
+                _ => side.size,
+            };
+            return self.share(kind, &candidate, much, scene, why).await;
         }
         let runs = scene.stable_side.as_ref().map(|side| side.digest.as_str());
         let revision = match &status.candidate {

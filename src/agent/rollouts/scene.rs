@@ -3,29 +3,41 @@
 use serde_json::Value;
 
 use crate::agent::Engine;
+use crate::api::{RolloutPhase, RolloutStatus};
 use crate::error::Result;
+use crate::health::Status;
 use crate::model::{Gvk, Key};
 use crate::plan::Desired;
-use crate::rollout::target::{self, ROLLOUT_LABEL, Target, candidate_name};
+use crate::rollout::target::{self, Form, Measure, ROLLOUT_LABEL, Within, candidate_name};
 use crate::rollout::traffic::{self, Division};
-use crate::rollout::{Bound, Routed, Side, Traffic};
+use crate::rollout::{Bound, Routed, Side, Sizing, Traffic};
 
 /// Live objects of a rollout.
 pub(super) struct Scene {
-    pub(super) kind: &'static dyn Target,
+    pub(super) target: Option<Value>,
+    /// Beside the target.
     pub(super) candidate: Option<Value>,
-    /// Pods of the candidate, where somebody needs to know them.
+    /// Pods of the candidate, where somebody needs to know them; of both revisions where they are within one target.
     pub(super) pods: Vec<Value>,
     pub(super) stable_side: Option<Side>,
     pub(super) candidate_side: Option<Side>,
     pub(super) traffic: Traffic,
     /// Pods that the target is to have.
     pub(super) replicas: u32,
+    pub(super) sizing: Sizing,
 }
 
 /// The candidate's identity.
 pub(super) fn beside(target: &Key) -> Key {
     Key { name: candidate_name(&target.name), ..target.clone() }
+}
+
+/// Deployed before there was a policy, a target says no revision.
+fn marked(mut side: Side, unmarked: &str) -> Side {
+    if side.digest.is_empty() {
+        unmarked.clone_into(&mut side.digest);
+    }
+    side
 }
 
 impl Engine {
@@ -37,25 +49,26 @@ impl Engine {
         Ok(live.filter(|live| live["metadata"]["deletionTimestamp"].is_null()))
     }
 
-    /// Looks: two requests, one more where pods must be known, and one for each route.
+    /// Looks: a request for the target and one for its candidate, one more where pods must be known, and one for each
+    /// route. `unmarked` is the revision of a target that says none.
     pub(super) async fn scene(
         &self,
         bound: &Bound,
         desired: &[Desired],
-        stable: &str,
-    ) -> Result<Option<Scene>> {
+        status: &RolloutStatus,
+        unmarked: &str,
+    ) -> Result<Scene> {
         let object = &desired[bound.target];
-        let Some(kind) = target::find(&object.gvk) else { return Ok(None) };
         let target = self.whole(&object.gvk, &object.key).await?;
+        let kind = match bound.form {
+            Form::Beside(kind) => kind,
+            Form::Within(kind) => return self.within(bound, desired, status, unmarked, kind, target).await,
+        };
         let candidate = self.whole(&object.gvk, &beside(&object.key)).await?;
         // Whatever has the name and is not of this policy is nobody's candidate.
         let candidate = candidate
             .filter(|live| live["metadata"]["labels"][ROLLOUT_LABEL].as_str() == Some(&bound.policy.name));
-        let mut stable_side = target.as_ref().map(|live| kind.side(live));
-        if let Some(side) = stable_side.as_mut().filter(|side| side.digest.is_empty()) {
-            // Deployed before there was a policy.
-            stable.clone_into(&mut side.digest);
-        }
+        let stable_side = target.as_ref().map(|live| marked(kind.side(live), unmarked));
         let mut candidate_side = candidate.as_ref().map(|live| kind.side(live));
         let mut pods = Vec::new();
         if let (Some(side), Some(live)) = (candidate_side.as_mut(), candidate.as_ref()) {
@@ -67,13 +80,77 @@ impl Engine {
                 }
             }
         }
-        let replicas = match (bound.replicas, &stable_side) {
-            (Some(replicas), _) => replicas,
-            (None, Some(side)) => side.size,
-            (None, None) => 1,
-        };
+        let replicas = bound.replicas.or_else(|| stable_side.as_ref().map(|side| side.size)).unwrap_or(1);
+        let sizing = if bound.replicas.is_some() { Sizing::Rollout } else { Sizing::Autoscaler };
         let traffic = self.traffic(bound, desired).await?;
-        Ok(Some(Scene { kind, candidate, pods, stable_side, candidate_side, traffic, replicas }))
+        Ok(Scene { target, candidate, pods, stable_side, candidate_side, traffic, replicas, sizing })
+    }
+
+    /// A target that holds both revisions.
+    async fn within(
+        &self,
+        bound: &Bound,
+        desired: &[Desired],
+        status: &RolloutStatus,
+        unmarked: &str,
+        kind: &dyn Within,
+        target: Option<Value>,
+    ) -> Result<Scene> {
+        let object = &desired[bound.target];
+        let measure = kind.measure();
+        let by_health = |mut side: Side| {
+            if measure == Measure::Health {
+                let health = self.health_of(&object.gvk, &object.key);
+                let is_healthy = health.status == Status::Healthy;
+                (side.available, side.settled) = (u32::from(is_healthy), is_healthy);
+                side.obstacle = health.reason.to_string();
+            }
+            side
+        };
+        let stable = status.stable.as_ref().map(|stable| stable.digest.clone());
+        let moving = matches!(status.phase, RolloutPhase::Progressing | RolloutPhase::Aborting);
+        let whole = target.as_ref().map(|live| by_health(marked(kind.whole(live), unmarked)));
+        let replicas = bound.replicas.or_else(|| whole.as_ref().map(|side| side.size)).unwrap_or(1);
+        let sizing = if measure == Measure::Pods { Sizing::Shared } else { Sizing::Kind };
+        let mut scene = Scene {
+            candidate: None,
+            pods: Vec::new(),
+            stable_side: whole.clone(),
+            candidate_side: None,
+            traffic: Traffic::Pods,
+            replicas,
+            sizing,
+            target: None,
+        };
+        if measure == Measure::Traffic {
+            scene.traffic = Traffic::Router(Some(Routed::default()));
+        }
+        if let (Some(live), Some(whole), Some(stable)) = (&target, whole, stable)
+            && whole.digest != stable
+        {
+            if moving {
+                if measure == Measure::Pods {
+                    scene.pods = self.pods_of(live, &object.key.namespace).await?;
+                }
+                let side = by_health(marked(kind.candidate(live, &scene.pods), unmarked));
+                let (size, available) = match measure {
+                    Measure::Pods => {
+                        (whole.size.saturating_sub(side.size), whole.available.saturating_sub(side.available))
+                    }
+                    Measure::Traffic | Measure::Health => (replicas, replicas),
+                };
+                if measure == Measure::Traffic {
+                    scene.traffic = Traffic::Router(kind.routed(live));
+                }
+                scene.stable_side =
+                    Some(Side { digest: stable, size, pods: size, available, ..Side::default() });
+                scene.candidate_side = Some(side);
+            } else if status.phase == RolloutPhase::Promoting && !kind.is_whole(live) {
+                scene.stable_side = Some(Side { digest: stable, size: replicas, ..Side::default() });
+            }
+        }
+        scene.target = target;
+        Ok(scene)
     }
 
     async fn pods_of(&self, candidate: &Value, namespace: &str) -> Result<Vec<Value>> {
@@ -88,7 +165,7 @@ impl Engine {
 
     async fn traffic(&self, bound: &Bound, desired: &[Desired]) -> Result<Traffic> {
         match &bound.division {
-            Division::Pods(_) => Ok(Traffic::Pods),
+            Division::Pods(_) | Division::Kind => Ok(Traffic::Pods),
             Division::Switch(at) => {
                 let object = &desired[*at];
                 let live = self.whole(&object.gvk, &object.key).await?;

@@ -48,7 +48,8 @@ impl Turn<'_> {
             return String::new();
         }
         // From the first weight on, whatever else the step waits for.
-        if self.status.weight > 0 && self.ask(&self.policy.background, true).is_none() {
+        let judges = self.status.weight > 0 || self.policy.rolls;
+        if judges && self.ask(&self.policy.background, true).is_none() {
             return String::new();
         }
         if candidate.size != sizes.candidate {

@@ -16,10 +16,6 @@ impl Target for Deployment {
         ("apps", "Deployment")
     }
 
-    fn template(&self) -> &'static str {
-        "/spec/template"
-    }
-
     fn replicas(&self, object: &Value) -> u32 {
         count(&object["spec"]["replicas"], 1)
     }

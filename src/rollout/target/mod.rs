@@ -7,12 +7,14 @@ mod deployment;
 mod mounts;
 mod pods;
 mod selector;
+mod within;
 
 use serde_json::{Map, Value, json};
 
 pub use mounts::{Mount, mounts, rename};
 pub use pods::obstacle;
 pub use selector::selects;
+pub use within::{Measure, Within};
 
 use super::machine::Side;
 use crate::error::{Code, Error, Result};
@@ -30,9 +32,6 @@ pub trait Target: Sync {
     /// Group and kind.
     fn kind(&self) -> (&'static str, &'static str);
 
-    /// Where the pod template is, which makes the revision.
-    fn template(&self) -> &'static str;
-
     /// Pods that it is to have.
     fn replicas(&self, object: &Value) -> u32;
 
@@ -49,16 +48,42 @@ pub trait Target: Sync {
     fn candidate(&self, object: &Value, beside: &Beside<'_>) -> Result<Value>;
 }
 
-const KINDS: &[&dyn Target] = &[&deployment::Deployment];
+const BESIDE: &[&dyn Target] = &[&deployment::Deployment];
 
-/// The kind, where it is one that is rolled out.
-pub fn find(gvk: &Gvk) -> Option<&'static dyn Target> {
-    KINDS.iter().copied().find(|kind| gvk.is(kind.kind().0, kind.kind().1))
+/// How a kind is rolled out.
+#[derive(Clone, Copy)]
+pub enum Form {
+    /// With a candidate beside the target.
+    Beside(&'static dyn Target),
+    /// Within the target.
+    Within(&'static dyn Within),
 }
 
-/// What is rolled out, for people.
+impl std::fmt::Debug for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (word, (group, kind)) = match self {
+            Self::Beside(kind) => ("beside", kind.kind()),
+            Self::Within(kind) => ("within", kind.kind()),
+        };
+        write!(f, "{word} {group}/{kind}")
+    }
+}
+
+/// How a kind is rolled out; `rolls` where that is by its own way of changing, which any kind has.
+pub fn find(gvk: &Gvk, rolls: bool) -> Option<Form> {
+    if rolls {
+        return Some(Form::Within(&within::Rolling));
+    }
+    let is = |(group, kind): (&str, &str)| gvk.is(group, kind);
+    let beside = BESIDE.iter().copied().find(|kind| is(kind.kind())).map(Form::Beside);
+    beside.or_else(|| within::KINDS.iter().copied().find(|kind| is(kind.kind())).map(Form::Within))
+}
+
+/// What is rolled out in steps, for people.
 pub fn names() -> String {
-    KINDS.iter().map(|kind| kind.kind().1).collect::<Vec<_>>().join(", ")
+    let beside = BESIDE.iter().map(|kind| kind.kind());
+    let within = within::KINDS.iter().map(|kind| kind.kind());
+    beside.chain(within).map(|(group, kind)| format!("{kind}.{group}")).collect::<Vec<_>>().join(", ")
 }
 
 /// With what an object goes.

@@ -27,13 +27,15 @@ pub enum Division {
     Switch(usize),
     /// Routes to a Service.
     Routes(usize, Vec<(usize, Fields)>),
+    /// The target's kind itself.
+    Kind,
 }
 
 impl Division {
     /// The objects that are written otherwise than Git has them while a rollout is on its way.
     pub fn leased(&self) -> Vec<usize> {
         match self {
-            Self::Pods(_) => Vec::new(),
+            Self::Pods(_) | Self::Kind => Vec::new(),
             Self::Switch(service) => vec![*service],
             Self::Routes(_, routes) => routes.iter().map(|(at, _)| *at).collect(),
         }
@@ -42,6 +44,7 @@ impl Division {
     /// The Services in front of the target.
     pub fn services(&self) -> Vec<usize> {
         match self {
+            Self::Kind => Vec::new(),
             Self::Pods(services) => services.clone(),
             Self::Switch(service) | Self::Routes(service, _) => vec![*service],
         }

@@ -1,0 +1,403 @@
+//! Kinds that hold two revisions themselves, or go from one to the other in their own way.
+//!
+//! The new revision is written into the target, with a field that says how much of it there is to be: `rolling` for
+//! any kind has no such field, and is judged by its health.
+
+use serde_json::{Value, json};
+
+use super::{Side, entry, revision_of};
+use crate::rollout::machine::Routed;
+
+/// What tells how far a kind has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Pods of each revision, of which the kind has a fixed number.
+    Pods,
+    /// Traffic, by the kind's own router.
+    Traffic,
+    /// Nothing but its health.
+    Health,
+}
+
+/// A kind.
+pub trait Within: Sync {
+    /// Group and kind.
+    fn kind(&self) -> (&'static str, &'static str);
+
+    /// What makes a revision.
+    fn revision(&self, object: &Value) -> Value;
+
+    /// What is measured.
+    fn measure(&self) -> Measure;
+
+    /// Why an object cannot be rolled out so.
+    ///
+    /// # Errors
+    /// The reason.
+    fn check(&self, _object: &Value) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Writes into the new revision's object how much of it there is to be: pods, or percent of the traffic.
+    fn share(&self, wanted: &mut Value, live: &Value, much: u32);
+
+    /// Whether a live object has nothing of a second revision.
+    fn is_whole(&self, live: &Value) -> bool;
+
+    /// The new revision, as it is seen; `pods` are those of the target.
+    fn candidate(&self, live: &Value, pods: &[Value]) -> Side;
+
+    /// All of it, as it is seen when it has one revision.
+    fn whole(&self, live: &Value) -> Side;
+
+    /// How its router divides the traffic.
+    fn routed(&self, _live: &Value) -> Option<Routed> {
+        None
+    }
+}
+
+pub(super) const KINDS: &[&dyn Within] = &[&StatefulSet, &InferenceService, &KnativeService];
+
+fn number(value: &Value, otherwise: u32) -> u32 {
+    value.as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(otherwise)
+}
+
+fn is_seen(live: &Value) -> bool {
+    live["status"]["observedGeneration"].as_i64() >= live["metadata"]["generation"].as_i64()
+}
+
+fn condition<'a>(live: &'a Value, kind: &str) -> Option<&'a Value> {
+    live["status"]["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == kind)
+}
+
+/// Any kind, by its own way of changing.
+pub(super) struct Rolling;
+
+impl Within for Rolling {
+    fn kind(&self) -> (&'static str, &'static str) {
+        ("", "")
+    }
+
+    fn revision(&self, object: &Value) -> Value {
+        let mut spec = object["spec"].clone();
+        if let Some(fields) = spec.as_object_mut() {
+            fields.remove("replicas");
+        }
+        spec
+    }
+
+    fn measure(&self) -> Measure {
+        Measure::Health
+    }
+
+    fn share(&self, _wanted: &mut Value, _live: &Value, _much: u32) {}
+
+    fn is_whole(&self, _live: &Value) -> bool {
+        true
+    }
+
+    fn candidate(&self, live: &Value, _pods: &[Value]) -> Side {
+        self.whole(live)
+    }
+
+    /// Its health is told by whoever judges kinds.
+    fn whole(&self, live: &Value) -> Side {
+        Side {
+            digest: revision_of(live),
+            size: 1,
+            pods: 1,
+            available: 0,
+            settled: false,
+            obstacle: String::new(),
+        }
+    }
+}
+
+struct StatefulSet;
+
+impl StatefulSet {
+    fn replicas(live: &Value) -> u32 {
+        number(&live["spec"]["replicas"], 1)
+    }
+
+    fn partition(live: &Value) -> u32 {
+        number(&live["spec"]["updateStrategy"]["rollingUpdate"]["partition"], 0)
+    }
+}
+
+impl Within for StatefulSet {
+    fn kind(&self) -> (&'static str, &'static str) {
+        ("apps", "StatefulSet")
+    }
+
+    fn revision(&self, object: &Value) -> Value {
+        object["spec"]["template"].clone()
+    }
+
+    fn measure(&self) -> Measure {
+        Measure::Pods
+    }
+
+    fn check(&self, object: &Value) -> Result<(), String> {
+        let strategy = &object["spec"]["updateStrategy"];
+        if strategy["type"] == "OnDelete" {
+            return Err("its updateStrategy is OnDelete, and only RollingUpdate has a partition".into());
+        }
+        if Self::partition(object) > 0 {
+            return Err("it has a partition, which the rollout sets".into());
+        }
+        Ok(())
+    }
+
+    /// The pods with the highest ordinals are of the new revision.
+    fn share(&self, wanted: &mut Value, live: &Value, much: u32) {
+        let partition = Self::replicas(live).saturating_sub(much);
+        let Some(fields) = wanted.as_object_mut() else { return };
+        let strategy = entry(entry(fields, "spec"), "updateStrategy");
+        strategy.insert("type".into(), "RollingUpdate".into());
+        entry(strategy, "rollingUpdate").insert("partition".into(), partition.into());
+    }
+
+    fn is_whole(&self, live: &Value) -> bool {
+        Self::partition(live) == 0
+    }
+
+    fn candidate(&self, live: &Value, pods: &[Value]) -> Side {
+        let revision = &live["status"]["updateRevision"];
+        let is_new = |pod: &&Value| {
+            &pod["metadata"]["labels"]["controller-revision-hash"] == revision && is_seen(live)
+        };
+        let new: Vec<&Value> = pods.iter().filter(is_new).collect();
+        let ready = |pod: &&&Value| {
+            let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+            conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
+                && pod["metadata"]["deletionTimestamp"].is_null()
+        };
+        let count = |many: usize| u32::try_from(many).unwrap_or(u32::MAX);
+        Side {
+            digest: revision_of(live),
+            size: Self::replicas(live).saturating_sub(Self::partition(live)),
+            pods: count(new.len()),
+            available: count(new.iter().filter(ready).count()),
+            settled: is_seen(live),
+            obstacle: super::obstacle(&new.into_iter().cloned().collect::<Vec<_>>()),
+        }
+    }
+
+    fn whole(&self, live: &Value) -> Side {
+        let status = &live["status"];
+        let (size, pods) = (Self::replicas(live), number(&status["replicas"], 0));
+        Side {
+            digest: revision_of(live),
+            size,
+            pods,
+            available: number(&status["availableReplicas"], 0),
+            settled: is_seen(live) && pods == size && status["currentRevision"] == status["updateRevision"],
+            obstacle: String::new(),
+        }
+    }
+}
+
+struct InferenceService;
+
+const PERCENT: &str = "canaryTrafficPercent";
+
+impl Within for InferenceService {
+    fn kind(&self) -> (&'static str, &'static str) {
+        ("serving.kserve.io", "InferenceService")
+    }
+
+    /// Its size, and who has how much of it, are none.
+    fn revision(&self, object: &Value) -> Value {
+        let mut spec = object["spec"].clone();
+        if let Some(predictor) = spec["predictor"].as_object_mut() {
+            for field in [PERCENT, "minReplicas", "maxReplicas", "scaleTarget", "scaleMetric"] {
+                predictor.remove(field);
+            }
+        }
+        spec
+    }
+
+    fn measure(&self) -> Measure {
+        Measure::Traffic
+    }
+
+    fn check(&self, object: &Value) -> Result<(), String> {
+        let mode = object["metadata"]["annotations"]["serving.kserve.io/deploymentMode"].as_str();
+        if let Some(mode @ ("Standard" | "RawDeployment" | "ModelMesh")) = mode {
+            return Err(format!(
+                "its deploymentMode is {mode}, where KServe ignores canaryTrafficPercent; `rolling` is for it"
+            ));
+        }
+        if !object["spec"]["predictor"][PERCENT].is_null() {
+            return Err("it states canaryTrafficPercent, which the rollout sets".into());
+        }
+        Ok(())
+    }
+
+    fn share(&self, wanted: &mut Value, _live: &Value, much: u32) {
+        let Some(fields) = wanted.as_object_mut() else { return };
+        entry(entry(fields, "spec"), "predictor").insert(PERCENT.into(), much.into());
+    }
+
+    fn is_whole(&self, live: &Value) -> bool {
+        live["spec"]["predictor"][PERCENT].is_null()
+    }
+
+    fn candidate(&self, live: &Value, _pods: &[Value]) -> Side {
+        let status = &live["status"]["components"]["predictor"];
+        let created = &status["latestCreatedRevision"];
+        let ready = is_seen(live) && created.is_string() && *created == status["latestReadyRevision"];
+        let failure = &live["status"]["modelStatus"]["lastFailureInfo"];
+        let obstacle = [&failure["reason"], &failure["message"]].into_iter().filter_map(Value::as_str);
+        one(live, ready, obstacle.collect::<Vec<_>>().join(": "))
+    }
+
+    fn whole(&self, live: &Value) -> Side {
+        let status = &live["status"]["components"]["predictor"];
+        let all = status["latestRolledoutRevision"] == status["latestReadyRevision"];
+        let ready = is_seen(live) && condition(live, "Ready").is_some_and(|found| found["status"] == "True");
+        one(live, ready && all, String::new())
+    }
+
+    fn routed(&self, live: &Value) -> Option<Routed> {
+        let status = &live["status"]["components"]["predictor"];
+        is_seen(live).then(|| to_latest(&status["traffic"], &status["latestCreatedRevision"]))
+    }
+}
+
+fn one(live: &Value, ready: bool, obstacle: String) -> Side {
+    let available = u32::from(ready);
+    Side { digest: revision_of(live), size: 1, pods: 1, available, settled: ready, obstacle }
+}
+
+/// Percent of the traffic that goes to the newest revision.
+fn to_latest(traffic: &Value, created: &Value) -> Routed {
+    let all = traffic.as_array().into_iter().flatten();
+    let latest = all.filter(|to| to["latestRevision"] == true || &to["revisionName"] == created);
+    let weight = latest.map(|to| number(&to["percent"], 0)).sum::<u32>().min(100);
+    Routed { weight, mirror: 0 }
+}
+
+struct KnativeService;
+
+impl Within for KnativeService {
+    fn kind(&self) -> (&'static str, &'static str) {
+        ("serving.knative.dev", "Service")
+    }
+
+    fn revision(&self, object: &Value) -> Value {
+        object["spec"]["template"].clone()
+    }
+
+    fn measure(&self) -> Measure {
+        Measure::Traffic
+    }
+
+    fn check(&self, object: &Value) -> Result<(), String> {
+        match object["spec"]["traffic"].as_array().map(Vec::as_slice) {
+            None | Some([]) => Ok(()),
+            Some([all]) if all["latestRevision"] == true => Ok(()),
+            Some(_) => Err("it states spec.traffic, which the rollout sets".into()),
+        }
+    }
+
+    /// The rest goes to the revision that had all of it when the new one came.
+    fn share(&self, wanted: &mut Value, live: &Value, much: u32) {
+        let pinned = live["spec"]["traffic"].as_array().into_iter().flatten();
+        let pinned = pinned.filter_map(|to| to["revisionName"].as_str()).next();
+        let stable = pinned.or_else(|| live["status"]["latestReadyRevisionName"].as_str());
+        let (Some(stable), Some(fields)) = (stable, wanted.as_object_mut()) else { return };
+        let traffic = json!([{"revisionName": stable, "percent": 100 - much.min(100)},
+            {"latestRevision": true, "percent": much.min(100), "tag": "candidate"}]);
+        entry(fields, "spec").insert("traffic".into(), traffic);
+    }
+
+    fn is_whole(&self, live: &Value) -> bool {
+        let mut pinned = live["spec"]["traffic"].as_array().into_iter().flatten();
+        pinned.all(|to| to["revisionName"].is_null())
+    }
+
+    fn candidate(&self, live: &Value, _pods: &[Value]) -> Side {
+        let created = &live["status"]["latestCreatedRevisionName"];
+        let ready =
+            is_seen(live) && created.is_string() && *created == live["status"]["latestReadyRevisionName"];
+        let failed = condition(live, "ConfigurationsReady").filter(|found| found["status"] == "False");
+        let obstacle = failed.and_then(|found| found["message"].as_str()).unwrap_or_default();
+        one(live, ready, obstacle.to_owned())
+    }
+
+    fn whole(&self, live: &Value) -> Side {
+        let ready = is_seen(live) && condition(live, "Ready").is_some_and(|found| found["status"] == "True");
+        one(live, ready, String::new())
+    }
+
+    fn routed(&self, live: &Value) -> Option<Routed> {
+        is_seen(live)
+            .then(|| to_latest(&live["status"]["traffic"], &live["status"]["latestCreatedRevisionName"]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_what_the_new_revision_leaves() {
+        let live = json!({"metadata": {"generation": 2, "annotations": {"driftless.dev/revision": "b"}},
+            "spec": {"replicas": 5, "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 3}}},
+            "status": {"observedGeneration": 2, "updateRevision": "s-2", "currentRevision": "s-1", "replicas": 5, "availableReplicas": 5}});
+        let mut wanted = json!({"spec": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 2}}}});
+        StatefulSet.share(&mut wanted, &live, 2);
+        assert_eq!(
+            wanted["spec"]["updateStrategy"],
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2, "partition": 3}})
+        );
+        let pod = |revision: &str, ready: &str| {
+            json!({"metadata": {"labels": {"controller-revision-hash": revision}},
+            "status": {"conditions": [{"type": "Ready", "status": ready}]}})
+        };
+        let pods = [pod("s-1", "True"), pod("s-2", "True"), pod("s-2", "False")];
+        let side = StatefulSet.candidate(&live, &pods);
+        assert_eq!((side.size, side.pods, side.available), (2, 2, 1));
+        assert!(!StatefulSet.is_whole(&live) && !StatefulSet.whole(&live).settled);
+        assert!(StatefulSet.check(&live).unwrap_err().contains("partition"));
+    }
+
+    #[test]
+    fn kserve_divides_by_percent() {
+        let mut wanted = json!({"spec": {"predictor": {"model": {"storageUri": "b"}, "minReplicas": 2}}});
+        assert_eq!(InferenceService.revision(&wanted), json!({"predictor": {"model": {"storageUri": "b"}}}));
+        InferenceService.share(&mut wanted, &Value::Null, 10);
+        assert_eq!(wanted["spec"]["predictor"]["canaryTrafficPercent"], 10);
+        let live = json!({"metadata": {"generation": 3}, "spec": wanted["spec"], "status": {"observedGeneration": 3,
+            "components": {"predictor": {"latestCreatedRevision": "r2", "latestReadyRevision": "r1", "latestRolledoutRevision": "r1",
+                "traffic": [{"revisionName": "r1", "percent": 90, "tag": "prev"}, {"revisionName": "r2", "latestRevision": true, "percent": 10}]}}}});
+        assert_eq!(InferenceService.routed(&live), Some(Routed { weight: 10, mirror: 0 }));
+        assert_eq!(InferenceService.candidate(&live, &[]).available, 0, "it is not ready");
+        let raw = json!({"metadata": {"annotations": {"serving.kserve.io/deploymentMode": "Standard"}}});
+        assert!(InferenceService.check(&raw).unwrap_err().contains("ignores"));
+    }
+
+    #[test]
+    fn knative_pins_what_had_all() {
+        let live = json!({"status": {"latestReadyRevisionName": "s-1"}});
+        let mut wanted = json!({"spec": {"template": {}}});
+        KnativeService.share(&mut wanted, &live, 0);
+        let first = wanted["spec"]["traffic"].clone();
+        assert_eq!(first[0], json!({"revisionName": "s-1", "percent": 100}));
+        let live = json!({"metadata": {"generation": 1}, "spec": wanted["spec"], "status": {"observedGeneration": 1,
+            "latestReadyRevisionName": "s-2", "latestCreatedRevisionName": "s-2",
+            "traffic": [{"revisionName": "s-1", "percent": 70}, {"revisionName": "s-2", "latestRevision": true, "percent": 30}]}});
+        KnativeService.share(&mut wanted, &live, 30);
+        assert_eq!(wanted["spec"]["traffic"][0], json!({"revisionName": "s-1", "percent": 70}));
+        assert_eq!(KnativeService.routed(&live), Some(Routed { weight: 30, mirror: 0 }));
+        assert!(!KnativeService.is_whole(&live) && KnativeService.candidate(&live, &[]).settled);
+        assert!(
+            KnativeService
+                .check(&json!({"spec": {"traffic": [{"latestRevision": true, "percent": 100}]}}))
+                .is_ok()
+        );
+        assert!(KnativeService.check(&live).is_err());
+    }
+}
