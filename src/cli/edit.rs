@@ -19,6 +19,9 @@ use crate::live::kube::{Cluster, translate};
 use crate::model::short_commit;
 use crate::source::Pinned;
 
+/// The name under which people own what they ask for.
+pub(super) const MANAGER: &str = "driftless-cli";
+
 #[derive(Args)]
 pub(super) struct NameArguments {
     /// The Application (name, or namespace/name)
@@ -80,12 +83,12 @@ async fn find(global: &Global, app: &str) -> Result<(Cluster, Application)> {
 async fn patch(cluster: &Cluster, application: &Application, patch: Value) -> Result<Application> {
     let app = AppKey::from(application);
     let api: Api<Application> = Api::namespaced(cluster.client(), &app.namespace);
-    let parameters = PatchParams { field_manager: Some("driftless-cli".into()), ..PatchParams::default() };
+    let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
     api.patch(&app.name, &parameters, &Patch::Merge(patch)).await.map_err(|error| translate(&error))
 }
 
 /// Who asks, as the API server knows them: for the people who find it later. Servers before 1.28 do not say.
-async fn user(cluster: &Cluster) -> String {
+pub(super) async fn user(cluster: &Cluster) -> String {
     let reviews: Api<SelfSubjectReview> = Api::all(cluster.client());
     let asked = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.ok();
     let name = asked.and_then(|review| review.status?.user_info?.username);

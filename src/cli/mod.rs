@@ -79,7 +79,7 @@ enum Verb {
     Lint(lint::Arguments),
     /// Judge the health of objects in files, without a cluster
     Health(health::Arguments),
-    /// Try what a `RolloutPolicy` does
+    /// Look at rollouts and steer them, or try what a `RolloutPolicy` does
     Rollout(rollout::Arguments),
     /// Make the agent poll and sync an Application at once
     Sync(edit::SyncArguments),
@@ -149,7 +149,7 @@ fn run(cli: Cli, output: &Output) -> Result<u8> {
         Verb::Render(arguments) => runtime(false)?.block_on(render::run(&global, arguments, output)),
         Verb::Lint(arguments) => lint::run(&arguments, output),
         Verb::Health(arguments) => health::run(&arguments, output),
-        Verb::Rollout(arguments) => rollout::run(&arguments, output),
+        Verb::Rollout(arguments) => runtime(false)?.block_on(rollout::run(&global, arguments, output)),
         Verb::Sync(arguments) => runtime(false)?.block_on(edit::sync(&global, arguments, output)),
         Verb::Get(arguments) => runtime(false)?.block_on(get::run(&global, arguments, output)),
         Verb::History(arguments) => runtime(false)?.block_on(get::history(&global, arguments, output)),

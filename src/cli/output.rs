@@ -49,19 +49,22 @@ pub(super) fn list(items: &[Value]) -> Value {
 pub(super) struct Output {
     /// Whether standard output takes colours.
     pub(super) colour: bool,
+    /// Whether it is a terminal on which text can be replaced.
+    pub(super) redraws: bool,
 }
 
 impl Output {
     pub(super) fn new(colour: Colour) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+        let redraws = std::io::stdout().is_terminal() && !dumb;
         let colour = match colour {
             Colour::Always => true,
             Colour::Never => false,
             Colour::Auto if set("NO_COLOR") => false,
-            Colour::Auto => set("FORCE_COLOR") || std::io::stdout().is_terminal() && !dumb,
+            Colour::Auto => set("FORCE_COLOR") || redraws,
         };
-        Self { colour }
+        Self { colour, redraws }
     }
 
     /// Data, to standard output. A reader that went away is no error.

@@ -22,7 +22,7 @@ pub use junit::junit;
 pub use lint::{FindingReport, LintCounts, LintReport, RuleReport};
 pub use markdown::markdown;
 pub use sarif::sarif;
-pub use text::text;
+pub use text::{plain, text};
 
 /// How an object differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]

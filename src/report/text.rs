@@ -127,7 +127,7 @@ pub(super) fn change(change: &ChangeReport, class: Class) -> String {
 }
 
 /// Control characters are spelled out: a manifest must not drive a terminal.
-pub(super) fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     text.chars()
         .flat_map(|character| {
             let hidden = character.is_control()

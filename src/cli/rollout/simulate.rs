@@ -1,42 +1,24 @@
-//! `driftless rollout`.
+//! `driftless rollout simulate`.
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::output::{Format, Output};
 use crate::api::{GROUP, RolloutPhase, RolloutPolicySpec};
+use crate::cli::output::{Format, Output};
 use crate::error::{Code, Error, Kind, Result};
 use crate::model::yaml;
 use crate::rollout::{Line, Policy, Scenario, Simulation};
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Subcommand)]
-enum Verb {
-    /// Say what a policy would do on a cluster that is made up, decision by decision, without a cluster
-    Simulate(SimulateArguments),
-}
-
-#[derive(Args)]
-struct SimulateArguments {
     /// A file with a `RolloutPolicy` and a `RolloutSimulation`, in any order
     file: PathBuf,
     /// json or yaml
     #[arg(short, long, value_enum)]
     output: Option<Format>,
-}
-
-pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8> {
-    match &arguments.verb {
-        Verb::Simulate(arguments) => simulate(arguments, output),
-    }
 }
 
 /// The one document of a kind in a file, and its spec.
@@ -56,7 +38,7 @@ fn spec<T: DeserializeOwned>(documents: &[yaml::Document], file: &Path, kind: &s
     })
 }
 
-fn simulate(arguments: &SimulateArguments, output: &Output) -> Result<u8> {
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8> {
     let file = &arguments.file;
     let text = std::fs::read(file).map_err(|error| {
         Error::new(Code::FileUnreadable, format!("cannot read {}: {error}", file.display()))
