@@ -27,6 +27,7 @@ mod projects;
 mod registry;
 mod render;
 mod rollout;
+mod rollout_verbs;
 mod secrets;
 mod sops;
 mod source;

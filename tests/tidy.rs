@@ -269,6 +269,7 @@ fn the_command_line_reference_is_what_help_says() {
         "render",
         "lint",
         "health",
+        "rollout",
         "sync",
         "get",
         "history",

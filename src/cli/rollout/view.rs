@@ -279,12 +279,22 @@ mod tests {
     use crate::cli::rollout::changes::changes;
     use crate::model::yaml;
 
-    /// Policies of a file, as they are one after the other: the last as a row and in full, and what is said on the way.
+    /// The policy of a file, and what its further documents change of its status: as a row and in full at the end, and what is
+    /// said on the way.
     fn told(file: &Path) -> String {
         let text = std::fs::read(file).unwrap();
-        let read = yaml::read(&text, &file.display().to_string()).unwrap();
-        let policies: Vec<RolloutPolicy> =
-            read.into_iter().map(|document| serde_json::from_value(document.value).unwrap()).collect();
+        let mut value = serde_json::Value::Null;
+        let mut policies: Vec<RolloutPolicy> = Vec::new();
+        for document in yaml::read(&text, &file.display().to_string()).unwrap() {
+            if value.is_null() {
+                value = document.value;
+            } else {
+                let status = value["status"].as_object_mut().unwrap();
+                status.extend(document.value["status"].as_object().unwrap().clone());
+                status.retain(|_, field| !field.is_null());
+            }
+            policies.push(serde_json::from_value(value.clone()).unwrap());
+        }
         let now: Timestamp = "2026-03-02T12:00:00Z".parse().unwrap();
         let last = policies.last().unwrap();
         let row: Vec<String> =
