@@ -397,6 +397,7 @@ fn links_of_the_documents_lead_somewhere() {
         "docs/lint.md",
         "docs/projects.md",
         "docs/render.md",
+        "docs/rollouts.md",
         "docs/sources.md",
         "docs/sync.md",
     ] {
