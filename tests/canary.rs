@@ -476,7 +476,7 @@ spec: {minAvailable: 1, selector: {matchLabels: {app: fraud}}}
     assert_eq!((rolling.image("fraud").await, rolling.size("fraud").await), ("model:2".into(), 6));
 }
 
-/// A StatefulSet and its policy.
+/// A `StatefulSet`.
 fn ordinals(image: &str, node: &str) -> String {
     let selector =
         if node.is_empty() { String::new() } else { format!("nodeSelector: {{disk: {node}}}\n      ") };
@@ -519,7 +519,7 @@ async fn a_stateful_set_goes_by_its_partition() {
             .map(|pod| (pod.metadata.name.unwrap(), pod.spec.unwrap().containers[0].image.clone().unwrap()))
             .collect();
         pods.sort();
-        pods.into_iter().map(|(_, image)| image.replace("model:", "")).collect::<Vec<_>>().join("")
+        pods.into_iter().map(|(_, image)| image.replace("model:", "")).collect::<String>()
     };
     rolling.commit(&[("fraud", &ordinals("model:2", ""))], "Two");
     world.poke("fraud").await;

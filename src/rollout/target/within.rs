@@ -304,8 +304,8 @@ impl Within for KnativeService {
 
     /// The rest goes to the revision that had all of it when the new one came.
     fn share(&self, wanted: &mut Value, live: &Value, much: u32) {
-        let pinned = live["spec"]["traffic"].as_array().into_iter().flatten();
-        let pinned = pinned.filter_map(|to| to["revisionName"].as_str()).next();
+        let mut pinned = live["spec"]["traffic"].as_array().into_iter().flatten();
+        let pinned = pinned.find_map(|to| to["revisionName"].as_str());
         let stable = pinned.or_else(|| live["status"]["latestReadyRevisionName"].as_str());
         let (Some(stable), Some(fields)) = (stable, wanted.as_object_mut()) else { return };
         let traffic = json!([{"revisionName": stable, "percent": 100 - much.min(100)},
