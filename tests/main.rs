@@ -16,6 +16,7 @@ mod cli;
 mod deletion;
 mod explain;
 mod faults;
+mod gates;
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 mod harness;
 mod health;

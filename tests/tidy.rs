@@ -392,6 +392,7 @@ fn links_of_the_documents_lead_somewhere() {
         "docs/adoption.md",
         "docs/application.md",
         "docs/faults.md",
+        "docs/gates.md",
         "docs/health.md",
         "docs/helm.md",
         "docs/lint.md",

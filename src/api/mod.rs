@@ -6,6 +6,7 @@
 mod application;
 mod condition;
 mod crd;
+mod gate;
 mod health;
 mod inventory;
 mod operation;
@@ -20,6 +21,10 @@ pub use application::{
 };
 pub use condition::{Condition, ConditionStatus, second, set_condition};
 pub use crd::{definitions, yaml};
+pub use gate::{
+    BuiltinMetric, BuiltinQuery, BuiltinSource, GateSecret, JobGate, MlflowGate, ObjectGate, PrometheusGate,
+    QueryRange, WebGate, WebMethod,
+};
 pub use health::{CelHealth, HealthRule};
 pub use inventory::{Inventory, InventoryEntry};
 pub use operation::{HeldStatus, HookState, HookStatus, OperationState, OperationStatus, PruneStatus};

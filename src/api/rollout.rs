@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::Condition;
+use crate::api::{Condition, JobGate, MlflowGate, ObjectGate, PrometheusGate, WebGate};
 
 /// How a new revision of one object comes to its users: step by step, judged by gates, and back by itself. It belongs to
 /// the Application of its target.
@@ -257,9 +257,11 @@ pub struct Shadow {
     pub replicas: Option<u32>,
 }
 
-/// What must hold.
+/// What must hold. It asks one of prometheus, web, job, object and mlflow; without any, only a simulation answers for it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "[has(self.prometheus), has(self.web), has(self.job), has(self.object), has(self.mlflow)].filter(stated, stated).size() <= 1", "message": "give one of prometheus, web, job, object and mlflow"}]))]
 pub struct Gate {
     /// Its name, which steps name.
     #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"), length(max = 63))]
@@ -282,6 +284,21 @@ pub struct Gate {
     /// Measured and reported; whatever it says holds nobody up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// Asks Prometheus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<PrometheusGate>,
+    /// Asks over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web: Option<WebGate>,
+    /// Runs a Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobGate>,
+    /// Looks at an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectGate>,
+    /// Compares two versions of a model in MLflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mlflow: Option<MlflowGate>,
 }
 
 /// How many answers of a kind are borne; one more and the gate has failed. None of them ever passes.

@@ -3,81 +3,16 @@
 //! Compiled once. The object is there as `object`, and its parts as `metadata`, `spec` and `status`, as Flux has them. A
 //! condition that asks for a field which is not there does not hold.
 
-use cel::{Context, Program, Value as Word};
+use cel::{Context, Value as Word};
 use serde_json::Value;
 
 use super::{Health, Status};
-
-/// Longest expression, in bytes.
-const LONGEST: usize = 4 << 10;
-/// Macros (all, exists, map, filter) walk a list for each item of the one around them.
-const STEPS: f64 = 1e6;
+use crate::model::{Expression, longest, one_line};
 
 /// Ordered conditions, and the text of a reason.
 pub(super) struct Conditions {
     conditions: Vec<(Status, Expression)>,
     message: Option<Expression>,
-}
-
-struct Expression {
-    program: Program,
-    /// Macros in it, which may stand within each other.
-    macros: i32,
-    /// Items of the longest list that is written out, or more.
-    literal: usize,
-}
-
-impl Expression {
-    fn new(source: &str) -> Result<Self, String> {
-        if source.len() > LONGEST {
-            return Err(format!("an expression is longer than {LONGEST} bytes"));
-        }
-        // The parser calls itself for each bracket.
-        let (mut depth, mut deepest) = (0usize, 0);
-        for c in source.chars() {
-            match c {
-                '(' | '[' | '{' => depth += 1,
-                ')' | ']' | '}' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            deepest = deepest.max(depth);
-        }
-        if deepest > 32 {
-            return Err("brackets are nested deeper than 32".into());
-        }
-        let names = [".all(", ".exists(", ".exists_one(", ".map(", ".filter("];
-        let macros = names.iter().map(|name| source.matches(name).count()).sum::<usize>();
-        let program = Program::compile(source)
-            .map_err(|error| format!("{source}: {}", one_line(&error.to_string())))?;
-        Ok(Self {
-            program,
-            macros: i32::try_from(macros).unwrap_or(i32::MAX),
-            literal: source.matches(',').count() + 1,
-        })
-    }
-
-    fn run(&self, context: &Context<'_, '_>, longest: usize) -> Result<Word, String> {
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let steps = (longest.max(self.literal) as f64).powi(self.macros);
-        if steps > STEPS {
-            return Err(format!("{} macros over lists of {longest} are too costly", self.macros));
-        }
-        self.program.execute(context).map_err(|error| one_line(&error.to_string()))
-    }
-}
-
-fn one_line(text: &str) -> String {
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    text.chars().take(300).collect()
-}
-
-/// The longest list or map in an object.
-fn longest(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => items.iter().map(longest).max().unwrap_or_default().max(items.len()),
-        Value::Object(fields) => fields.values().map(longest).max().unwrap_or_default().max(fields.len()),
-        _ => 0,
-    }
 }
 
 impl Conditions {
@@ -140,6 +75,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::LONGEST_EXPRESSION as LONGEST;
 
     fn conditions(all: &[(Status, &str)]) -> Conditions {
         let all: Vec<_> = all.iter().map(|(status, source)| (*status, (*source).to_owned())).collect();

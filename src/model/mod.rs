@@ -5,6 +5,7 @@
 mod confidential;
 mod digest;
 mod duration;
+mod expression;
 mod generated;
 mod key;
 mod object;
@@ -15,6 +16,7 @@ pub mod yaml;
 pub use confidential::{Confidential, MASK};
 pub use digest::Digest;
 pub use duration::duration;
+pub use expression::{Expression, LONGEST as LONGEST_EXPRESSION, longest, one_line};
 pub use generated::{Generated, Renewed, keep};
 pub use key::{Gvk, Key, is_cluster_scoped};
 pub use object::{Described, Object, Origin};

@@ -6,6 +6,7 @@ use crate::api::{Gate, GateAnswer, GateStatus, second};
 use crate::error::Result;
 
 use super::policy::seconds;
+use super::provider::Provider;
 use super::record::{after, push};
 
 /// Values kept with a gate.
@@ -60,8 +61,9 @@ impl Rule {
     /// Reads a gate.
     ///
     /// # Errors
-    /// `RolloutInvalid` for a duration that is none, and for limits that cannot be reached.
+    /// `RolloutInvalid` for a duration that is none, and for what cannot be asked or judged.
     pub fn read(gate: &Gate) -> Result<Self> {
+        Provider::read(gate)?;
         let limits = gate.limits;
         let interval = seconds(&gate.interval, "interval")?.unwrap_or(60).max(1);
         let fail = limits.fail.unwrap_or(0);

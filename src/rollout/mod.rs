@@ -2,6 +2,7 @@
 //!
 //! `policy` reads a `RolloutPolicy` as a list of steps, whatever its strategy; `machine` decides (`steps` on the way, `ending` at the end and back); `sizes` and `replicas` count
 //! pods; `gate` adds up what gates answer; `statistics` compares two versions; `simulation` is a cluster that is made up.
+//! `provider` says what a gate asks and reads the answers.
 //! `bind` finds what a policy decides about; `target` has the kinds and `traffic` the routers, which nothing else here knows.
 //!
 //! Must not know any cluster, how a gate is asked, nor a clock.
@@ -10,6 +11,7 @@ mod bind;
 mod gate;
 mod machine;
 mod policy;
+pub mod provider;
 mod record;
 pub mod replicas;
 mod simulation;

@@ -117,8 +117,9 @@ impl Policy {
     pub fn read(spec: &RolloutPolicySpec) -> Result<Self> {
         let mut gates = BTreeMap::new();
         for (at, gate) in spec.gates.iter().enumerate() {
-            let rule = Rule::read(gate)
-                .map_err(|error| error.reworded(|why| why.replace("spec.", &format!("spec.gates[{at}]."))))?;
+            let rule = Rule::read(gate).map_err(|error| {
+                error.reworded(|why| why.replacen("spec.", &format!("spec.gates[{at}]."), 1))
+            })?;
             if gates.insert(gate.name.clone(), rule).is_some() {
                 return Err(invalid(
                     &format!("gates[{at}].name"),

@@ -7,6 +7,7 @@ pub(crate) mod fault;
 pub(crate) mod front;
 pub(crate) mod git;
 pub(crate) mod installed;
+pub(crate) mod monitoring;
 pub(crate) mod registry;
 pub(crate) mod ssh;
 

@@ -1,0 +1,87 @@
+//! Asks what gates ask. One file is one provider; what an answer says is decided in `rollout::provider`.
+//!
+//! A measurement never fails: what goes wrong is an answer with the reason. Secrets, objects and Jobs are asked for in the
+//! name of the application's account, so a policy reads nothing that its account may not read.
+
+mod job;
+mod mlflow;
+mod object;
+mod prometheus;
+mod reach;
+mod web;
+
+use crate::api::Gate;
+use crate::live::kube::Cluster;
+use crate::rollout::Measurement;
+use crate::rollout::provider::{About, Provider, Reading};
+use reach::Reach;
+
+/// How a measurement stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Measured {
+    /// It is under way: ask again.
+    Pending,
+    /// It has an answer.
+    Done(Measurement),
+}
+
+/// Asks, and keeps the connections.
+#[derive(Default)]
+pub struct Gates {
+    reach: Reach,
+}
+
+impl Gates {
+    /// Measures a gate. `cluster` is that of the target, in the name of the application's account.
+    pub async fn measure(&self, cluster: &Cluster, gate: &Gate, about: &About) -> Measured {
+        let reading = match Provider::read(gate) {
+            Err(error) => Reading::error(error.why),
+            Ok(None) => Reading::error(
+                "the gate does not say what it asks: give prometheus, web, job, object or mlflow",
+            ),
+            Ok(Some(provider)) => match self.ask(cluster, gate, &provider, about).await {
+                Ok(Some(reading)) => reading,
+                Ok(None) => return Measured::Pending,
+                Err(why) => Reading::error(why),
+            },
+        };
+        Measured::Done(reading.of(&gate.name))
+    }
+
+    /// `None` where there is no answer yet.
+    async fn ask(
+        &self,
+        cluster: &Cluster,
+        gate: &Gate,
+        provider: &Provider,
+        about: &About,
+    ) -> Result<Option<Reading>, String> {
+        let namespace = &about.namespace;
+        match provider {
+            Provider::Job(job) => return job::ask(cluster, job, &gate.name, about).await,
+            Provider::Object(object) => object::ask(cluster, object, about).await,
+            Provider::Prometheus(known) => {
+                let stated = gate.prometheus.as_ref().ok_or("the gate changed")?;
+                let verify = !stated.insecure_skip_verify;
+                let access =
+                    self.reach.access(cluster, namespace, stated.secret_ref.as_ref(), verify).await?;
+                access.hide(prometheus::ask(&access, known, &stated.headers, about).await)
+            }
+            Provider::Web(known) => {
+                let stated = gate.web.as_ref().ok_or("the gate changed")?;
+                let verify = !stated.insecure_skip_verify;
+                let access =
+                    self.reach.access(cluster, namespace, stated.secret_ref.as_ref(), verify).await?;
+                access.hide(web::ask(&access, known, about).await)
+            }
+            Provider::Mlflow(known) => {
+                let stated = gate.mlflow.as_ref().ok_or("the gate changed")?;
+                let verify = !stated.insecure_skip_verify;
+                let access =
+                    self.reach.access(cluster, namespace, stated.secret_ref.as_ref(), verify).await?;
+                access.hide(mlflow::ask(&access, known).await)
+            }
+        }
+        .map(Some)
+    }
+}

@@ -1,0 +1,502 @@
+//! Gates of a rollout that measure: a real Prometheus, a real MLflow, real servers and a real API server.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use driftless::agent::{Gates, Measured};
+use driftless::api::{Gate, GateAnswer, RolloutPolicy};
+use driftless::live::kube::{Account, Cluster, Connection};
+use driftless::rollout::Measurement;
+use driftless::rollout::provider::About;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, CustomResourceExt, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::harness::cluster;
+use crate::harness::eventually;
+use crate::harness::front::{Fault, Front};
+use crate::harness::monitoring::{Mlflow, Prometheus};
+
+/// A cluster that is never asked.
+async fn nowhere() -> Cluster {
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    let text = json!({"apiVersion": "v1", "kind": "Config", "current-context": "a",
+        "clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "a", "user": {}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}]});
+    std::fs::write(&kubeconfig, text.to_string()).unwrap();
+    Cluster::connect(&Connection { kubeconfig: Some(kubeconfig), context: None }).await.unwrap()
+}
+
+fn gate(provider: Value) -> Gate {
+    let mut gate = json!({"name": "g", "interval": "10s"});
+    for (name, value) in provider.as_object().unwrap() {
+        gate[name] = value.clone();
+    }
+    serde_json::from_value(gate).unwrap()
+}
+
+fn about(candidate: &str) -> About {
+    About {
+        namespace: "ml".into(),
+        target: "fraud".into(),
+        candidate: candidate.into(),
+        stable_service: "fraud".into(),
+        candidate_service: "fraud-candidate".into(),
+        revision: "0123456789abcdef".into(),
+        policy: "fraud".into(),
+        ..About::default()
+    }
+}
+
+fn done(measured: Measured) -> Measurement {
+    match measured {
+        Measured::Done(measurement) => measurement,
+        Measured::Pending => panic!("it has no answer"),
+    }
+}
+
+/// Measures, and compares the answer and a part of its message.
+async fn check(
+    gates: &Gates,
+    cluster: &Cluster,
+    provider: Value,
+    about: &About,
+    answer: GateAnswer,
+    message: &str,
+) {
+    let found = done(gates.measure(cluster, &gate(provider.clone()), about).await);
+    assert_eq!(found.gate, "g");
+    assert!(found.answer == answer && found.message.contains(message), "{provider}: {found:?}");
+}
+
+/// What Istio counts of workloads after so many requests to each: one is well, one fails at every tenth request, one
+/// always, one has no traffic.
+fn metrics(requests: u64) -> String {
+    let mut text = "# TYPE istio_requests_total counter\n".to_owned();
+    let mut count = |workload: &str, code: u32, count: u64| {
+        text += &format!(
+            "istio_requests_total{{reporter=\"destination\",destination_workload_namespace=\"ml\",destination_workload=\"{workload}\",response_code=\"{code}\"}} {count}\n"
+        );
+    };
+    count("good", 200, requests);
+    count("bad", 200, requests / 10 * 9);
+    count("bad", 503, requests / 10);
+    count("broken", 500, requests);
+    count("idle", 200, 7);
+    text += "# TYPE istio_request_duration_milliseconds histogram\n";
+    for (limit, share) in [("50", 8), ("100", 9), ("500", 10), ("+Inf", 10)] {
+        let count = requests / 10 * share;
+        text += &format!(
+            "istio_request_duration_milliseconds_bucket{{reporter=\"destination\",destination_workload_namespace=\"ml\",destination_workload=\"good\",le=\"{limit}\"}} {count}\n"
+        );
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_decides() {
+    use GateAnswer::{Error, Fail, NoData, Pass};
+    let workloads = Arc::new(Front::files().await);
+    workloads.put("/metrics", metrics(0));
+    let growing = tokio::spawn({
+        let workloads = workloads.clone();
+        async move {
+            for tick in 1u64.. {
+                workloads.put("/metrics", metrics(tick * 100));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    });
+    let prometheus = Prometheus::scraping(&workloads.host).await;
+    eventually("requests are counted", || async {
+        prometheus.value("sum(rate(istio_requests_total[10s]))").await.filter(|rate| *rate > 0.0)
+    })
+    .await;
+
+    let (gates, cluster) = (Gates::default(), nowhere().await);
+    let address = prometheus.address();
+    let asks =
+        |query: &str, pass: &str| json!({"prometheus": {"address": address, "query": query, "pass": pass}});
+    let known = |metric: &str, pass: &str| {
+        json!({"prometheus": {"address": address, "pass": pass,
+            "builtin": {"metric": metric, "source": "istio", "window": "10s"}}})
+    };
+    let both = async |provider: Value, candidate: &str, answer: GateAnswer, message: &str| {
+        check(&gates, &cluster, provider, &about(candidate), answer, message).await;
+    };
+    // Queries that are known.
+    both(known("success-rate", "value >= 0.99"), "good", Pass, "1 is value >= 0.99").await;
+    both(known("success-rate", "value >= 0.99"), "bad", Fail, "is not value >= 0.99").await;
+    both(known("success-rate", "value >= 0.85"), "bad", Pass, "is value >= 0.85").await;
+    // Where nothing succeeds there is no series of successes, and that is no lack of data.
+    both(known("success-rate", "value >= 0.99"), "broken", Fail, "0 is not value >= 0.99").await;
+    both(known("success-rate", "value >= 0.99"), "idle", NoData, "value is NaN").await;
+    both(known("success-rate", "value >= 0.99"), "absent", NoData, "the query gives no series").await;
+    both(known("latency-p50", "value < 50"), "good", Pass, "is value < 50").await;
+    both(known("latency-p99", "value < 100"), "good", Fail, "is not value < 100").await;
+    both(known("request-rate", "value > 0"), "good", Pass, "is value > 0").await;
+    both(known("request-rate", "value > 0"), "idle", Fail, "0 is not value > 0").await;
+    // Own queries.
+    let own = r#"sum(rate(istio_requests_total{destination_workload="{{candidate}}",response_code!~"5.."}[{{window}}])) / sum(rate(istio_requests_total{destination_workload="{{candidate}}"}[{{window}}]))"#;
+    both(asks(own, "value >= 0.99"), "good", Pass, "1 is value").await;
+    both(asks(own, "value >= 0.99"), "bad", Fail, "is not value").await;
+    both(asks("up", "value == 1"), "good", Pass, "1 is value == 1").await;
+    both(asks("up", "labels.job == 'tests'"), "good", Pass, "1 is labels.job").await;
+    both(asks("time()", "value > 1000"), "good", Pass, "is value > 1000").await;
+    both(asks("1 / vector(0)", "value < 5"), "good", Fail, "inf is not value < 5").await;
+    both(asks("0 / vector(0)", "isNaN(value)"), "good", Pass, "NaN is isNaN(value)").await;
+    let many = "sum by (destination_workload) (istio_requests_total)";
+    both(asks(many, "value > 0"), "good", Error, "the query gives 4 series").await;
+    both(asks(many, "values.all(v, v > 0)"), "good", Pass, "values.all").await;
+    both(asks("rate(", "value > 0"), "good", Error, "bad_data: ").await;
+    both(asks("sum(rate(up[1m])) by by", "value > 0"), "good", Error, "parse error").await;
+    // Over a time.
+    let mut range = asks("count(up)", "size(values) >= 1 && values.all(v, v == 1)");
+    range["prometheus"]["range"] = json!({"window": "10s", "step": "1s"});
+    both(range, "good", Pass, "is size(values) >= 1").await;
+    // Not Prometheus, and nobody at all.
+    let wrong = json!({"prometheus": {"address": format!("http://{}", workloads.host), "query": "up", "pass": "value > 0"}});
+    both(wrong, "good", Error, "HTTP 404: nothing").await;
+    let closed = json!({"prometheus": {"address": "http://127.0.0.1:1", "query": "up", "pass": "value > 0"}});
+    both(closed, "good", Error, "refused").await;
+    growing.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_web_decides() {
+    use GateAnswer::{Error, Fail, NoData, Pass};
+    let (server, other) = (Front::files().await, Front::files().await);
+    server.put("/rate.json", r#"{"data": {"rate": 0.97, "ok": true}}"#);
+    server.put("/0123456789abcdef.json", "1");
+    server.put("/large.json", "0");
+    other.put("/rate.json", r#"{"data": {"rate": 1.0}}"#);
+    let (gates, cluster) = (Gates::default(), nowhere().await);
+    let host = format!("http://{}", server.host);
+    let asks = |path: &str, json: &str, pass: &str| json!({"web": {"url": format!("{host}{path}"), "json": json, "pass": pass}});
+    let check = async |provider: Value, answer: GateAnswer, message: &str| {
+        check(&gates, &cluster, provider, &about("c"), answer, message).await;
+    };
+    check(asks("/rate.json", "/data/rate", "value > 0.9"), Pass, "0.97 is value > 0.9").await;
+    check(asks("/rate.json", "/data/rate", "value > 0.99"), Fail, "0.97 is not value > 0.99").await;
+    check(asks("/rate.json", "result.data.ok", "value && result.data.rate > 0.5"), Pass, "true is").await;
+    check(asks("/rate.json", "/data/gone", "value > 0.99"), NoData, "nothing at /data/gone").await;
+    check(asks("/{{revision}}.json", "result", "value == 1"), Pass, "1 is value == 1").await;
+    check(asks("/gone.json", "result", "value == 1"), Error, "HTTP 404").await;
+
+    // On the same host a redirect is followed, and no other host learns anything.
+    server.fault("/again.json", Some(Fault::Redirect("/rate.json".into())));
+    check(asks("/again.json", "/data/rate", "value > 0.9"), Pass, "0.97").await;
+    server.fault("/away.json", Some(Fault::Redirect(format!("http://{}/rate.json", other.host))));
+    check(asks("/away.json", "/data/rate", "value > 0.9"), Error, "it redirects to 127.0.0.1, which is not")
+        .await;
+    assert_eq!(other.asked(), []);
+    server.fault("/loop.json", Some(Fault::Redirect("/loop.json".into())));
+    check(asks("/loop.json", "/data/rate", "value > 0.9"), Error, "more than 5 redirects").await;
+
+    // Both with and without saying how much it is.
+    server.put("/large.json", vec![b' '; (1 << 20) + 1]);
+    check(asks("/large.json", "result", "value == 1"), Error, "larger than 1 MiB").await;
+    server.fault("/endless.json", Some(Fault::Endless(3 << 20)));
+    check(asks("/endless.json", "result", "value == 1"), Error, "larger than 1 MiB").await;
+
+    server.fault("/slow.json", Some(Fault::Hang));
+    let begin = Instant::now();
+    check(asks("/slow.json", "result", "value == 1"), Error, "no answer within 10 s").await;
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    server.fault("/cut.json", Some(Fault::Cut(1)));
+    server.put("/cut.json", "12345");
+    check(asks("/cut.json", "result", "value == 1"), Error, "").await;
+    server.fault("/fails.json", Some(Fault::Status(503)));
+    check(asks("/fails.json", "result", "value == 1"), Error, "HTTP 503").await;
+
+    let at = |url: &str| json!({"web": {"url": url, "pass": "value == 1"}});
+    check(at("http://nobody.invalid/"), Error, "").await;
+    check(at("http://169.254.169.254/latest/meta-data"), Error, "link-local").await;
+    check(at("http://[fe80::1]/"), Error, "link-local").await;
+    check(at(&format!("https://{}/rate.json", server.host)), Error, "").await;
+    check(json!({}), Error, "does not say what it asks").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_are_compared() {
+    use GateAnswer::{Error, Fail, NoData, Pass};
+    let mlflow = Mlflow::start().await;
+    mlflow.post("registered-models/create", json!({"name": "fraud"})).await;
+    let version = async |value: Value, state: &str| mlflow.version("fraud", "auc", value, state).await;
+    let champion = version(json!(0.91), "FINISHED").await;
+    let better = version(json!(0.93), "FINISHED").await;
+    let worse = version(json!(0.90), "FINISHED").await;
+    let diverged = version(json!("NaN"), "FINISHED").await;
+    let unmeasured = version(Value::Null, "FINISHED").await;
+    let running = version(json!(0.99), "RUNNING").await;
+    let failed = version(json!(0.99), "FAILED").await;
+    let (gates, cluster) = (Gates::default(), nowhere().await);
+    let asks = |version: &str, more: Value| {
+        let mut asks = json!({"mlflow": {"address": mlflow.address(), "model": "fraud", "metric": "auc"}});
+        if !version.is_empty() {
+            asks["mlflow"]["candidateVersion"] = version.into();
+        }
+        for (name, value) in more.as_object().unwrap() {
+            asks["mlflow"][name] = value.clone();
+        }
+        asks
+    };
+    let check = async |provider: Value, answer: GateAnswer, message: &str| {
+        check(&gates, &cluster, provider, &about("c"), answer, message).await;
+    };
+    check(asks(&better, json!({})), Error, "the champion: ").await;
+    check(asks(&better, json!({"pass": "candidate > 0.92"})), Pass, "auc 0.93 of the candidate is").await;
+    mlflow.alias("fraud", "champion", &champion).await;
+    mlflow.alias("fraud", "challenger", &better).await;
+    check(asks(&better, json!({})), Pass, "auc 0.93 of the candidate, 0.91 of the champion, is candidate >=")
+        .await;
+    check(asks("", json!({"candidateAlias": "challenger"})), Pass, "auc 0.93 of the candidate").await;
+    check(asks(&worse, json!({})), Fail, "auc 0.9 of the candidate, 0.91 of the champion, is not").await;
+    check(asks(&worse, json!({"tolerance": 0.02})), Pass, "auc 0.9 of the candidate, 0.91").await;
+    check(asks(&worse, json!({"tolerance": 0.005})), Fail, "is not candidate >= champion - tolerance").await;
+    check(asks(&worse, json!({"higherIsBetter": false})), Pass, "is candidate <= champion + tolerance").await;
+    check(asks(&diverged, json!({})), Fail, "auc NaN of the candidate").await;
+    check(asks(&unmeasured, json!({})), NoData, "the candidate's run has no metric auc").await;
+    check(asks(&running, json!({})), NoData, "the candidate's run is RUNNING").await;
+    check(asks(&failed, json!({})), Error, "the candidate's run is FAILED").await;
+    check(asks("99", json!({})), Error, "the candidate: RESOURCE_DOES_NOT_EXIST: ").await;
+    check(asks(&better, json!({"model": "x"})), Error, "RESOURCE_DOES_NOT_EXIST").await;
+    check(asks(&better, json!({"championAlias": "nobody"})), Error, "the champion: ").await;
+}
+
+/// A namespace, the CRD, and a policy that owns what its gates make.
+async fn policy(client: &kube::Client, namespace: &str) -> About {
+    cluster::namespace(client, namespace).await;
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let definition = RolloutPolicy::crd();
+    let parameters = PatchParams::apply("tests").force();
+    crds.patch(&definition.name_any(), &parameters, &Patch::Apply(&definition))
+        .await
+        .expect("a structural schema");
+    let policies: Api<RolloutPolicy> = Api::namespaced(client.clone(), namespace);
+    let made = eventually("the CRD is served", || async {
+        let policy = stated(json!({"web": {"url": "http://x", "pass": "value > 1"}}));
+        policies.create(&PostParams::default(), &policy).await.ok()
+    })
+    .await;
+    About {
+        namespace: namespace.into(),
+        uid: made.uid().unwrap(),
+        turn: "first".into(),
+        ..about("fraud-candidate")
+    }
+}
+
+fn stated(provider: Value) -> RolloutPolicy {
+    let gate = serde_json::to_value(gate(provider)).unwrap();
+    let spec = json!({"targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "fraud"},
+        "strategy": {"canary": {"steps": [{"weight": 5, "gates": ["g"]}]}}, "gates": [gate]});
+    serde_json::from_value(json!({"apiVersion": "driftless.dev/v1alpha1", "kind": "RolloutPolicy",
+        "metadata": {"name": "fraud"}, "spec": spec}))
+    .unwrap()
+}
+
+async fn connected() -> (kube::Client, Cluster) {
+    let plane = cluster::control_plane();
+    let client = cluster::client(&plane).await;
+    let connection = Connection { kubeconfig: Some(plane.kubeconfig.clone()), context: None };
+    (client, Cluster::connect(&connection).await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_refuses_two_providers() {
+    let (client, _) = connected().await;
+    let namespace = "gates-schema";
+    policy(&client, namespace).await;
+    let policies: Api<RolloutPolicy> = Api::namespaced(client.clone(), namespace);
+    let refused = async |provider: Value, wanted: &str| {
+        let mut policy = stated(provider);
+        policy.metadata.name = Some("other".into());
+        let error = policies.create(&PostParams::default(), &policy).await.unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    };
+    let web = json!({"url": "http://x", "pass": "value > 1"});
+    let job = json!({"template": {"template": {"spec": {"containers": [{"name": "a", "image": "x"}]}}}});
+    refused(json!({"web": web, "job": job}), "give one of prometheus, web, job, object and mlflow").await;
+    let neither = json!({"prometheus": {"address": "http://x", "pass": "value > 1"}});
+    refused(neither, "give either query or builtin").await;
+    refused(json!({"web": {"url": "ftp://x", "pass": "value > 1"}}), "spec.gates[0].web.url").await;
+    let mut whole = stated(json!({"job": job}));
+    whole.metadata.name = Some("job".into());
+    let made = policies.create(&PostParams::default(), &whole).await.unwrap();
+    assert_eq!(
+        made.spec.gates[0].job.as_ref().unwrap().template["template"]["spec"]["containers"][0]["image"],
+        "x"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_decide() {
+    use GateAnswer::{Fail, NoData, Pass};
+    let (client, cluster) = connected().await;
+    cluster::node(&client).await;
+    let about = policy(&client, "gates-jobs").await;
+    let jobs: Api<Job> = Api::namespaced(client.clone(), "gates-jobs");
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "gates-jobs");
+    let ends = json!({"template": {"template": {"spec": {
+        "containers": [{"name": "a", "image": "x", "args": ["{{candidate}}"]}]}}}});
+    let ended = async |gate: &Gate, about: &About| {
+        eventually("the Job ends", || async {
+            // Another process each time.
+            match Gates::default().measure(&cluster, gate, about).await {
+                Measured::Done(found) => Some(found),
+                Measured::Pending => None,
+            }
+        })
+        .await
+    };
+    // The same measurement has one Job, whoever asks how often.
+    let smoke = gate(json!({"job": ends}));
+    assert_eq!(Gates::default().measure(&cluster, &smoke, &about).await, Measured::Pending);
+    let found = ended(&smoke, &about).await;
+    assert!(found.answer == Pass && found.message.contains("succeeded"), "{found:?}");
+    let all = jobs.list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(all.len(), 1);
+    let first = all[0].name_any();
+    assert!(first.starts_with("fraud-g-"), "{first}");
+    assert_eq!(all[0].owner_references()[0].uid, about.uid);
+    let pod = all[0].spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+    assert_eq!(pod.containers[0].args.as_deref(), Some(&["fraud-candidate".to_owned()][..]));
+
+    // The next one has another, and its result is judged.
+    let about = About { turn: "second".into(), ..about };
+    let mut judged = ends.clone();
+    judged["pass"] = "result.accuracy > 0.9".into();
+    let judged = gate(json!({"job": judged}));
+    let found = ended(&judged, &about).await;
+    assert!(found.answer == NoData && found.message.contains("left no termination message"), "{found:?}");
+    let all = jobs.list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(all.len(), 2);
+    let second = all.iter().map(ResourceExt::name_any).find(|name| *name != first).unwrap();
+    let its = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={second}"));
+    let pod = pods.list(&its).await.unwrap().items.remove(0).name_any();
+    for (message, answer, words) in [
+        (r#"{"accuracy": 0.93}"#, Pass, "is result.accuracy > 0.9"),
+        (r#"{"accuracy": 0.5}"#, Fail, "is not result.accuracy > 0.9"),
+        ("done", GateAnswer::Error, "is no JSON"),
+    ] {
+        // There is no kubelet that could read it of a container.
+        let status = json!({"status": {"containerStatuses": [{"name": "a", "image": "x", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"terminated": {"exitCode": 0, "message": message}}}]}});
+        pods.patch_status(&pod, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+        let found = ended(&judged, &about).await;
+        assert!(found.answer == answer && found.message.contains(words), "{message}: {found:?}");
+    }
+
+    // A Job that fails, here because there is no node for it in a second.
+    let about = About { turn: "third".into(), ..about };
+    let mut fails = ends.clone();
+    fails["template"]["activeDeadlineSeconds"] = 1.into();
+    fails["template"]["template"]["spec"]["nodeSelector"] = json!({"no": "such"});
+    let found = ended(&gate(json!({"job": fails})), &about).await;
+    assert!(found.answer == Fail && found.message.contains("DeadlineExceeded"), "{found:?}");
+
+    // What the API server refuses, and a Job of somebody else.
+    let about = About { turn: "fourth".into(), ..about };
+    let mut odd = ends.clone();
+    odd["template"]["template"]["spec"]["restartPolicy"] = "Sometimes".into();
+    check(&Gates::default(), &cluster, json!({"job": odd}), &about, GateAnswer::Error, "restartPolicy").await;
+    assert_eq!(Gates::default().measure(&cluster, &smoke, &about).await, Measured::Pending);
+    for job in jobs.list(&ListParams::default()).await.unwrap().items {
+        let stolen = json!({"metadata": {"ownerReferences": null}});
+        jobs.patch(&job.name_any(), &PatchParams::default(), &Patch::Merge(&stolen)).await.unwrap();
+    }
+    check(&Gates::default(), &cluster, json!({"job": ends}), &about, GateAnswer::Error, "not of this policy")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_and_secrets_are_those_of_the_account() {
+    use GateAnswer::{Error, Fail, NoData, Pass};
+    let (client, cluster) = connected().await;
+    let namespace = "gates-account";
+    let about = policy(&client, namespace).await;
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let secret = async |name: &str, data: Value| {
+        let secret = json!({"metadata": {"name": name}, "stringData": data});
+        secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
+    };
+    secret("basic", json!({"username": "robot", "password": "s3cr3t-word\n"})).await;
+    secret("wrong", json!({"username": "robot", "password": "other"})).await;
+    secret("token", json!({"token": "t0ken-word", "mine": "m1ne-word"})).await;
+    secret("odd", json!({"a": "b"})).await;
+    let server = Front::files().await;
+    server.put("/rate.json", "0.97");
+    let asks = |secret: Value| json!({"web": {"url": format!("http://{}/rate.json", server.host), "pass": "value > 0.9", "secretRef": secret}});
+    let gates = Gates::default();
+    let check = async |cluster: &Cluster, provider: Value, answer: GateAnswer, message: &str| {
+        check(&gates, cluster, provider, &about, answer, message).await;
+    };
+    let sent = || server.asked().pop().and_then(|asked| asked.authorization);
+    check(&cluster, asks(json!({"name": "token"})), Pass, "0.97").await;
+    assert_eq!(sent().as_deref(), Some("Bearer t0ken-word"));
+    check(&cluster, asks(json!({"name": "token", "key": "mine"})), Pass, "0.97").await;
+    assert_eq!(sent().as_deref(), Some("Bearer m1ne-word"));
+    check(&cluster, asks(json!({"name": "token", "key": "mine", "header": "Authorization"})), Pass, "0.97")
+        .await;
+    assert_eq!(sent().as_deref(), Some("m1ne-word"));
+    check(&cluster, asks(json!({"name": "token", "key": "gone"})), Error, "has no key gone").await;
+    check(&cluster, asks(json!({"name": "odd"})), Error, "Secret gates-account/odd has none of bearerToken")
+        .await;
+    check(&cluster, asks(json!({"name": "gone"})), Error, "there is no Secret gates-account/gone").await;
+    // A server that repeats what it was sent.
+    server.fault("/rate.json", Some(Fault::Instead(b"you sent t0ken-word".to_vec())));
+    let found = done(gates.measure(&cluster, &gate(asks(json!({"name": "token"}))), &about).await);
+    assert!(found.answer == Error && !found.message.contains("t0ken-word"), "{found:?}");
+    server.fault("/rate.json", None);
+    server.protect("robot:s3cr3t-word");
+    check(&cluster, asks(json!({"name": "basic"})), Pass, "0.97").await;
+    check(&cluster, asks(json!({"name": "wrong"})), Error, "HTTP 401").await;
+
+    // An account that may read one Secret and Services, and nothing else.
+    let create = PostParams::default();
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    let named = |value: Value| serde_json::from_value(value).unwrap();
+    accounts.create(&create, &named(json!({"metadata": {"name": "team"}}))).await.unwrap();
+    let roles: Api<Role> = Api::namespaced(client.clone(), namespace);
+    let role = json!({"metadata": {"name": "team"}, "rules": [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["basic"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["services"], "verbs": ["get"]}]});
+    roles.create(&create, &serde_json::from_value(role).unwrap()).await.unwrap();
+    let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), namespace);
+    let binding = json!({"metadata": {"name": "team"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "team"},
+        "subjects": [{"kind": "ServiceAccount", "name": "team", "namespace": namespace}]});
+    bindings.create(&create, &serde_json::from_value(binding).unwrap()).await.unwrap();
+    let team = cluster.acting_as(&Account { namespace: namespace.into(), name: "team".into() }).unwrap();
+    eventually("the account may read its Secret", || async {
+        let found = done(gates.measure(&team, &gate(asks(json!({"name": "basic"}))), &about).await);
+        (found.answer == Pass).then_some(())
+    })
+    .await;
+    check(&team, asks(json!({"name": "token"})), Error, "forbidden").await;
+    let object = |version: &str, kind: &str, name: &str, pass: &str| json!({"object": {"apiVersion": version, "kind": kind, "name": name, "pass": pass}});
+    check(
+        &team,
+        object("v1", "Service", "{{service}}", "object.spec.type == 'ClusterIP'"),
+        NoData,
+        "no Service fraud",
+    )
+    .await;
+    let services: Api<k8s_openapi::api::core::v1::Service> = Api::namespaced(client.clone(), namespace);
+    let service = json!({"metadata": {"name": "fraud"}, "spec": {"ports": [{"port": 80}]}});
+    services.create(&create, &serde_json::from_value(service).unwrap()).await.unwrap();
+    let port = |pass: &str| object("v1", "Service", "{{service}}", pass);
+    check(&team, port("object.spec.ports[0].port == 80"), Pass, "Service fraud is object.spec").await;
+    check(&team, port("object.spec.ports[0].port > 80"), Fail, "Service fraud is not object.spec").await;
+    check(&team, port("object.spec.nothing > 80"), Error, "nothing").await;
+    check(&team, object("v1", "ConfigMap", "a", "true"), Error, "forbidden").await;
+    check(&team, object("v1", "Node", "node-0", "true"), Error, "lives in no namespace").await;
+    check(&team, object("example.com/v1", "Thing", "a", "true"), Error, "does not serve").await;
+}

@@ -1,0 +1,185 @@
+//! Servers that gates ask: Prometheus and MLflow, as their projects make them.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::eventually;
+use super::registry::client;
+
+/// As the shell of the other parts, but the program's children end with it.
+const SHELL: &str = r#"setsid "$@" >&2 & echo $!; read -r _; kill -- -$! 2>/dev/null; wait $!"#;
+
+/// A running server; ends when dropped, or with this process.
+struct Running {
+    shell: Child,
+    alive: Option<ChildStdin>,
+    folder: tempfile::TempDir,
+    /// `127.0.0.1:PORT`.
+    host: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.alive.take());
+        let _ = self.shell.wait();
+    }
+}
+
+/// The program, installed by the first test that needs it.
+async fn program(name: &'static str) -> PathBuf {
+    let install = move || {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/monitoring/install.sh");
+        let done = Command::new(script).arg(name).stderr(Stdio::inherit()).output().expect("run install.sh");
+        assert!(done.status.success(), "{name} could not be installed");
+        PathBuf::from(String::from_utf8(done.stdout).expect("a path").trim())
+    };
+    tokio::task::spawn_blocking(install).await.expect("installed")
+}
+
+impl Running {
+    fn start(folder: tempfile::TempDir, command: impl FnOnce(&Path, &str) -> Vec<String>) -> Self {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let host = socket.local_addr().expect("an address").to_string();
+        drop(socket);
+        let mut shell = Command::new("sh")
+            .args(["-c", SHELL, "sh"])
+            .args(command(folder.path(), &host))
+            // Of MLflow: it would start a second server for jobs.
+            .env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(folder.path().join("log")).expect("a log"))
+            .spawn()
+            .expect("start a server");
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().expect("piped")).read_line(&mut line).expect("its id");
+        let alive = shell.stdin.take();
+        Self { shell, alive, folder, host }
+    }
+
+    async fn answers(&self, path: &str) {
+        let url = format!("http://{}{path}", self.host);
+        let client = client();
+        eventually(&format!("{url} answers; see {}", self.folder.path().display()), || async {
+            client.get(&url).send().await.ok()?.error_for_status().ok().map(|_| ())
+        })
+        .await;
+    }
+}
+
+/// A Prometheus that scrapes a server every half second.
+pub(crate) struct Prometheus {
+    running: Running,
+}
+
+impl Prometheus {
+    /// Scrapes `/metrics` of `target` (`127.0.0.1:PORT`).
+    pub(crate) async fn scraping(target: &str) -> Self {
+        let program = program("prometheus").await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = json!({
+            "global": {"scrape_interval": "500ms", "scrape_timeout": "400ms"},
+            "scrape_configs": [{"job_name": "tests", "static_configs": [{"targets": [target]}]}]});
+        std::fs::write(folder.path().join("prometheus.yml"), config.to_string()).expect("written");
+        let running = Running::start(folder, |folder, host| {
+            let at = |name: &str| folder.join(name).display().to_string();
+            vec![
+                program.display().to_string(),
+                format!("--config.file={}", at("prometheus.yml")),
+                format!("--storage.tsdb.path={}", at("data")),
+                format!("--web.listen-address={host}"),
+                "--log.level=warn".to_owned(),
+            ]
+        });
+        running.answers("/-/ready").await;
+        Self { running }
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) fn address(&self) -> String {
+        format!("http://{}", self.running.host)
+    }
+
+    /// The value of a query that gives one.
+    pub(crate) async fn value(&self, query: &str) -> Option<f64> {
+        let url = format!("{}/api/v1/query", self.address());
+        let url = reqwest::Url::parse_with_params(&url, [("query", query)]).expect("an address");
+        let text = client().get(url).send().await.ok()?.text().await.ok()?;
+        let answer: Value = serde_json::from_str(&text).ok()?;
+        answer.pointer("/data/result/0/value/1")?.as_str()?.parse().ok()
+    }
+}
+
+/// An MLflow with a database of its own.
+pub(crate) struct Mlflow {
+    running: Running,
+}
+
+impl Mlflow {
+    /// Starts one (some 10 s).
+    pub(crate) async fn start() -> Self {
+        let program = program("mlflow").await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let running = Running::start(folder, |folder, host| {
+            let port = host.rsplit(':').next().expect("a port");
+            let folder = folder.display();
+            [
+                &program.display().to_string(),
+                "server",
+                "--backend-store-uri",
+                &format!("sqlite:///{folder}/mlflow.db"),
+                "--artifacts-destination",
+                &format!("{folder}/artifacts"),
+                "--host",
+                "127.0.0.1",
+                "--port",
+                port,
+                "--workers",
+                "1",
+            ]
+            .map(str::to_owned)
+            .to_vec()
+        });
+        running.answers("/health").await;
+        Self { running }
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) fn address(&self) -> String {
+        format!("http://{}", self.running.host)
+    }
+
+    /// Posts to its REST API.
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
+        let url = format!("{}/api/2.0/mlflow/{path}", self.address());
+        let request = client().post(url).header("content-type", "application/json").body(body.to_string());
+        let answer = request.send().await.expect("an answer");
+        let (status, text) = (answer.status(), answer.text().await.expect("a text"));
+        assert!(status.is_success(), "{path}: {status}: {text}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// A version of a model whose run has this metric, which it may have as a text such as NaN; the version's number.
+    pub(crate) async fn version(&self, model: &str, metric: &str, value: Value, state: &str) -> String {
+        let run = self.post("runs/create", json!({"experiment_id": "0"})).await;
+        let run = run["run"]["info"]["run_id"].as_str().expect("an id").to_owned();
+        if !value.is_null() {
+            let metric = json!({"run_id": run, "key": metric, "value": value, "timestamp": 1});
+            self.post("runs/log-metric", metric).await;
+        }
+        self.post("runs/update", json!({"run_id": run, "status": state})).await;
+        let source = format!("runs:/{run}/model");
+        let made = json!({"name": model, "source": source, "run_id": run});
+        let made = self.post("model-versions/create", made).await;
+        made["model_version"]["version"].as_str().expect("a number").to_owned()
+    }
+
+    /// Points an alias to a version.
+    pub(crate) async fn alias(&self, model: &str, alias: &str, version: &str) {
+        let body = json!({"name": model, "alias": alias, "version": version});
+        self.post("registered-models/alias", body).await;
+    }
+}
