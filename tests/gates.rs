@@ -35,8 +35,9 @@ async fn nowhere() -> Cluster {
 
 fn gate(provider: Value) -> Gate {
     let mut gate = json!({"name": "g", "interval": "10s"});
-    for (name, value) in provider.as_object().unwrap() {
-        gate[name] = value.clone();
+    let Value::Object(fields) = provider else { panic!("{provider} is no provider") };
+    for (name, value) in fields {
+        gate[name] = value;
     }
     serde_json::from_value(gate).unwrap()
 }

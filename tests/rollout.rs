@@ -73,6 +73,28 @@ fn what_is_wrong_with_a_policy_is_named() {
     check("{canary: {steps: [{weight: 5, hold: 10x}]}}", "[]", "steps[0].hold: \"10x\" is no duration");
     check("{canary: {steps: [{weight: 5, gates: [a]}]}}", "[]", "there is no gate a");
     check("{canary: {steps: [{weight: 5}]}}", "[{name: a}]", "no step names the gate a");
+    let gated = |gate: &str, wanted: &str| {
+        let gates = format!("[{{name: b}}, {{name: a, {gate}}}]");
+        check("{canary: {steps: [{weight: 5, gates: [a, b]}]}}", &gates, wanted);
+    };
+    gated(
+        "prometheus: {address: 'http://x', query: up, pass: 'valeu > 1'}",
+        "spec.gates[1].prometheus.pass: valeu > 1: there is no valeu here, but value, values, labels",
+    );
+    gated(
+        "object: {apiVersion: v1, kind: Pod, name: a, pass: 'object.spec.x >'}",
+        "spec.gates[1].object.pass: object.spec.x >: ",
+    );
+    gated(
+        "prometheus: {address: 'http://x', query: '{{canary}}', pass: 'value > 1'}",
+        "there is no {{canary}}",
+    );
+    gated("web: {url: 'file:///x', pass: 'value > 1'}", "spec.gates[1].web.url: ");
+    gated(
+        "web: {url: 'http://x', pass: 'value > 1'}, object: {apiVersion: v1, kind: Pod, name: a, pass: 'true'}",
+        "give one of prometheus, web, job, object and mlflow",
+    );
+    gated("web: {url: 'http://x', pass: 'true', colour: red}", "unknown field `colour`");
     check("{canary: {steps: [{weight: 5, gates: [a]}]}}", "[{name: a}, {name: a}]", "there are two gates a");
     check(
         "{canary: {steps: [{weight: 5, gates: [a]}], background: [a]}}",

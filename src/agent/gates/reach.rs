@@ -34,6 +34,12 @@ pub(super) struct Reach {
 /// A client and what it sends to be let in.
 pub(super) struct Access {
     client: Client,
+    token: Token,
+}
+
+/// What lets in.
+#[derive(Default)]
+struct Token {
     header: Option<(HeaderName, HeaderValue)>,
     /// What is never shown.
     hidden: Vec<Zeroizing<String>>,
@@ -57,15 +63,14 @@ impl Reach {
             Ok::<_, String>(known.get_or_init(|| client).clone())
         };
         let Some(secret) = secret else {
-            return Ok(Access { client: usual()?, header: None, hidden: Vec::new() });
+            return Ok(Access { client: usual()?, token: Token::default() });
         };
         let found = Found::read(cluster, namespace, &secret.name).await?;
         let client = match found.get("caFile").or_else(|| found.get("ca.crt")) {
             Some(authority) if verify => client(true, Some(&authority))?,
             _ => usual()?,
         };
-        let (header, hidden) = found.header(secret)?;
-        Ok(Access { client, header, hidden })
+        Ok(Access { client, token: found.token(secret)? })
     }
 }
 
@@ -100,11 +105,7 @@ impl Found {
     }
 
     /// What is sent, and the words of it that are not to be shown.
-    #[allow(clippy::type_complexity, reason = "a header and its words")]
-    fn header(
-        &self,
-        secret: &GateSecret,
-    ) -> Result<(Option<(HeaderName, HeaderValue)>, Vec<Zeroizing<String>>), String> {
+    fn token(&self, secret: &GateSecret) -> Result<Token, String> {
         let place = &self.place;
         let token = match &secret.key {
             Some(key) => Some(self.get(key).ok_or_else(|| format!("{place} has no key {key}"))?),
@@ -123,7 +124,7 @@ impl Found {
                 (AUTHORIZATION.as_str(), text, vec![password, both])
             }
             (None, None, None) if self.data.contains_key("caFile") || self.data.contains_key("ca.crt") => {
-                return Ok((None, Vec::new()));
+                return Ok(Token::default());
             }
             _ => return Err(format!("{place} has none of bearerToken, token, and username with password")),
         };
@@ -131,7 +132,7 @@ impl Found {
         let mut value =
             HeaderValue::from_str(&text).map_err(|_| format!("{place} holds no text for a header"))?;
         value.set_sensitive(true);
-        Ok((Some((name, value)), hidden))
+        Ok(Token { header: Some((name, value)), hidden })
     }
 }
 
@@ -144,7 +145,7 @@ impl Access {
             return Err(REFUSED.to_owned());
         }
         let request = self.client.request(method, url);
-        Ok(match &self.header {
+        Ok(match &self.token.header {
             Some((name, value)) => request.header(name, value),
             None => request,
         })
@@ -177,7 +178,8 @@ impl Access {
     /// Takes out what must not be shown: a server may repeat what it was sent.
     pub(super) fn hide(&self, said: Result<Reading, String>) -> Result<Reading, String> {
         let hide = |text: String| {
-            self.hidden
+            self.token
+                .hidden
                 .iter()
                 .filter(|word| word.len() >= 4)
                 .fold(text, |text, word| text.replace(word.as_str(), MASK))

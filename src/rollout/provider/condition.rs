@@ -91,11 +91,15 @@ impl Condition {
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
         let condition = Self::new(source, &names)?;
         match condition.ask(known) {
-            Err(why) if why.contains("overload") => {
-                Err(format!("{source}: {why}; numbers are doubles, so write 2.0 for 2 where you calculate"))
-            }
             Ok(None) => Err(format!("{source} is neither true nor false")),
-            Ok(Some(_)) | Err(_) => Ok(condition),
+            Ok(Some(_)) => Ok(condition),
+            // Other numbers and labels may be what it speaks of.
+            Err(why) if why.starts_with("Index out of") || why.starts_with("No such key") => Ok(condition),
+            Err(why) if why.starts_with("Unsupported binary") => {
+                let hint = "numbers are doubles: where you calculate, write 2.0 for 2";
+                Err(format!("{source}: {why}; {hint}"))
+            }
+            Err(why) => Err(format!("{source}: {why}")),
         }
     }
 
@@ -250,6 +254,8 @@ mod tests {
         check("valeu > 1.0", "there is no valeu here, but value, values");
         check("value * 100 > 99", "write 2.0 for 2");
         check("value", "neither true nor false");
+        check("exp(value) > 1.0", "exp");
+        check("value == 1 || value > 'a'", "value == 1");
         check("value + 1.0", "neither true nor false");
         check(&format!("{}value{} > 1", "(".repeat(40), ")".repeat(40)), "nested deeper");
         check(&format!("'{}' == ''", "x".repeat(5000)), "longer than");

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{Condition, Fact, Reading, base, begin_of, invalid, secret};
+use super::{Asked, Condition, Fact, Reading, base, begin_of, invalid, secret};
 use crate::api::{GateAnswer, MlflowGate};
 use crate::error::Result;
 use crate::model::one_line;
@@ -25,9 +25,6 @@ enum Which {
     Version(String),
     Alias(String),
 }
-
-/// An address and parameters for it.
-pub type Asked = (String, Vec<(&'static str, String)>);
 
 impl Mlflow {
     pub(super) fn read(stated: &MlflowGate) -> Result<Self> {
@@ -127,7 +124,7 @@ impl Mlflow {
             }
         }
         let metrics = run["data"]["metrics"].as_array().into_iter().flatten();
-        let found = metrics.filter(|metric| metric["key"] == *self.metric).last();
+        let found = metrics.rev().find(|metric| metric["key"] == *self.metric);
         let Some(found) = found else {
             return Err(Reading::no_data(format!("the {who}'s run has no metric {}", self.metric)));
         };
@@ -227,6 +224,7 @@ mod tests {
 
     #[test]
     fn requests_and_answers() {
+        use GateAnswer::{Error, NoData};
         let mut stated = gate();
         let known = Mlflow::read(&stated).unwrap();
         let (address, parameters) = known.candidate();
@@ -246,7 +244,6 @@ mod tests {
             let read = version(body, status).unwrap_err();
             assert_eq!((read.answer, read.message.as_str()), (answer, message));
         };
-        use GateAnswer::{Error, NoData};
         let pending = r#"{"model_version":{"version":"8","status":"PENDING_REGISTRATION"}}"#;
         check(pending, 200, NoData, "the candidate, version 8, is PENDING_REGISTRATION");
         let alone = r#"{"model_version":{"version":"8","status":"READY"}}"#;

@@ -13,7 +13,7 @@ mod web;
 
 pub use condition::{Condition, Fact};
 pub use job::{Job, Run};
-pub use mlflow::{Asked, Mlflow};
+pub use mlflow::Mlflow;
 pub use object::Object;
 pub use prometheus::Prometheus;
 pub use web::{Sent, Web};
@@ -23,6 +23,9 @@ use std::collections::BTreeMap;
 use super::gate::Measurement;
 use crate::api::{Gate, GateAnswer, GateSecret, GateStatus};
 use crate::error::{Code, Error, Result};
+
+/// An address, and parameters for it.
+pub type Asked = (String, Vec<(&'static str, String)>);
 
 /// What a measurement is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

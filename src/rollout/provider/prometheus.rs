@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{About, Condition, Fact, Reading, base, begin_of, headers, invalid, secret, templates};
+use super::{About, Asked, Condition, Fact, Reading, base, begin_of, headers, invalid, secret, templates};
 use crate::api::PrometheusGate;
 use crate::error::Result;
 use crate::model::one_line;
@@ -69,21 +69,18 @@ impl Prometheus {
     ///
     /// # Errors
     /// Why it cannot be asked, in words.
-    pub fn request(
-        &self,
-        about: &About,
-        now: Timestamp,
-    ) -> std::result::Result<(String, Vec<(&'static str, String)>), String> {
+    pub fn request(&self, about: &About, now: Timestamp) -> std::result::Result<Asked, String> {
         let query = templates::fill(&self.query, about, &self.window)?;
         let address = &self.address;
         let Some((window, step)) = self.range else {
             return Ok((format!("{address}/api/v1/query"), vec![("query", query)]));
         };
-        let end = now.as_second();
+        let end = now.as_millisecond();
+        let second = |time: i64| format!("{}.{:03}", time.div_euclid(1000), time.rem_euclid(1000));
         let parameters = vec![
             ("query", query),
-            ("start", (end - window).to_string()),
-            ("end", end.to_string()),
+            ("start", second(end - window * 1000)),
+            ("end", second(end)),
             ("step", step.to_string()),
         ];
         Ok((format!("{address}/api/v1/query_range"), parameters))
@@ -169,8 +166,10 @@ impl Prometheus {
 }
 
 fn facts(value: Option<f64>, values: &[f64], labels: &Value) -> Vec<(&'static str, Fact)> {
-    let mut facts = vec![("values", Fact::Numbers(values.to_vec())), ("labels", Fact::Json(labels.clone()))];
-    facts.extend(value.map(|value| ("value", Fact::Number(value))));
+    let mut facts: Vec<(&'static str, Fact)> =
+        value.map(|value| ("value", Fact::Number(value))).into_iter().collect();
+    facts.push(("values", Fact::Numbers(values.to_vec())));
+    facts.push(("labels", Fact::Json(labels.clone())));
     facts
 }
 
@@ -320,7 +319,8 @@ mod tests {
         stated.range = Some(QueryRange { window: "10m".into(), step: "1m".into() });
         let (address, parameters) = Prometheus::read(&stated, "1m").unwrap().request(&about, now).unwrap();
         assert!(address.ends_with("/api/v1/query_range"));
-        let rest = [("start", "9400".to_owned()), ("end", "10000".to_owned()), ("step", "60".to_owned())];
+        let rest =
+            [("start", "9400.000".to_owned()), ("end", "10000.000".to_owned()), ("step", "60".to_owned())];
         assert_eq!((&parameters[0], &parameters[1..]), (&query, &rest[..]));
         let builtin = BuiltinQuery {
             metric: BuiltinMetric::SuccessRate,

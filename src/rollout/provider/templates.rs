@@ -30,24 +30,23 @@ fn parts(text: &str) -> Vec<Part<'_>> {
     let mut rest = text;
     while let Some(at) = rest.find("{{") {
         let inner = &rest[at + 2..];
-        let name = inner.find("}}").map(|end| inner[..end].trim()).filter(|name| {
-            name.starts_with(|first: char| first.is_ascii_alphabetic())
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
-        });
-        match (name, inner.find("}}")) {
-            (Some(name), Some(end)) => {
-                found.push(Part::Text(&rest[..at]));
-                found.push(Part::Name(name));
-                rest = &inner[end + 2..];
-            }
-            _ => {
-                found.push(Part::Text(&rest[..at + 2]));
-                rest = inner;
-            }
+        let end = inner.find("}}").filter(|end| is_name(inner[..*end].trim()));
+        if let Some(end) = end {
+            found.push(Part::Text(&rest[..at]));
+            found.push(Part::Name(inner[..end].trim()));
+            rest = &inner[end + 2..];
+        } else {
+            found.push(Part::Text(&rest[..at + 2]));
+            rest = inner;
         }
     }
     found.push(Part::Text(rest));
     found
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
 /// That all names in a text are known.
@@ -234,15 +233,12 @@ mod tests {
             ("{{stable}}.{{target}}.{{namespace}}", "fraud.fraud.ml"),
             ("{{ .Values.x }} {{", "{{ .Values.x }} {{"),
             ("{{}} }} {{{target}}}", "{{}} }} {{{target}}}"),
-            ("{{ range .a }}{{target}}{{ end }}x", "{{ range .a }}fraud"),
+            ("{{ range .a }}{{target}}", "{{ range .a }}fraud"),
         ] {
-            if text.contains("{{ end }}") {
-                // A word is a name, whoever's language it is.
-                assert!(check(text).is_err());
-                continue;
-            }
             assert_eq!(fill(text).as_deref(), Ok(wanted), "{text}");
         }
+        // A word is a name, whoever's language it is.
+        assert!(check("{{ end }}").is_err());
         assert!(check("{{candidate}}{{service}}{{window}}").is_ok());
         assert!(check("a {{canary}} b").unwrap_err().contains("there is no {{canary}}, but candidate,"));
         assert!(fill("{{service}}").unwrap_err().contains("stands for nothing"));
