@@ -76,27 +76,49 @@ async fn check(
     assert!(found.answer == answer && found.message.contains(message), "{provider}: {found:?}");
 }
 
-/// What Istio counts of workloads after so many requests to each: one is well, one fails at every tenth request, one
-/// always, one has no traffic.
+/// What is counted after so many requests to each: one workload is well, one fails at every tenth request, one always, one
+/// has no traffic. The candidate's Service, its pods and its revision are well, where those of others fail.
 fn metrics(requests: u64) -> String {
-    let mut text = "# TYPE istio_requests_total counter\n".to_owned();
-    let mut count = |workload: &str, code: u32, count: u64| {
-        text += &format!(
-            "istio_requests_total{{reporter=\"destination\",destination_workload_namespace=\"ml\",destination_workload=\"{workload}\",response_code=\"{code}\"}} {count}\n"
-        );
-    };
-    count("good", 200, requests);
-    count("bad", 200, requests / 10 * 9);
-    count("bad", 503, requests / 10);
-    count("broken", 500, requests);
-    count("idle", 200, 7);
-    text += "# TYPE istio_request_duration_milliseconds histogram\n";
-    for (limit, share) in [("50", 8), ("100", 9), ("500", 10), ("+Inf", 10)] {
-        let count = requests / 10 * share;
-        text += &format!(
-            "istio_request_duration_milliseconds_bucket{{reporter=\"destination\",destination_workload_namespace=\"ml\",destination_workload=\"good\",le=\"{limit}\"}} {count}\n"
-        );
+    let mut text = String::new();
+    let mut count = |name: &str, labels: &str, count: u64| text += &format!("{name}{{{labels}}} {count}\n");
+    let istio = r#"reporter="destination",destination_workload_namespace="ml",destination_workload"#;
+    for (workload, code, share) in
+        [("good", 200, 10), ("bad", 200, 9), ("bad", 503, 1), ("broken", 500, 10), ("idle", 200, 0)]
+    {
+        let labels = format!("{istio}=\"{workload}\",response_code=\"{code}\"");
+        count("istio_requests_total", &labels, requests / 10 * share + 7);
     }
+    for (cluster, class) in [
+        ("ml_fraud-candidate_80", 2),
+        ("kube-system/gateway/ml_fraud-candidate_http", 2),
+        ("ml_fraud_80", 5),
+        ("other_fraud-candidate_80", 5),
+    ] {
+        let labels = format!("envoy_cluster_name=\"{cluster}\",envoy_response_code_class=\"{class}\"");
+        count("envoy_cluster_upstream_rq_xx", &labels, requests);
+    }
+    for (revision, class) in [("good", "2xx"), ("goods", "5xx")] {
+        let labels =
+            format!("namespace_name=\"ml\",revision_name=\"{revision}\",response_code_class=\"{class}\"");
+        count("revision_request_count", &labels, requests);
+    }
+    // Eight of ten within the first limit, one in each of the next.
+    for (at, share) in [8, 9, 10, 10].into_iter().enumerate() {
+        let mut bucket = |name: &str, labels: &str, limits: [&str; 4]| {
+            count(name, &format!("{labels},le=\"{}\"", limits[at]), requests / 10 * share);
+        };
+        let milliseconds = ["50", "100", "500", "+Inf"];
+        bucket("istio_request_duration_milliseconds_bucket", &format!("{istio}=\"good\""), milliseconds);
+        let cluster = "envoy_cluster_name=\"ml_fraud-candidate_80\"";
+        bucket("envoy_cluster_upstream_rq_time_bucket", cluster, milliseconds);
+        let revision = "namespace_name=\"ml\",revision_name=\"good\"";
+        bucket("revision_request_latencies_bucket", revision, milliseconds);
+        let pod = "namespace=\"ml\",pod=\"good-5d4b7c9f6-x2x4z\",model_name=\"fraud\"";
+        bucket("request_predict_seconds_bucket", pod, ["0.05", "0.1", "0.5", "+Inf"]);
+        let other = "namespace=\"ml\",pod=\"good-other-5d4b7c9f6-x2x4z\",model_name=\"fraud\"";
+        bucket("request_predict_seconds_bucket", other, ["5", "6", "7", "+Inf"]);
+    }
+    count("request_predict_seconds_count", "namespace=\"ml\",pod=\"good-5d4b7c9f6-x2x4z\"", requests);
     text
 }
 
@@ -143,6 +165,26 @@ async fn prometheus_decides() {
     both(known("latency-p99", "value < 100"), "good", Fail, "is not value < 100").await;
     both(known("request-rate", "value > 0"), "good", Pass, "is value > 0").await;
     both(known("request-rate", "value > 0"), "idle", Fail, "0 is not value > 0").await;
+    for source in ["istio", "gateway-api-envoy", "kserve", "knative"] {
+        let of = |metric: &str, pass: &str| {
+            let mut asks = known(metric, pass);
+            asks["prometheus"]["builtin"]["source"] = source.into();
+            asks
+        };
+        let rate = if source == "kserve" { "request-rate" } else { "success-rate" };
+        let pass = if source == "kserve" { "value > 0" } else { "value == 1" };
+        both(of(rate, pass), "good", Pass, "is value").await;
+        both(of("request-rate", "value > 10"), "good", Pass, "is value > 10").await;
+        both(of("latency-p50", "value > 25 && value < 50"), "good", Pass, "is value").await;
+        both(of("latency-p90", "value > 90 && value < 110"), "good", Pass, "is value").await;
+        both(of("latency-p95", "value > 100 && value <= 500"), "good", Pass, "is value").await;
+        both(of("latency-p99", "value > 400 && value <= 500"), "good", Pass, "is value").await;
+        // Of nobody: the cluster of a Service is told by the Service.
+        let mut nobody = about("absent");
+        nobody.candidate_service = "absent".into();
+        check(&gates, &cluster, of("latency-p99", "value > 0"), &nobody, NoData, "no series").await;
+        check(&gates, &cluster, of("request-rate", "value > 0"), &nobody, NoData, "no series").await;
+    }
     // Own queries.
     let own = r#"sum(rate(istio_requests_total{destination_workload="{{candidate}}",response_code!~"5.."}[{{window}}])) / sum(rate(istio_requests_total{destination_workload="{{candidate}}"}[{{window}}]))"#;
     both(asks(own, "value >= 0.99"), "good", Pass, "1 is value").await;

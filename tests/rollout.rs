@@ -110,3 +110,22 @@ fn what_is_wrong_with_a_policy_is_named() {
     check("{shadow: {percent: 0, hold: 1m}}", "[]", "spec.strategy.shadow.percent: is from 1 to 100");
     check("{canary: {steps: [{weigth: 5}]}}", "[]", "unknown field `weigth`");
 }
+
+/// What the document shows can be read.
+#[test]
+fn the_gates_of_the_document_are_gates() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/gates.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut count = 0;
+    for block in text.split("```yaml\n").skip(1) {
+        let block = format!("gates:\n{}", block.split("```").next().unwrap());
+        let read = driftless::model::yaml::read(block.as_bytes(), "docs/gates.md").unwrap();
+        for gate in read[0].value["gates"].as_array().unwrap() {
+            let gate: driftless::api::Gate = serde_json::from_value(gate.clone()).unwrap();
+            let rule = driftless::rollout::Rule::read(&gate);
+            assert!(rule.is_ok(), "{}: {:?}", gate.name, rule.err());
+            count += 1;
+        }
+    }
+    assert_eq!(count, 6);
+}

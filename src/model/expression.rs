@@ -9,6 +9,8 @@ use serde_json::Value;
 pub const LONGEST: usize = 4 << 10;
 /// Macros (all, exists, map, filter) walk a list for each item of the one around them.
 const STEPS: f64 = 1e6;
+/// Bytes of texts that additions may make.
+const BYTES: f64 = 256e6;
 
 /// A compiled expression.
 pub struct Expression {
@@ -19,6 +21,10 @@ pub struct Expression {
     literal: usize,
     /// Variables that its macros make.
     own: Vec<String>,
+    /// Additions, which make longer texts and lists of two.
+    additions: i32,
+    /// Bytes of the longest text that is written out, or more.
+    text: usize,
 }
 
 impl Expression {
@@ -54,6 +60,8 @@ impl Expression {
             macros: i32::try_from(own.len()).unwrap_or(i32::MAX),
             literal: source.matches(',').count() + 1,
             own,
+            additions: i32::try_from(source.matches('+').count()).unwrap_or(i32::MAX),
+            text: if source.contains(['\'', '"']) { source.len() } else { 0 },
         })
     }
 
@@ -68,6 +76,31 @@ impl Expression {
             return Err(format!("{} macros over lists of {longest} are too costly", self.macros));
         }
         self.program.execute(context).map_err(|error| one_line(&error.to_string()))
+    }
+
+    /// That it makes no more of a context than this machine has: for contexts that a stranger fills. `longest` is the length
+    /// of the longest list in it, `text` that of the longest text.
+    ///
+    /// # Errors
+    /// What would be too much, in words.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    pub fn fits(&self, longest: usize, text: usize) -> Result<(), String> {
+        let growth = f64::from(self.additions + 1).powi(self.macros);
+        let steps = (longest.max(self.literal) as f64 * growth).powi(self.macros);
+        let bytes = text.max(self.text) as f64 * growth * f64::from(self.additions + 1) * steps;
+        if steps > STEPS {
+            let Self { additions, macros, .. } = self;
+            return Err(format!(
+                "{macros} macros and {additions} additions over lists of {longest} are too costly"
+            ));
+        }
+        if self.additions > 0 && bytes > BYTES {
+            let Self { additions, macros, .. } = self;
+            return Err(format!(
+                "{macros} macros and {additions} additions of texts of {text} are too costly"
+            ));
+        }
+        Ok(())
     }
 
     /// The variables that it asks for: without those that its macros make.
@@ -97,6 +130,18 @@ pub fn longest(value: &Value) -> usize {
     match value {
         Value::Array(items) => items.iter().map(longest).max().unwrap_or_default().max(items.len()),
         Value::Object(fields) => fields.values().map(longest).max().unwrap_or_default().max(fields.len()),
+        _ => 0,
+    }
+}
+
+/// The longest text in an object.
+pub fn longest_text(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(longest_text).max().unwrap_or_default(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| longest_text(value).max(name.len())).max().unwrap_or_default()
+        }
         _ => 0,
     }
 }

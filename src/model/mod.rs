@@ -16,7 +16,7 @@ pub mod yaml;
 pub use confidential::{Confidential, MASK};
 pub use digest::Digest;
 pub use duration::duration;
-pub use expression::{Expression, LONGEST as LONGEST_EXPRESSION, longest, one_line};
+pub use expression::{Expression, LONGEST as LONGEST_EXPRESSION, longest, longest_text, one_line};
 pub use generated::{Generated, Renewed, keep};
 pub use key::{Gvk, Key, is_cluster_scoped};
 pub use object::{Described, Object, Origin};

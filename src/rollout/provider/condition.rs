@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Reading;
 use crate::api::GateAnswer;
-use crate::model::{Expression, longest, one_line};
+use crate::model::{Expression, longest, longest_text, one_line};
 
 /// Words that are types or rooms of functions.
 const WORDS: &[&str] =
@@ -38,6 +38,13 @@ impl Fact {
             Self::Number(_) => 0,
             Self::Numbers(numbers) => numbers.len(),
             Self::Json(value) => longest(value),
+        }
+    }
+
+    fn text(&self) -> usize {
+        match self {
+            Self::Number(_) | Self::Numbers(_) => 0,
+            Self::Json(value) => longest_text(value),
         }
     }
 }
@@ -119,6 +126,9 @@ impl Condition {
     }
 
     fn run(&self, facts: &[(&'static str, Fact)]) -> Result<Word, String> {
+        let longest = facts.iter().map(|(_, fact)| fact.longest()).max().unwrap_or_default();
+        let text = facts.iter().map(|(_, fact)| fact.text()).max().unwrap_or_default();
+        self.expression.fits(longest, text)?;
         let mut context = Context::default();
         for (name, fact) in facts {
             context.add_variable_from_value(*name, fact.word());
@@ -140,7 +150,6 @@ impl Condition {
                 )
             });
         functions.map_err(|error| error.to_string())?;
-        let longest = facts.iter().map(|(_, fact)| fact.longest()).max().unwrap_or_default();
         self.expression.run(&context, longest)
     }
 
@@ -275,5 +284,22 @@ mod tests {
         let judged = condition.judge(&[("values", Fact::Numbers(values))], "it", None);
         assert_eq!(judged.answer, GateAnswer::Error);
         assert!(judged.message.contains("too costly"), "{}", judged.message);
+        // A text that a server sends, made longer and longer.
+        let check = |source: &str, text: usize, wanted: GateAnswer| {
+            let condition = Condition::new(source, &["result"]).unwrap();
+            let judged = condition.judge(&[("result", Fact::Json("x".repeat(text).into()))], "it", None);
+            assert_eq!(judged.answer, wanted, "{source}: {}", judged.message);
+            assert_eq!(
+                judged.message.contains("too costly"),
+                wanted == GateAnswer::Error,
+                "{}",
+                judged.message
+            );
+        };
+        check("size(result + result) > 3", 1 << 20, GateAnswer::Pass);
+        check(&format!("size(result{}) > 3", " + result".repeat(400)), 1 << 20, GateAnswer::Error);
+        let grows = ".map(a, a + a + a + a + a + a + a + a)".repeat(5);
+        check(&format!("size([result]{grows}) > 3"), 1 << 10, GateAnswer::Error);
+        check("['a'].map(a, a + 'b')[0] == 'ab'", 1 << 10, GateAnswer::Pass);
     }
 }

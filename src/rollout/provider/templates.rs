@@ -140,7 +140,7 @@ struct Counted {
 
 const ISTIO: &str = r#"reporter=~"destination|waypoint",destination_workload_namespace="{{namespace}}",destination_workload="{{candidate}}""#;
 const ENVOY: &str = r#"envoy_cluster_name=~"(.*/)?{{namespace}}[_/:]{{candidateService}}[_/:][0-9a-zA-Z-]+""#;
-const PODS: &str = r#"namespace="{{namespace}}",pod=~"{{candidate}}-[0-9a-z-]+""#;
+const PODS: &str = r#"namespace="{{namespace}}",pod=~"{{candidate}}-[0-9a-z]+-[0-9a-z]{5}""#;
 const KNATIVE: &str = r#"namespace_name="{{namespace}}",revision_name="{{candidate}}""#;
 
 const COUNTED: &[Counted] = &[
