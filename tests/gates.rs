@@ -502,6 +502,26 @@ async fn objects_and_secrets_are_those_of_the_account() {
     check(&cluster, asks(json!({"name": "basic"})), Pass, "0.97").await;
     check(&cluster, asks(json!({"name": "wrong"})), Error, "HTTP 401").await;
 
+    // A server whose certificate is known to nobody else: the API server's own.
+    let plane = cluster::control_plane();
+    if !plane.server.is_empty() {
+        let folder = plane.kubeconfig.parent().unwrap().join("certificates");
+        let authority = std::fs::read_to_string(folder.join("apiserver.crt")).unwrap();
+        secret("authority", json!({"ca.crt": authority})).await;
+        secret("admin", json!({"caFile": authority, "bearerToken": plane.token})).await;
+        let asks = |path: &str, more: Value| {
+            let mut asks = json!({"web": {"url": format!("{}{path}", plane.server), "pass": "has(result.major) || result.kind == 'Namespace'"}});
+            asks["web"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            asks
+        };
+        let by = |name: &str| json!({"secretRef": {"name": name}});
+        check(&cluster, asks("/version", json!({})), Error, "certificate").await;
+        check(&cluster, asks("/version", json!({"insecureSkipVerify": true})), Pass, "").await;
+        check(&cluster, asks("/version", by("authority")), Pass, "").await;
+        check(&cluster, asks("/api/v1/namespaces/default", by("authority")), Error, "HTTP 403").await;
+        check(&cluster, asks("/api/v1/namespaces/default", by("admin")), Pass, "").await;
+    }
+
     // An account that may read one Secret and Services, and nothing else.
     let create = PostParams::default();
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);

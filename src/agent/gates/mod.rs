@@ -12,6 +12,7 @@ mod web;
 
 use crate::api::Gate;
 use crate::live::kube::Cluster;
+use crate::model::one_line;
 use crate::rollout::Measurement;
 use crate::rollout::provider::{About, Provider, Reading};
 use reach::Reach;
@@ -42,7 +43,8 @@ impl Gates {
             Ok(Some(provider)) => match self.ask(cluster, gate, &provider, about).await {
                 Ok(Some(reading)) => reading,
                 Ok(None) => return Measured::Pending,
-                Err(why) => Reading::error(why),
+                // The API server may have a lot to say, and this goes into a status.
+                Err(why) => Reading::error(one_line(&why)),
             },
         };
         Measured::Done(reading.of(&gate.name))
