@@ -14,7 +14,7 @@ use crate::agent::{World, map};
 use crate::harness::{crds, eventually};
 
 /// A Deployment with a Service in front of it. `node` decides whether its pods will ever run.
-fn fraud(image: &str, replicas: u32, node: &str) -> String {
+pub(crate) fn fraud(image: &str, replicas: u32, node: &str) -> String {
     let selector = if node.is_empty() { String::new() } else { format!("nodeSelector: {{disk: {node}}}, ") };
     format!(
         "apiVersion: apps/v1
@@ -40,22 +40,18 @@ spec: {{selector: {{app: fraud}}, ports: [{{name: http, port: 80, targetPort: ht
     )
 }
 
-fn policy(strategy: &str, more: &str) -> String {
+pub(crate) fn policy(strategy: &str, more: &str) -> String {
     format!(
         "apiVersion: driftless.dev/v1alpha1\nkind: RolloutPolicy\nmetadata: {{name: fraud}}\nspec:\n  targetRef: {{apiVersion: apps/v1, kind: Deployment, name: fraud}}\n  strategy: {{{strategy}}}\n{more}"
     )
 }
 
-struct Rolling {
-    world: World,
+pub(crate) struct Rolling<'a> {
+    pub(crate) world: &'a World,
 }
 
-impl Rolling {
-    async fn new(namespace: &str) -> Self {
-        Self { world: World::new(namespace).await }
-    }
-
-    fn api<K>(&self) -> Api<K>
+impl Rolling<'_> {
+    pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
         K::DynamicType: Default,
@@ -63,19 +59,19 @@ impl Rolling {
         Api::namespaced(self.world.client.clone(), &self.world.namespace)
     }
 
-    fn commit(&self, files: &[(&str, &str)], why: &str) -> String {
+    pub(crate) fn commit(&self, files: &[(&str, &str)], why: &str) -> String {
         let named: Vec<(String, &str)> =
             files.iter().map(|(name, text)| (format!("app/{name}.yaml"), *text)).collect();
         let files: Vec<(&str, &str)> = named.iter().map(|(name, text)| (name.as_str(), *text)).collect();
         self.world.repository.commit(&files, why)
     }
 
-    async fn status(&self) -> RolloutStatus {
+    pub(crate) async fn status(&self) -> RolloutStatus {
         let policy = self.api::<RolloutPolicy>().get("fraud").await.unwrap();
         policy.status.unwrap_or_default()
     }
 
-    async fn phase(&self, wanted: RolloutPhase) -> RolloutStatus {
+    pub(crate) async fn phase(&self, wanted: RolloutPhase) -> RolloutStatus {
         let what = format!("the rollout is {wanted:?}");
         eventually(&what, || async {
             let status = self.status().await;
@@ -85,7 +81,7 @@ impl Rolling {
     }
 
     /// Until the message begins so.
-    async fn says(&self, begin: &str) -> RolloutStatus {
+    pub(crate) async fn says(&self, begin: &str) -> RolloutStatus {
         let what = format!("the policy says {begin:?}");
         eventually(&what, || async {
             let status = self.status().await;
@@ -94,17 +90,17 @@ impl Rolling {
         .await
     }
 
-    async fn deployment(&self, name: &str) -> Option<Deployment> {
+    pub(crate) async fn deployment(&self, name: &str) -> Option<Deployment> {
         self.api::<Deployment>().get_opt(name).await.unwrap()
     }
 
-    async fn image(&self, name: &str) -> String {
+    pub(crate) async fn image(&self, name: &str) -> String {
         let live = self.deployment(name).await.unwrap();
         let spec = live.spec.unwrap().template.spec.unwrap();
         spec.containers[0].image.clone().unwrap()
     }
 
-    async fn size(&self, name: &str) -> i32 {
+    pub(crate) async fn size(&self, name: &str) -> i32 {
         self.deployment(name).await.unwrap().spec.unwrap().replicas.unwrap()
     }
 
@@ -114,21 +110,21 @@ impl Rolling {
     }
 
     /// Ready addresses behind a Service.
-    async fn endpoints(&self, service: &str) -> usize {
+    pub(crate) async fn endpoints(&self, service: &str) -> usize {
         let selected = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
         let slices = self.api::<EndpointSlice>().list(&selected).await.unwrap().items;
         let all = slices.iter().flat_map(|slice| &slice.endpoints);
         all.filter(|one| one.conditions.as_ref().is_some_and(|found| found.ready == Some(true))).count()
     }
 
-    async fn ask(&self, verb: &str, id: &str) {
+    pub(crate) async fn ask(&self, verb: &str, id: &str) {
         let request = json!({"id": id, "verb": verb, "by": "ada", "why": "a test"}).to_string();
         let patch = json!({"metadata": {"annotations": {"driftless.dev/rollout-request": request}}});
         let api = self.api::<RolloutPolicy>();
         api.patch("fraud", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
-    async fn gone(&self, name: &str) {
+    pub(crate) async fn gone(&self, name: &str) {
         eventually("the candidate is gone", || async { self.deployment(name).await.is_none().then_some(()) })
             .await;
     }
@@ -136,8 +132,8 @@ impl Rolling {
 
 #[tokio::test]
 async fn a_canary_goes_by_pods_and_ends_as_git_has_it() {
-    let rolling = Rolling::new("canary-pods").await;
-    let world = &rolling.world;
+    let world = &World::new("canary-pods").await;
+    let rolling = Rolling { world };
     let steps = policy("canary: {steps: [{weight: 50, hold: promoted}]}", "");
     let first = rolling.commit(&[("fraud", &fraud("model:1", 4, "")), ("policy", &steps)], "One");
     world.application("fraud", json!({})).await;
@@ -185,8 +181,8 @@ async fn a_canary_goes_by_pods_and_ends_as_git_has_it() {
 
 #[tokio::test]
 async fn what_does_not_come_up_is_rejected_and_a_revert_takes_it_back() {
-    let rolling = Rolling::new("canary-rejected").await;
-    let world = &rolling.world;
+    let world = &World::new("canary-rejected").await;
+    let rolling = Rolling { world };
     let steps = policy("canary: {steps: [{weight: 50}]}", "  progressDeadline: 4s\n");
     let old = map("old", "x");
     let first =
@@ -224,8 +220,8 @@ async fn what_does_not_come_up_is_rejected_and_a_revert_takes_it_back() {
 
 #[tokio::test]
 async fn a_config_that_only_the_target_mounts_waits_with_it() {
-    let rolling = Rolling::new("canary-config").await;
-    let world = &rolling.world;
+    let world = &World::new("canary-config").await;
+    let rolling = Rolling { world };
     let mounted = |image: &str| {
         fraud(image, 1, "").replace(
             "      containers:",
@@ -275,8 +271,8 @@ async fn a_config_that_only_the_target_mounts_waits_with_it() {
 
 #[tokio::test]
 async fn a_blue_green_rollout_turns_the_service() {
-    let rolling = Rolling::new("blue-green").await;
-    let world = &rolling.world;
+    let world = &World::new("blue-green").await;
+    let rolling = Rolling { world };
     let both = policy("blueGreen: {hold: promoted, scaleDownDelay: 1s}", "");
     let first = rolling.commit(&[("fraud", &fraud("model:1", 2, "")), ("policy", &both)], "One");
     world.application("fraud", json!({})).await;
@@ -355,8 +351,8 @@ async fn gateway(api: Api<DynamicObject>) {
 
 #[tokio::test]
 async fn a_route_divides_traffic_and_keeps_what_is_not_of_the_rollout() {
-    let rolling = Rolling::new("canary-route").await;
-    let world = &rolling.world;
+    let world = &World::new("canary-route").await;
+    let rolling = Rolling { world };
     crds::install(&world.client, &crds::GATEWAY, &["HTTPRoute"]).await;
     let kind = resource("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes");
     let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), &world.namespace, &kind);
@@ -423,8 +419,8 @@ async fn a_route_divides_traffic_and_keeps_what_is_not_of_the_rollout() {
 
 #[tokio::test]
 async fn an_autoscaler_and_a_budget_count_the_stable_pods_only() {
-    let rolling = Rolling::new("canary-scaled").await;
-    let world = &rolling.world;
+    let world = &World::new("canary-scaled").await;
+    let rolling = Rolling { world };
     let around = "apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata: {name: fraud}
@@ -500,8 +496,8 @@ spec:
 
 #[tokio::test]
 async fn a_stateful_set_goes_by_its_partition() {
-    let rolling = Rolling::new("canary-ordinals").await;
-    let world = &rolling.world;
+    let world = &World::new("canary-ordinals").await;
+    let rolling = Rolling { world };
     let steps = policy(
         "canary: {steps: [{weight: 25, hold: promoted}, {weight: 75, hold: promoted}]}",
         "  progressDeadline: 6s\n",
@@ -559,8 +555,8 @@ fn is_ready(pod: &Pod) -> bool {
 
 #[tokio::test]
 async fn any_kind_rolls_its_own_way_and_is_judged() {
-    let rolling = Rolling::new("rolling").await;
-    let world = &rolling.world;
+    let world = &World::new("rolling").await;
+    let rolling = Rolling { world };
     let rolls = policy("rolling: {hold: promoted}", "  progressDeadline: 5s\n");
     let first = rolling.commit(&[("fraud", &fraud("model:1", 2, "")), ("policy", &rolls)], "One");
     world.application("fraud", json!({})).await;
@@ -581,4 +577,37 @@ async fn any_kind_rolls_its_own_way_and_is_judged() {
         (rolling.image("fraud").await == "model:2").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn gates_decide_and_leave_their_evidence() {
+    let world = &World::new("canary-gates").await;
+    let rolling = Rolling { world };
+    let gate = "  gates:\n  - {name: drift, interval: 1s, count: 2, object: {apiVersion: v1, kind: ConfigMap, name: scores, pass: 'object.data.value == \"good\"'}}\n";
+    let steps = policy("canary: {steps: [{weight: 50, gates: [drift]}]}", gate);
+    let files = |image: &str, score: &str| {
+        [("fraud", fraud(image, 2, "")), ("policy", steps.clone()), ("scores", map("scores", score))]
+    };
+    let commit = |image: &str, score: &str| {
+        let files = files(image, score);
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        rolling.commit(&files, image)
+    };
+    let first = commit("model:1", "good");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    let second = commit("model:2", "good");
+    world.poke("fraud").await;
+    world.ready("fraud", &second).await;
+    assert_eq!(rolling.image("fraud").await, "model:2");
+    commit("model:3", "bad");
+    world.poke("fraud").await;
+    let status = rolling.phase(RolloutPhase::Rejected).await;
+    let why = &status.rejected[0].why;
+    assert!(why.starts_with("gate drift: 1 measurement failed (0 are borne): "), "{why}");
+    assert!(why.contains("object.data.value"), "{why}");
+    // What changed beside the target is not held back.
+    assert_eq!(world.value("scores").await.as_deref(), Some("bad"));
+    assert_eq!(rolling.image("fraud").await, "model:2");
 }

@@ -28,6 +28,7 @@ use self::report::Facts;
 use super::claims::Claims;
 use super::culprit::Culprits;
 use super::events::Events;
+use super::gates::Gates;
 use super::inputs::Inputs;
 use super::judges::{self, Judging};
 use super::kinds;
@@ -108,6 +109,8 @@ struct Controller {
     dependencies: Dependencies,
     /// What each of them wants.
     claims: Claims,
+    /// Asks what gates ask.
+    gates: Arc<Gates>,
     /// Puts applications into the queue.
     wakes: mpsc::UnboundedSender<Vec<AppKey>>,
     /// Applications that have a chart.
@@ -163,6 +166,7 @@ pub async fn run(
         unready: Mutex::default(),
         dependencies: Dependencies::default(),
         claims: Claims::default(),
+        gates: Arc::default(),
         wakes,
         charts: Mutex::default(),
         any_chart: Notify::new(),

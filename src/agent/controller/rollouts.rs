@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::super::rollouts::{Asked, Ended, Memories, Remembered, Stand, Whence};
+use super::super::rollouts::{Asked, Ended, Memories, Question, Remembered, Stand, Whence};
 use super::super::{Failure, Held, Outcome, Pass, RenderedApp};
 use super::pass::Turn;
-use crate::api::{ApplicationStatus, Rollback};
+use crate::api::{ApplicationStatus, Gate, Rollback};
 use crate::error::{Code, Error, Result};
 use crate::plan::{Inventory, Plan};
 use crate::rollout::Bound;
+use crate::rollout::provider::About;
 
 /// How the policies of an application stand before its sync.
 #[derive(Default)]
@@ -63,9 +64,15 @@ impl Whence for Commits<'_> {
         self.controller.render(app, &spec, rights, access, settings, &snapshots).await
     }
 
-    fn ask(&self, bound: &Bound, gate: &str, memory: &Remembered) {
+    fn ask(&self, gate: &Gate, about: About, memory: &Remembered) {
         let (wakes, app) = (self.controller.wakes.clone(), self.turn.app.clone());
-        memory.ask(bound, gate, move || {
+        let question = Question {
+            cluster: self.turn.access.site.engine.cluster.clone(),
+            gates: self.controller.gates.clone(),
+            gate: gate.clone(),
+            about,
+        };
+        memory.ask(question, move || {
             // The agent ends; the next one asks again.
             let _ = wakes.send(vec![app]);
         });

@@ -74,7 +74,7 @@ impl<W: Whence> Course<'_, W> {
                 Form::Within(_) => self.back_within(scene).await,
             },
             Command::Measure(gate) => {
-                self.ask(gate, scene);
+                self.ask(gate);
                 Ok(())
             }
         }

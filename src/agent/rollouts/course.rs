@@ -10,14 +10,16 @@ use super::status::described;
 use super::{Policy, Remembered, Stand};
 use crate::agent::engine::Pass;
 use crate::agent::policy::left;
-use crate::agent::{Engine, Outcome, RenderedApp, guard};
-use crate::api::{RolloutPhase, RolloutRevision, RolloutStatus, RolloutVerb};
+use crate::agent::{Engine, Outcome, RenderedApp};
+use crate::api::{Gate, RolloutPhase, RolloutRevision, RolloutStatus, RolloutVerb};
 use crate::error::{Code, Error, Result};
 use crate::health::Health;
 use crate::model::Digest;
 use crate::plan::{Desired, Why};
-use crate::rollout::target::{Form, Measure};
-use crate::rollout::{Bound, Command, Measurement, Seen, Traffic, decide};
+use crate::rollout::provider::About;
+use crate::rollout::target::{Form, Measure, candidate_name};
+use crate::rollout::traffic::Division;
+use crate::rollout::{Bound, Command, Seen, Traffic, decide};
 
 /// Decisions in one pass; each is a write.
 const TURNS: usize = 40;
@@ -32,7 +34,7 @@ pub(in crate::agent) trait Whence {
     async fn at(&self, commit: &str) -> Result<RenderedApp>;
 
     /// Begins to ask a gate; the answer comes to the next pass.
-    fn ask(&self, bound: &Bound, gate: &str, memory: &Remembered);
+    fn ask(&self, gate: &Gate, about: About, memory: &Remembered);
 }
 
 /// What a pass came to.
@@ -140,7 +142,7 @@ impl<W: Whence> Course<'_, W> {
                 None => scene.insert(self.look(delivered).await?),
             };
             let wanted = self.wanted(stand, handed);
-            let measured: Vec<Measurement> = std::mem::take(&mut *guard(&self.memory.measured));
+            let measured = self.memory.answers(&self.policy.status);
             let act = self.policy.act.clone();
             let decision = decide(
                 &self.bound.rules,
@@ -316,8 +318,33 @@ impl<W: Whence> Course<'_, W> {
         self.apply(&revision, scene, why).await
     }
 
-    pub(super) fn ask(&self, gate: &str, _scene: &Scene) {
-        self.whence.ask(self.bound, gate, self.memory);
+    pub(super) fn ask(&self, gate: &str) {
+        let (bound, status) = (self.bound, &self.policy.status);
+        let Some(stated) = bound.spec.gates.iter().find(|stated| stated.name == gate) else { return };
+        let known = status.gates.iter().find(|known| known.name == gate);
+        let target = &self.desired[bound.target].key;
+        let service = bound.division.services().first().map(|at| self.desired[*at].key.name.clone());
+        let service = service.unwrap_or_default();
+        // With pods for traffic, all of it goes by one Service.
+        let own = !service.is_empty() && !matches!(bound.division, Division::Pods(_));
+        let digest = |revision: Option<&RolloutRevision>| revision.map(|known| known.digest.clone());
+        let about = About {
+            namespace: target.namespace.clone(),
+            target: target.name.clone(),
+            candidate: match bound.form {
+                Form::Beside(_) => candidate_name(&target.name),
+                Form::Within(_) => target.name.clone(),
+            },
+            candidate_service: if own { candidate_name(&service) } else { service.clone() },
+            stable_service: service,
+            revision: digest(status.candidate.as_ref()).unwrap_or_default(),
+            stable_revision: digest(status.stable.as_ref()).unwrap_or_default(),
+            policy: bound.policy.name.clone(),
+            uid: self.policy.uid.clone(),
+            step: status.step,
+            turn: known.map(About::next).unwrap_or_default(),
+        };
+        self.whence.ask(stated, about, self.memory);
     }
 }
 

@@ -17,16 +17,23 @@ mod status;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 
 pub(super) use self::course::{Asked, Ended, Whence};
 pub(super) use self::stand::Stand;
+use super::gates::{Gates, Measured};
 use super::guard;
-use crate::api::{GateAnswer, ROLLOUT_REQUEST, RolloutAct, RolloutPhase, RolloutStatus};
+use crate::api::{Gate, ROLLOUT_REQUEST, RolloutAct, RolloutPhase, RolloutStatus};
 use crate::health::Health;
+use crate::live::kube::Cluster;
 use crate::model::{Digest, Key};
-use crate::rollout::{Bound, Measurement};
+use crate::rollout::Measurement;
+use crate::rollout::provider::About;
+
+/// How soon a measurement that is under way is looked at again.
+const PENDING: Duration = Duration::from_secs(1);
 
 /// What is held back in a pass, with how its rollout stands.
 #[derive(Clone, Debug, Default)]
@@ -99,30 +106,61 @@ pub(super) struct Remembered {
     /// Digests of what was written beside the target last, by object.
     written: HashMap<Key, Digest>,
     /// Measurements that have ended and are not written down.
-    measured: Arc<Mutex<Vec<Measurement>>>,
+    measured: Arc<Mutex<Vec<Answer>>>,
     /// Gates that are being asked.
     asking: Arc<Mutex<HashSet<String>>>,
     /// When words alone were written last, in seconds.
     said: i64,
 }
 
+/// A measurement that has ended.
+struct Answer {
+    /// Which one it is of its gate.
+    turn: String,
+    revision: String,
+    measurement: Measurement,
+}
+
+/// What a measurement needs.
+pub(super) struct Question {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) gates: Arc<Gates>,
+    pub(super) gate: Gate,
+    pub(super) about: About,
+}
+
 impl Remembered {
     /// Begins to ask a gate, unless it is being asked; `done` when its answer is here.
-    pub(super) fn ask(&self, bound: &Bound, gate: &str, done: impl FnOnce() + Send + 'static) {
-        if !guard(&self.asking).insert(gate.to_owned()) {
+    pub(super) fn ask(&self, question: Question, done: impl FnOnce() + Send + 'static) {
+        let Question { cluster, gates, gate, about } = question;
+        let name = gate.name.clone();
+        if !guard(&self.asking).insert(name.clone()) {
             return;
         }
-        let (measured, asking, gate) = (self.measured.clone(), self.asking.clone(), gate.to_owned());
-        let spec = bound.spec.clone();
+        let (measured, asking) = (self.measured.clone(), self.asking.clone());
         tokio::spawn(async move {
-            let stated = spec.gates.iter().find(|stated| stated.name == gate);
-            let message =
-                format!("nobody is named to ask ({})", stated.map_or("no such gate", |_| "no provider"));
-            let answer = Measurement { gate: gate.clone(), answer: GateAnswer::Error, value: None, message };
-            guard(&measured).push(answer);
-            guard(&asking).remove(&gate);
+            let measurement = loop {
+                match gates.measure(&cluster, &gate, &about).await {
+                    Measured::Done(measurement) => break measurement,
+                    Measured::Pending => tokio::time::sleep(PENDING).await,
+                }
+            };
+            let About { turn, revision, .. } = about;
+            guard(&measured).push(Answer { turn, revision, measurement });
+            guard(&asking).remove(&name);
             done();
         });
+    }
+
+    /// Answers to what the machine asks now; those to older questions are nobody's.
+    fn answers(&self, status: &RolloutStatus) -> Vec<Measurement> {
+        let revision = status.candidate.as_ref().map(|candidate| candidate.digest.as_str());
+        let all = std::mem::take(&mut *guard(&self.measured));
+        let is_awaited = |answer: &Answer| {
+            let gate = status.gates.iter().find(|gate| gate.name == answer.measurement.gate);
+            revision == Some(answer.revision.as_str()) && gate.map(About::next).as_ref() == Some(&answer.turn)
+        };
+        all.into_iter().filter(is_awaited).map(|answer| answer.measurement).collect()
     }
 }
 
