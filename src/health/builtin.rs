@@ -124,6 +124,8 @@ fn deployment(object: &Value) -> Health {
         progressing(format!("{updated} of {wanted} pods are updated"))
     } else if all > updated {
         progressing(format!("{} old pods are ending", all - updated))
+    } else if all > wanted {
+        progressing(format!("{} surplus pods are ending", all - wanted))
     } else if available < updated {
         progressing(format!("{available} of {updated} pods are available"))
     } else if let Some(not) = ["Available", "Progressing"].iter().find_map(|kind| is(object, kind, "False")) {

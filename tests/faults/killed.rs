@@ -216,20 +216,30 @@ async fn killed_after_any_write_it_comes_to_the_same_end() {
     let (reference, all) = reference().await.clone();
     assert!(all > 20, "{all} writes");
     // Two writes of a run may become one, where the second comes to the same status.
-    after_any_write("killed", |world, proxy| course(world, proxy).boxed(), &reference, all, 6).await;
+    let kills = Kills { every: 1, all, fewer: 6 };
+    after_any_write("killed", |world, proxy| course(world, proxy).boxed(), &reference, kills).await;
 }
 
-/// Kills an agent after each of the writes of a course; the end must be the same. `fewer` of them may never be written.
+/// After which writes.
+pub(super) struct Kills {
+    /// Each of them, or every so many.
+    pub(super) every: usize,
+    /// Writes of the course.
+    pub(super) all: usize,
+    /// So many may never be written.
+    pub(super) fewer: usize,
+}
+
+/// Kills an agent after the writes of a course, each in a run of its own; the end must be the same.
 pub(super) async fn after_any_write<E>(
     name: &'static str,
     course: Course<E>,
     reference: &E,
-    all: usize,
-    fewer: usize,
+    Kills { every, all, fewer }: Kills,
 ) where
     E: std::fmt::Debug + PartialEq + Send + 'static,
 {
-    let runs = (1..=all).flat_map(|number| {
+    let runs = (1..=all).step_by(every).flat_map(|number| {
         // What is lost in time is the answer; a third of the kills shows that it changes nothing to have read it.
         let after = (number % 3 == 0).then_some((number, Moment::AfterTheAnswer));
         [(number, Moment::BeforeTheAnswer)].into_iter().chain(after)

@@ -6,6 +6,7 @@ mod answers;
 mod killed;
 mod lists;
 mod refused;
+mod rollouts;
 mod sources;
 mod watches;
 

@@ -25,6 +25,8 @@ use crate::rollout::{Bound, Command, Seen, Traffic, decide};
 const TURNS: usize = 40;
 /// When what was ordered is looked at again, if no event tells of it.
 const AGAIN: Duration = Duration::from_secs(2);
+/// How often a rollout is looked at that waits for pods or for a router.
+const LOOK: Duration = Duration::from_secs(5);
 /// Words alone are not written more often than this.
 const WORDS: i64 = 1;
 
@@ -208,7 +210,10 @@ impl<W: Whence> Course<'_, W> {
                 self.restore().await?;
             }
             let again = decision.again.map(|at| left(at, now).max(Duration::from_millis(50)));
-            let again = [again, (!before.is_empty()).then_some(AGAIN)].into_iter().flatten().min();
+            let orders = (!before.is_empty()).then_some(AGAIN);
+            // Not all that is waited for is told by an event: a last pod may end without a change of anybody's health.
+            let moves = !self.policy.is_at_rest() && self.policy.status.reached_at.is_empty();
+            let again = [again, orders, moves.then_some(LOOK)].into_iter().flatten().min();
             let words = self.say(decision.message, now).await?;
             return Ok([again, words].into_iter().flatten().min());
         }
