@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::agent::{World, map};
 use crate::harness::{crds, eventually};
+use crate::sync::{annotated, named};
 
 /// A Deployment with a Service in front of it. `node` decides whether its pods will ever run.
 pub(crate) fn fraud(image: &str, replicas: u32, node: &str) -> String {
@@ -610,4 +611,122 @@ async fn gates_decide_and_leave_their_evidence() {
     // What changed beside the target is not held back.
     assert_eq!(world.value("scores").await.as_deref(), Some("bad"));
     assert_eq!(rolling.image("fraud").await, "model:2");
+}
+
+#[tokio::test]
+async fn newer_commits_take_the_place_of_what_is_on_its_way() {
+    let world = &World::new("canary-newer").await;
+    let rolling = Rolling { world };
+    let steps = policy("canary: {steps: [{weight: 50, hold: promoted}]}", "");
+    let commit = |image: &str, why: &str| rolling.commit(&[("fraud", &fraud(image, 2, ""))], why);
+    let first = rolling.commit(&[("fraud", &fraud("model:1", 2, "")), ("policy", &steps)], "One");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    let on_its_way = |commit: String| {
+        let rolling = &rolling;
+        async move {
+            eventually("the commit is on its way", || async {
+                let status = rolling.status().await;
+                let is_it = status.candidate.as_ref().is_some_and(|candidate| candidate.commit == commit);
+                (is_it && status.message.starts_with("step 1 of 2 (50 %): waits for")).then_some(())
+            })
+            .await;
+        }
+    };
+    let second = commit("model:2", "Two");
+    world.poke("fraud").await;
+    on_its_way(second).await;
+    let third = commit("model:3", "Three");
+    world.poke("fraud").await;
+    on_its_way(third).await;
+    assert_eq!(rolling.image("fraud-candidate").await, "model:3");
+    assert_eq!(rolling.image("fraud").await, "model:1");
+    assert!(rolling.status().await.rejected.is_empty(), "nothing was wrong with it");
+
+    let back = commit("model:1", "Revert");
+    world.poke("fraud").await;
+    world.ready("fraud", &back).await;
+    rolling.gone("fraud-candidate").await;
+    assert!(rolling.status().await.rejected.is_empty());
+    assert_eq!(rolling.size("fraud").await, 2);
+
+    let fourth = commit("model:4", "Four");
+    world.poke("fraud").await;
+    on_its_way(fourth.clone()).await;
+    rolling.ask("Promote", "a").await;
+    world.ready("fraud", &fourth).await;
+    // It was good before: no step holds it.
+    let back = commit("model:1", "Revert again");
+    world.poke("fraud").await;
+    world.ready("fraud", &back).await;
+    assert_eq!(rolling.image("fraud").await, "model:1");
+    assert_eq!(rolling.status().await.stable.unwrap().commit, back);
+}
+
+#[tokio::test]
+async fn waves_and_hooks_wait_for_a_rollout() {
+    const HOOK: &str = "argocd.argoproj.io/hook";
+    const WAVE: &str = "argocd.argoproj.io/sync-wave";
+    let world = &World::new("canary-waves").await;
+    let rolling = Rolling { world };
+    let steps = policy("canary: {steps: [{weight: 50, hold: promoted}]}", "  progressDeadline: 3s\n");
+    let late = |value: &str| annotated(&map("late", value), &[(WAVE, "1")]);
+    let hook = |phase: &str| {
+        let name = phase.to_lowercase();
+        annotated(
+            &named(&name, ""),
+            &[(HOOK, phase), ("argocd.argoproj.io/hook-delete-policy", "BeforeHookCreation")],
+        )
+    };
+    let (after, failed) = (hook("PostSync"), hook("SyncFail"));
+    let commit = |image: &str, node: &str, value: &str| {
+        rolling.commit(
+            &[
+                ("fraud", &fraud(image, 2, node)),
+                ("policy", &steps),
+                ("late", &late(value)),
+                ("after", &after),
+                ("failed", &failed),
+            ],
+            value,
+        )
+    };
+    let first = commit("model:1", "", "one");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    let made = crate::sync::uid(world, "postsync").await.unwrap();
+    rolling.phase(RolloutPhase::Healthy).await;
+    let second = commit("model:2", "", "two");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 2 (50 %): waits for").await;
+    let message = world.reason("fraud", "Ready", "Syncing").await;
+    assert!(
+        message.starts_with("wave 0: waits for Deployment canary-waves/fraud to be healthy: rolling out"),
+        "{message}"
+    );
+    assert_eq!(world.value("late").await.as_deref(), Some("one"));
+    assert_eq!(crate::sync::uid(world, "postsync").await.unwrap(), made);
+    rolling.ask("Promote", "a").await;
+    world.ready("fraud", &second).await;
+    assert_eq!(world.value("late").await.as_deref(), Some("two"));
+    assert_ne!(crate::sync::uid(world, "postsync").await.unwrap(), made);
+    assert!(crate::sync::uid(world, "syncfail").await.is_none());
+
+    commit("model:3", "none", "three");
+    world.poke("fraud").await;
+    rolling.phase(RolloutPhase::Rejected).await;
+    eventually("the hook of a failure ran", || async { crate::sync::uid(world, "syncfail").await }).await;
+    let message = world.reason("fraud", "Ready", "RolloutRejected").await;
+    assert!(message.contains("the revision was rejected"), "{message}");
+    assert_eq!(world.value("late").await.as_deref(), Some("two"));
+    let operation = crate::sync::application(world, "fraud").await.status.unwrap().operation.unwrap();
+    assert_eq!(operation.retry_at, "", "a retry would change nothing");
+
+    let fourth = commit("model:4", "", "four");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 2 (50 %): waits for").await;
+    rolling.ask("PromoteFull", "b").await;
+    world.ready("fraud", &fourth).await;
+    assert_eq!(world.value("late").await.as_deref(), Some("four"));
 }
