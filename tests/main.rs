@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod admission;
 mod adoption;
 mod agent;
 mod cache;

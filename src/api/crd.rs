@@ -18,7 +18,7 @@ pub fn definitions() -> Vec<(&'static str, CustomResourceDefinition)> {
 }
 
 /// Takes out the formats that Kubernetes does not know and warns about: `uint` and its like. Their bounds
-/// are stated as minimum and maximum.
+/// are stated as minimum and maximum, or the API server would take what the agent cannot read.
 fn known_formats(definition: CustomResourceDefinition) -> CustomResourceDefinition {
     fn walk(value: &mut Value) {
         match value {
@@ -28,7 +28,10 @@ fn known_formats(definition: CustomResourceDefinition) -> CustomResourceDefiniti
                     .and_then(Value::as_str)
                     .is_some_and(|format| format.starts_with("uint"))
                 {
-                    fields.remove("format");
+                    let format = fields.remove("format");
+                    if format.is_some_and(|format| format == "uint32") {
+                        fields.entry("maximum").or_insert_with(|| u32::MAX.into());
+                    }
                 }
                 fields.values_mut().for_each(walk);
             }

@@ -3,6 +3,7 @@
 //! Types only, with their schemas; what they mean is decided elsewhere. Every field's doc comment is
 //! what `kubectl explain` shows.
 
+mod admission;
 mod application;
 mod condition;
 mod crd;

@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Condition, JobGate, MlflowGate, ObjectGate, PrometheusGate, WebGate};
+use crate::api::{Condition, JobGate, MlflowGate, ObjectGate, PrometheusGate, WebGate, admission};
 
 /// How a new revision of one object comes to its users: step by step, judged by gates, and back by itself. It belongs to
 /// the Application of its target.
@@ -27,6 +27,7 @@ use crate::api::{Condition, JobGate, MlflowGate, ObjectGate, PrometheusGate, Web
     printcolumn = r#"{"name":"Message","type":"string","priority":1,"jsonPath":".status.message"}"#
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = admission::policy()))]
 pub struct RolloutPolicySpec {
     /// What is rolled out: an object of the same Application and namespace.
     pub target_ref: TargetReference,
@@ -74,6 +75,7 @@ pub struct TargetReference {
 pub struct RolloutTraffic {
     /// The Service in front of the target; the one of the Application that selects its pods where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
     pub service: Option<String>,
     /// Routes of the Application to that Service, which divide its traffic. Without any, the number of pods does, or the
     /// selector of the Service for blueGreen.
@@ -85,6 +87,7 @@ pub struct RolloutTraffic {
 /// An object that sends traffic to Services by weight.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = admission::route()))]
 pub struct TrafficRoute {
     /// Such as gateway.networking.k8s.io/v1.
     #[schemars(length(min = 1, max = 253))]
@@ -105,19 +108,20 @@ pub struct TrafficRoute {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RouteFields {
     /// The lists of backends, such as `spec.rules[*].backendRefs`.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(regex(pattern = r"^\.?[^.]+(\.[^.]+)*$"), length(max = 253))]
     pub backends: String,
     /// The name of the Service in a backend, such as `name`.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(regex(pattern = r"^\.?[^.]+(\.[^.]+)*$"), length(max = 253))]
     pub name: String,
     /// Its weight, a whole number, such as `weight`.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(regex(pattern = r"^\.?[^.]+(\.[^.]+)*$"), length(max = 253))]
     pub weight: String,
 }
 
 /// One of the ways.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = admission::strategy()))]
 pub struct RolloutStrategy {
     /// More and more of the traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,6 +140,7 @@ pub struct RolloutStrategy {
 /// As the target's kind goes from one revision to the next.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = admission::rolling()))]
 pub struct Rolling {
     /// How long the new revision is looked at when it is healthy, such as 10m; `promoted` is until `driftless rollout
     /// promote`.
@@ -144,24 +149,25 @@ pub struct Rolling {
     pub hold: String,
     /// Gates that must pass when it is healthy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 30))]
+    #[schemars(length(max = 30), inner(length(max = 63)))]
     pub gates: Vec<String>,
     /// Gates that are asked all the time, from its first pod on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 30))]
+    #[schemars(length(max = 30), inner(length(max = 63)))]
     pub background: Vec<String>,
 }
 
 /// More and more of the traffic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = admission::canary()))]
 pub struct Canary {
     /// From the first to the last; all of the traffic comes after the last by itself.
     #[schemars(length(min = 1, max = 50))]
     pub steps: Vec<CanaryStep>,
     /// Gates that are asked all the time, from the first weight on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 30))]
+    #[schemars(length(max = 30), inner(length(max = 63)))]
     pub background: Vec<String>,
     /// Pods above the target's replicas, a number or a percentage (rounded up) such as 25%, which is the default. With a
     /// router the stable side keeps its size and this does not count.
@@ -197,13 +203,14 @@ pub struct CanaryStep {
     pub hold: String,
     /// Gates that must pass here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 30))]
+    #[schemars(length(max = 30), inner(length(max = 63)))]
     pub gates: Vec<String>,
 }
 
 /// A size of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = admission::scale()))]
 pub struct CanaryScale {
     /// Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -222,7 +229,7 @@ pub struct BlueGreen {
     pub preview_replicas: Option<u32>,
     /// Gates that must pass before the switch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 30))]
+    #[schemars(length(max = 30), inner(length(max = 63)))]
     pub before: Vec<String>,
     /// How long it is looked at before the switch, such as 10m; `promoted` is until `driftless rollout promote`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -230,7 +237,7 @@ pub struct BlueGreen {
     pub hold: String,
     /// Gates that must pass after the switch; the old pods are there until then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 30))]
+    #[schemars(length(max = 30), inner(length(max = 63)))]
     pub after: Vec<String>,
     /// How long the old pods stay after the switch, for an instant way back; 30s where not given.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -250,7 +257,7 @@ pub struct Shadow {
     pub hold: String,
     /// Gates that must pass meanwhile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 30))]
+    #[schemars(length(max = 30), inner(length(max = 63)))]
     pub gates: Vec<String>,
     /// Pods of the new revision; the target's replicas where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,174 @@
+//! What the API server refuses of a `RolloutPolicy` beyond its schema, in CEL, as `x-kubernetes-validations`.
+//!
+//! The agent refuses the same (`rollout::Policy`), but only after the merge; lint does before it. Every list that is walked
+//! has a limit in the schema, or the rules cost more than the API server allows.
+
+use serde_json::{Value, json};
+
+/// A rule about a field below the one that it stands at.
+fn rule(field: &str, rule: &str, message: &str) -> Value {
+    json!({"fieldPath": field, "rule": rule, "message": message})
+}
+
+/// The same; its words are themselves CEL.
+fn telling(field: &str, rule: &str, words: &str, message: &str) -> Value {
+    json!({"fieldPath": field, "rule": rule, "messageExpression": words, "message": message})
+}
+
+/// Where gates are named: of a strategy, the lists of names.
+const NAMED: &[(&str, &[&str])] = &[
+    ("canary", &["background"]),
+    ("blueGreen", &["before", "after"]),
+    ("shadow", &["gates"]),
+    ("rolling", &["gates", "background"]),
+];
+
+/// A strategy and a list of it, where both are there.
+fn list(strategy: &str, list: &str) -> (String, String) {
+    let all = format!("self.strategy.{strategy}.{list}");
+    (format!("has(self.strategy.{strategy}) && has({all})"), all)
+}
+
+/// Whether a name is named anywhere.
+fn is_named(name: &str) -> String {
+    let lists = NAMED.iter().flat_map(|(strategy, lists)| lists.iter().map(|one| list(strategy, one)));
+    let lists = lists.map(|(given, all)| format!("({given} && {name} in {all})"));
+    let steps = format!(
+        "(has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.gates) && {name} in s.gates))"
+    );
+    lists.chain([steps]).collect::<Vec<_>>().join(" || ")
+}
+
+/// Of the whole spec.
+pub(super) fn policy() -> Value {
+    let known = |name: &str| format!("(has(self.gates) && self.gates.exists(g, g.name == {name}))");
+    let missing = "names a gate that spec.gates does not have";
+    let mut rules = vec![telling(
+        ".gates",
+        "!has(self.gates) || self.gates.all(g, self.gates.exists_one(h, h.name == g.name))",
+        "'there are two gates ' + self.gates.map(g, !self.gates.exists_one(h, h.name == g.name), g.name)[0]",
+        "two gates have one name",
+    )];
+    for (strategy, lists) in NAMED {
+        for name in *lists {
+            let (given, all) = list(strategy, name);
+            rules.push(telling(
+                &format!(".strategy.{strategy}.{name}"),
+                &format!("!({given}) || {all}.all(n, {})", known("n")),
+                &format!("'spec.gates has no gate ' + {all}.filter(n, !{})[0]", known("n")),
+                missing,
+            ));
+        }
+    }
+    let known = known("n");
+    rules.push(telling(
+        ".strategy.canary.steps",
+        &format!(
+            "!has(self.strategy.canary) || self.strategy.canary.steps.all(s, !has(s.gates) || s.gates.all(n, {known}))"
+        ),
+        &format!(
+            "'spec.gates has no gate ' + self.strategy.canary.steps.filter(s, has(s.gates) && !s.gates.all(n, {known}))[0].gates.filter(n, !{known})[0]"
+        ),
+        missing,
+    ));
+    let named = is_named("g.name");
+    rules.push(telling(
+        ".gates",
+        &format!("!has(self.gates) || self.gates.all(g, {named})"),
+        &format!("'no step and no background names the gate ' + self.gates.map(g, !({named}), g.name)[0]"),
+        "a gate is named by no step and no background",
+    ));
+    let routed = "has(self.traffic) && has(self.traffic.routes) && self.traffic.routes.size() > 0";
+    let divided = format!("({routed}) || has(self.traffic) && has(self.traffic.service)");
+    let is = |group: &str, kind: &str| {
+        format!("(self.targetRef.apiVersion.startsWith('{group}/') && self.targetRef.kind == '{kind}')")
+    };
+    let (deployment, set) = (is("apps", "Deployment"), is("apps", "StatefulSet"));
+    let (model, service) =
+        (is("serving.kserve.io", "InferenceService"), is("serving.knative.dev", "Service"));
+    rules.push(rule(
+        ".targetRef",
+        &format!("has(self.strategy.rolling) || {deployment} || {set} || {model} || {service}"),
+        "this kind does not go in steps (Deployment, StatefulSet, InferenceService of KServe and Service of Knative do); `rolling` is for any",
+    ));
+    rules.push(rule(
+        ".traffic",
+        &format!("!({divided}) || {deployment} && !has(self.strategy.rolling)"),
+        "routes and services divide the traffic of a Deployment, and not with `rolling`",
+    ));
+    rules.push(rule(
+        ".traffic.routes",
+        &format!("!has(self.strategy.shadow) || ({routed})"),
+        "shadow needs a route: nothing else can copy traffic",
+    ));
+    rules.push(rule(
+        ".traffic.routes",
+        &format!(
+            "!has(self.strategy.shadow) || !({routed}) || self.traffic.routes.all(r, !has(r.fields) && r.kind in ['HTTPRoute', 'GRPCRoute', 'VirtualService'])"
+        ),
+        "only HTTPRoute, GRPCRoute and VirtualService copy traffic",
+    ));
+    rules.push(rule(
+        ".strategy.shadow",
+        &format!("!has(self.strategy.shadow) || {deployment}"),
+        "only the traffic of a Deployment is copied",
+    ));
+    rules.push(rule(
+        ".strategy.blueGreen",
+        &format!("!has(self.strategy.blueGreen) || !{set}"),
+        "a StatefulSet cannot have all pods twice",
+    ));
+    Value::Array(rules)
+}
+
+/// Of the strategy.
+pub(super) fn strategy() -> Value {
+    json!([{
+        "rule": "[has(self.canary), has(self.blueGreen), has(self.shadow), has(self.rolling)].filter(given, given).size() == 1",
+        "message": "states one of canary, blueGreen, shadow and rolling",
+    }])
+}
+
+/// Of `canary`.
+pub(super) fn canary() -> Value {
+    json!([
+        rule(
+            ".steps",
+            "self.steps.map(s, s.weight).isSorted()",
+            "a weight is less than that of the step before; a rollout only goes up",
+        ),
+        telling(
+            ".background",
+            "!has(self.background) || self.background.all(n, !self.steps.exists(s, has(s.gates) && n in s.gates))",
+            "self.background.filter(n, self.steps.exists(s, has(s.gates) && n in s.gates))[0] + ' is a gate of a step and of the background'",
+            "names a gate of a step",
+        ),
+    ])
+}
+
+/// Of `rolling`.
+pub(super) fn rolling() -> Value {
+    json!([telling(
+        ".background",
+        "!has(self.background) || !has(self.gates) || self.background.all(n, !(n in self.gates))",
+        "self.background.filter(n, n in self.gates)[0] + ' is a gate of a step and of the background'",
+        "names a gate of `gates`",
+    )])
+}
+
+/// Of a step's `scale`.
+pub(super) fn scale() -> Value {
+    json!([{"rule": "has(self.replicas) != has(self.percent)", "message": "states replicas or percent"}])
+}
+
+/// Of a route.
+pub(super) fn route() -> Value {
+    let gateway = "self.apiVersion.startsWith('gateway.networking.k8s.io/') && self.kind in ['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'UDPRoute']";
+    let istio = "self.apiVersion.startsWith('networking.istio.io/') && self.kind == 'VirtualService'";
+    let traefik = "(self.apiVersion.startsWith('traefik.io/') || self.apiVersion.startsWith('traefik.containo.us/')) && self.kind == 'TraefikService'";
+    json!([rule(
+        ".kind",
+        &format!("has(self.fields) || {gateway} || {istio} || {traefik}"),
+        "is no route that is known (HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, VirtualService, TraefikService); state its fields",
+    )])
+}
