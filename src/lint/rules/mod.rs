@@ -13,6 +13,7 @@ mod projects;
 mod ray;
 mod references;
 mod retired;
+mod rollouts;
 mod schedules;
 mod secrets;
 mod traffic;
@@ -24,7 +25,7 @@ use super::{Set, Subject};
 
 /// All rules, by system and in the order of their files.
 pub fn all() -> Vec<&'static Rule> {
-    let files: [&[&'static Rule]; 22] = [
+    let files: [&[&'static Rule]; 23] = [
         super::schema::ALL,
         super::locate::ALL,
         names::ALL,
@@ -36,6 +37,7 @@ pub fn all() -> Vec<&'static Rule> {
         traffic::ALL,
         delivery::ALL,
         projects::ALL,
+        rollouts::ALL,
         kserve::ALL,
         argo_workflows::ALL,
         argo_events::ALL,
@@ -66,6 +68,7 @@ pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
     schedules::check(subject, out);
     traffic::check(subject, set, out);
     delivery::check(subject, out);
+    rollouts::check(subject, set, out);
     kserve::check(subject, set, out);
     argo_workflows::check(subject, set, out);
     argo_events::check(subject, set, out);

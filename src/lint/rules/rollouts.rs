@@ -1,0 +1,231 @@
+//! Rollouts of driftless: policies, and what stands around them.
+
+mod around;
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use crate::lint::rule::{Out, rules};
+use crate::lint::set::{Set, Subject};
+use crate::model::{GROUP, Gvk};
+
+rules! { "Rollouts":
+    POLICY "rollout-policy" Error Certain
+        "a RolloutPolicy that the API server refuses"
+        "It states exactly one strategy; weights never go down; gates are declared once in spec.gates and each is named by a step or the background, not by both; a scale is replicas or percent; only a Deployment's traffic is divided by routes, and shadow needs one that copies; kinds that do not go in steps take rolling alone."
+    TARGET_MISSING "rollout-target-missing" Warning Likely
+        "a RolloutPolicy whose target is not in the tree"
+        "The target is an object of the same Application and namespace. While it is not there, nothing of the commit is applied. The name is misspelt, or the target was renamed or removed."
+    TARGET_TWICE "rollout-target-twice" Error Certain
+        "two RolloutPolicies of one target"
+        "Only one can decide about it: nothing of the commit is applied. Remove one."
+    TARGET "rollout-target" Error Certain
+        "a target that cannot be rolled out in steps as it stands"
+        "A StatefulSet needs RollingUpdate without a partition of its own, an InferenceService the Knative mode without canaryTrafficPercent, a Knative Service no traffic of its own: the rollout sets these fields. A Deployment needs a label in spec.selector.matchLabels, or it would adopt the pods of its candidate. The strategy rolling works with all of them."
+    ROUTE_MISSING "rollout-route-missing" Warning Likely
+        "a RolloutPolicy with a route that is not in the tree"
+        "A route is an object of the same Application and namespace. While it is not there, nothing of the commit is applied."
+    ROUTE_ELSEWHERE "rollout-route-elsewhere" Error Certain
+        "a route of a RolloutPolicy none of whose backends is the Service of the target"
+        "There is nothing in it to divide. Name the Service of the target among its backends, or another route."
+    SERVICE "rollout-service" Error Certain
+        "a Service of a RolloutPolicy that is not the one in front of the target"
+        "Routes and blueGreen need exactly one Service that selects the target's pods. Where several do, spec.traffic.service says which is meant; the one that is named must select them."
+    SERVICE_MISSING "rollout-service-missing" Warning Likely
+        "routes of a RolloutPolicy without a Service in front of its target"
+        "Routes lead to a Service of the same Application that selects the target's pods. While there is none, nothing of the commit is applied."
+    DEADLINE "rollout-deadline" Warning Likely
+        "a RolloutPolicy that may reject a pod which is only slow to begin"
+        "After progressDeadline (10m where not given) without one more available pod the revision is rejected. It must be longer than the startup probe lets a pod take, and minReadySeconds after that."
+    WEIGHT_CUT "rollout-weight-cut" Warning Certain
+        "a weight above a half that pods cannot make under an autoscaler"
+        "Where an autoscaler sizes the target and no route divides the traffic, the candidate has at most as many pods as the target: half of the traffic. Add a route, or leave steps above 50 out; the target takes the revision after the last step."
+    FIELD_UNUSED "rollout-field-unused" Warning Certain
+        "a field of a RolloutPolicy that nothing reads for this target"
+        "minReplicas and dynamicStableScale are read with routes only, maxSurge without routes only; none of them is read for a kind that holds both revisions itself, and a scale only where the kind counts pods."
+}
+
+/// Kinds that go in steps.
+const STEPS: &[(&str, &str)] = &[
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("serving.kserve.io", "InferenceService"),
+    ("serving.knative.dev", "Service"),
+];
+
+const STRATEGIES: &[&str] = &["canary", "blueGreen", "shadow", "rolling"];
+
+/// Lists of gates of a strategy, beside those of its steps.
+const LISTS: &[&str] = &[
+    "canary/background",
+    "blueGreen/before",
+    "blueGreen/after",
+    "shadow/gates",
+    "rolling/gates",
+    "rolling/background",
+];
+
+/// What a policy says of its target.
+struct Target {
+    group: String,
+    kind: String,
+    name: String,
+}
+
+impl Target {
+    fn of(policy: &Subject) -> Self {
+        let text = |field: &str| policy.text(&format!("/spec/targetRef/{field}"));
+        let Gvk { group, kind, .. } = Gvk::parse(text("apiVersion"), text("kind"));
+        Self { group, kind, name: text("name").to_owned() }
+    }
+
+    fn is(&self, group: &str, kind: &str) -> bool {
+        self.group == group && self.kind == kind
+    }
+
+    fn is_deployment(&self) -> bool {
+        self.is("apps", "Deployment")
+    }
+}
+
+pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
+    if !subject.is(GROUP, "RolloutPolicy") {
+        return;
+    }
+    let target = Target::of(subject);
+    strategy(subject, &target, out);
+    steps(subject, out);
+    gates(subject, out);
+    routes(subject, out);
+    if !subject.is_hook() {
+        around::check(subject, &target, set, out);
+    }
+}
+
+/// Which way of a policy is given.
+fn has(policy: &Subject, strategy: &str) -> bool {
+    policy.at(&format!("/spec/strategy/{strategy}")).is_some()
+}
+
+fn strategy(policy: &Subject, target: &Target, out: &mut Out) {
+    let given: Vec<&str> = STRATEGIES.iter().copied().filter(|name| has(policy, name)).collect();
+    if given.len() != 1 {
+        let said = if given.is_empty() { "none".to_owned() } else { given.join(" and ") };
+        let why = format!("it states one of canary, blueGreen, shadow and rolling, not {said}");
+        out.add(&POLICY, "/spec/strategy", why);
+    }
+    let (rolls, shadow) = (has(policy, "rolling"), has(policy, "shadow"));
+    let kind = &target.kind;
+    if !kind.is_empty() && !rolls && !STEPS.contains(&(&*target.group, &*target.kind)) {
+        let names: Vec<String> = STEPS.iter().map(|(group, kind)| format!("{kind}.{group}")).collect();
+        let why = format!("{kind} does not go in steps, as {} do; rolling is for any kind", names.join(", "));
+        out.add(&POLICY, "/spec/targetRef/kind", why);
+    }
+    let routed = !policy.list("/spec/traffic/routes").is_empty();
+    if (routed || policy.at("/spec/traffic/service").is_some()) && (rolls || !target.is_deployment()) {
+        let why = if rolls {
+            "rolling divides no traffic".into()
+        } else {
+            format!("a {kind} divides its traffic itself")
+        };
+        out.add(&POLICY, "/spec/traffic", why);
+    }
+    if shadow && !target.is_deployment() {
+        out.add(&POLICY, "/spec/strategy/shadow", format!("the traffic of a {kind} is not copied"));
+    } else if shadow && !routed {
+        out.add(&POLICY, "/spec/strategy/shadow", "only a route can copy traffic, and none is named");
+    }
+    if has(policy, "blueGreen") && target.is("apps", "StatefulSet") {
+        out.add(&POLICY, "/spec/strategy/blueGreen", "a StatefulSet cannot have all pods twice");
+    }
+}
+
+fn steps(policy: &Subject, out: &mut Out) {
+    let mut before = 0;
+    for (at, step) in policy.list("/spec/strategy/canary/steps").iter().enumerate() {
+        let path = format!("/spec/strategy/canary/steps/{at}");
+        let weight = step.get("weight").and_then(Value::as_i64).unwrap_or(before);
+        if weight < before {
+            let why =
+                format!("{weight} is less than the {before} of the step before; a rollout only goes up");
+            out.add(&POLICY, format!("{path}/weight"), why);
+        }
+        before = weight;
+        if let Some(scale) = step.get("scale").filter(|scale| scale.is_object()) {
+            let given = ["replicas", "percent"].iter().filter(|name| !scale[**name].is_null()).count();
+            if given != 1 {
+                out.add(&POLICY, format!("{path}/scale"), "a scale is either replicas or percent");
+            }
+        }
+    }
+}
+
+/// The gates that are named: where, the name, and whether in a background.
+fn named(policy: &Subject) -> Vec<(String, String, bool)> {
+    let steps = policy.list("/spec/strategy/canary/steps").len();
+    let steps = (0..steps).map(|at| format!("/spec/strategy/canary/steps/{at}/gates"));
+    let lists = steps.chain(LISTS.iter().map(|list| format!("/spec/strategy/{list}")));
+    let names = lists.flat_map(|list| {
+        let names = policy.list(&list).iter().enumerate();
+        let named = names.filter_map(|(at, name)| Some((at, name.as_str()?.to_owned())));
+        let found = named.map(|(at, name)| (format!("{list}/{at}"), name, list.ends_with("background")));
+        found.collect::<Vec<_>>()
+    });
+    names.collect()
+}
+
+fn gates(policy: &Subject, out: &mut Out) {
+    let all = policy.list("/spec/gates").iter().enumerate();
+    let all: Vec<(usize, &str)> =
+        all.filter_map(|(at, gate)| Some((at, gate.get("name")?.as_str()?))).collect();
+    let named = named(policy);
+    let mut seen = HashSet::new();
+    for (at, name) in &all {
+        let path = format!("/spec/gates/{at}/name");
+        if !seen.insert(*name) {
+            out.add(&POLICY, path, format!("there are two gates {name}"));
+        } else if !named.iter().any(|(_, other, _)| other == name) {
+            out.add(&POLICY, path, format!("no step and no background names the gate {name}"));
+        }
+    }
+    for (path, name, is_background) in &named {
+        if !seen.contains(&**name) {
+            out.add(&POLICY, path.as_str(), format!("spec.gates has no gate {name}"));
+        } else if *is_background && named.iter().any(|(_, other, background)| other == name && !background) {
+            out.add(&POLICY, path.as_str(), format!("{name} is a gate of a step and of the background"));
+        }
+    }
+}
+
+/// Where a kind of route has the lists of its backends and in them the name; none where that is not known.
+fn fields(route: &Value) -> Option<(String, String)> {
+    let text = |path: &str| route.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    if route.get("fields").is_some_and(|fields| !fields.is_null()) {
+        return Some((text("/fields/backends").to_owned(), text("/fields/name").to_owned()));
+    }
+    let Gvk { group, kind, .. } = Gvk::parse(text("/apiVersion"), text("/kind"));
+    let (backends, name) = match (&*group, &*kind) {
+        ("gateway.networking.k8s.io", "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" | "UDPRoute") => {
+            ("spec.rules[*].backendRefs", "name")
+        }
+        ("networking.istio.io", "VirtualService") => ("spec.http[*].route", "destination.host"),
+        ("traefik.io" | "traefik.containo.us", "TraefikService") => ("spec.weighted.services", "name"),
+        _ => return None,
+    };
+    Some((backends.to_owned(), name.to_owned()))
+}
+
+fn routes(policy: &Subject, out: &mut Out) {
+    for (at, route) in policy.list("/spec/traffic/routes").iter().enumerate() {
+        let kind = route.get("kind").and_then(Value::as_str).unwrap_or_default();
+        let path = format!("/spec/traffic/routes/{at}/kind");
+        if fields(route).is_none() {
+            out.add(&POLICY, path, format!("{kind} is no route that is known; state its fields"));
+        } else if has(policy, "shadow")
+            && (!route["fields"].is_null() || !matches!(kind, "HTTPRoute" | "GRPCRoute" | "VirtualService"))
+        {
+            out.add(&POLICY, path, format!("a {kind} copies no traffic as far as is known"));
+        }
+    }
+}

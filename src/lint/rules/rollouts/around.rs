@@ -1,0 +1,270 @@
+//! A policy beside its target, the Services in front of it and the routes to them.
+
+use serde_json::Value;
+
+use super::{
+    DEADLINE, FIELD_UNUSED, ROUTE_ELSEWHERE, ROUTE_MISSING, SERVICE, SERVICE_MISSING, TARGET, TARGET_MISSING,
+    TARGET_TWICE, Target, WEIGHT_CUT, fields, has,
+};
+use crate::lint::pods::{matches, pods};
+use crate::lint::rule::Out;
+use crate::lint::rules::containers::{is_template, selects};
+use crate::lint::set::{Set, Subject, same_namespace};
+use crate::model::{GROUP, Gvk, duration};
+
+/// Seconds of progressDeadline where it is not given.
+const USUAL: u64 = 600;
+
+pub(super) fn check(policy: &Subject, target: &Target, set: &Set<'_>, out: &mut Out) {
+    let Target { group, kind, name } = target;
+    if name.is_empty() || kind.is_empty() || is_template(name) {
+        return;
+    }
+    unused(policy, target, out);
+    twice(policy, target, set, out);
+    if set.nowhere(group, kind, &policy.namespace, name) {
+        let why = format!("its target, the {kind} {name}, is not in the tree");
+        out.add(&TARGET_MISSING, "/spec/targetRef/name", why);
+    }
+    let found = set.find(group, kind, &policy.namespace, name).filter(|found| !found.is_hook());
+    let mut service = None;
+    if let Some(found) = found {
+        deadline(policy, found, out);
+        if !has(policy, "rolling") {
+            if let Some(why) = obstacle(found) {
+                out.add(&TARGET, "/spec/targetRef/name", format!("{}: {why}", found.title()));
+            }
+            if target.is_deployment() {
+                weights(policy, found, set, out);
+                service = in_front(policy, found, set, out);
+            }
+        }
+    }
+    if target.is_deployment() && !has(policy, "rolling") {
+        let named = policy.text("/spec/traffic/service");
+        routes(policy, service.unwrap_or(named), set, out);
+    }
+}
+
+fn twice(policy: &Subject, target: &Target, set: &Set<'_>, out: &mut Out) {
+    let mut before = set.all(GROUP, "RolloutPolicy").take_while(|one| !std::ptr::eq(*one, policy));
+    let same = |one: &&Subject| {
+        let other = Target::of(one);
+        one.namespace == policy.namespace
+            && !one.is_hook()
+            && other.is(&target.group, &target.kind)
+            && other.name == target.name
+    };
+    if let Some(other) = before.find(same) {
+        let why = format!("{} {} is the target of {} too", target.kind, target.name, other.title());
+        out.add(&TARGET_TWICE, "/spec/targetRef/name", why);
+    }
+}
+
+/// Why an object cannot go in steps.
+fn obstacle(found: &Subject) -> Option<String> {
+    match (found.gvk.group.as_str(), found.gvk.kind.as_str()) {
+        ("apps", "Deployment") => selects_any(found).then(|| {
+            "its selector would select the candidate's pods too; name a label in matchLabels".into()
+        }),
+        ("apps", "StatefulSet") => {
+            let partition = found.at("/spec/updateStrategy/rollingUpdate/partition").and_then(Value::as_i64);
+            if found.text("/spec/updateStrategy/type") == "OnDelete" {
+                Some("its updateStrategy is OnDelete, and only RollingUpdate has a partition".into())
+            } else {
+                partition
+                    .filter(|partition| *partition > 0)
+                    .map(|partition| format!("it has the partition {partition}, which the rollout sets"))
+            }
+        }
+        ("serving.kserve.io", "InferenceService") => {
+            let mode = found.annotation("serving.kserve.io/deploymentMode").unwrap_or_default();
+            if matches!(mode, "Standard" | "RawDeployment" | "ModelMesh") {
+                Some(format!("its mode is {mode}, where KServe ignores canaryTrafficPercent"))
+            } else {
+                let stated = found.at("/spec/predictor/canaryTrafficPercent");
+                stated.map(|_| "it states canaryTrafficPercent, which the rollout sets".into())
+            }
+        }
+        ("serving.knative.dev", "Service") => match found.list("/spec/traffic") {
+            [] => None,
+            [all] if all["latestRevision"] == true => None,
+            _ => Some("it states spec.traffic, which the rollout sets".into()),
+        },
+        _ => None,
+    }
+}
+
+/// Whether the selector still selects pods whose labels it names have other values.
+fn selects_any(deployment: &Subject) -> bool {
+    let labels = deployment.at("/spec/template/metadata/labels");
+    let other = |key: &str| labels?.get(key)?.as_str().map(|value| format!("{value}-candidate"));
+    let equal = deployment.at("/spec/selector/matchLabels").and_then(Value::as_object);
+    let expressions = deployment.list("/spec/selector/matchExpressions");
+    equal.is_none_or(serde_json::Map::is_empty)
+        && !expressions.is_empty()
+        && expressions.iter().all(|one| {
+            let value = one["key"].as_str().and_then(other);
+            let listed = value.as_ref().is_some_and(|value| {
+                one["values"].as_array().into_iter().flatten().any(|listed| listed.as_str() == Some(value))
+            });
+            match one["operator"].as_str() {
+                Some("In") => listed,
+                Some("NotIn") => !listed,
+                Some("Exists") => value.is_some(),
+                Some("DoesNotExist") => value.is_none(),
+                _ => false,
+            }
+        })
+}
+
+/// The name of the Service that is divided, where that is clear.
+fn in_front<'a>(policy: &Subject, found: &Subject, set: &Set<'a>, out: &mut Out) -> Option<&'a str> {
+    const NAMED: &str = "/spec/traffic/service";
+    let (named, routed) = (policy.text(NAMED), !policy.list("/spec/traffic/routes").is_empty());
+    let labels = found.at("/spec/template/metadata/labels");
+    let services = || set.all("", "Service").filter(|one| same_namespace(&one.namespace, &policy.namespace));
+    let fits = |one: &&Subject| selects(one.at("/spec/selector"), labels);
+    let all: Vec<&str> = services()
+        .filter(fits)
+        .map(Subject::name)
+        .filter(|name| named.is_empty() || *name == named)
+        .collect();
+    match all.as_slice() {
+        [one] => return Some(one),
+        [] if !named.is_empty() => {
+            if services().any(|one| one.name() == named) {
+                let why = format!("the Service {named} does not select the pods of {}", found.title());
+                out.add(&SERVICE, NAMED, why);
+            } else if set.nowhere("", "Service", &policy.namespace, named) {
+                out.add(&SERVICE_MISSING, NAMED, format!("the Service {named} is not in the tree"));
+            }
+        }
+        [] if routed => {
+            let why = format!("no Service of the tree selects the pods of {}", found.title());
+            out.add(&SERVICE_MISSING, "/spec/traffic/routes", why);
+        }
+        [] => {}
+        more if routed || has(policy, "blueGreen") => {
+            let why =
+                format!("the Services {} select the pods of {}; name one", more.join(", "), found.title());
+            out.add(&SERVICE, NAMED, why);
+        }
+        _ => {}
+    }
+    None
+}
+
+/// `service` is empty where it is not clear.
+fn routes(policy: &Subject, service: &str, set: &Set<'_>, out: &mut Out) {
+    for (at, route) in policy.list("/spec/traffic/routes").iter().enumerate() {
+        let text = |field: &str| route.get(field).and_then(Value::as_str).unwrap_or_default();
+        let Gvk { group, kind, .. } = Gvk::parse(text("apiVersion"), text("kind"));
+        let (name, path) = (text("name"), format!("/spec/traffic/routes/{at}/name"));
+        let Some((backends, named)) = fields(route).filter(|_| !name.is_empty() && !is_template(name)) else {
+            continue;
+        };
+        if set.nowhere(&group, &kind, &policy.namespace, name) {
+            out.add(&ROUTE_MISSING, path, format!("the {kind} {name} is not in the tree"));
+            continue;
+        }
+        let Some(found) = set.find(&group, &kind, &policy.namespace, name) else { continue };
+        let pointer =
+            |text: &str| format!("/{}", text.trim_start_matches('.').replace("[*]", ".*").replace('.', "/"));
+        let lists = matches(&found.value, &format!("{}/*", pointer(&backends)));
+        let leads = lists.iter().any(|(_, backend)| {
+            let other_kind = backend["kind"].as_str().is_some_and(|kind| kind != "Service");
+            let host = backend.pointer(&pointer(&named)).and_then(Value::as_str).unwrap_or_default();
+            // By its name, or by its name in the cluster's DNS.
+            let rest = host.strip_prefix(service);
+            !other_kind && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        });
+        if !service.is_empty() && !leads {
+            let why = format!("none of the backends of {} is the Service {service}", found.title());
+            out.add(&ROUTE_ELSEWHERE, path, why);
+        }
+    }
+}
+
+fn deadline(policy: &Subject, found: &Subject, out: &mut Out) {
+    const FIELD: &str = "/spec/progressDeadline";
+    let limit = match policy.text(FIELD) {
+        "" => USUAL,
+        text => match duration(text) {
+            Some(limit) => limit.as_secs(),
+            None => return,
+        },
+    };
+    let after = found.at("/spec/minReadySeconds").and_then(Value::as_u64).unwrap_or(0);
+    let number = |probe: &Value, field: &str, usual| probe[field].as_u64().unwrap_or(usual);
+    let all = pods(found);
+    let containers = all.iter().flat_map(|pod| pod.containers()).filter(|container| !container.init);
+    let begin = containers.map(|container| {
+        let [startup, readiness] = ["startupProbe", "readinessProbe"].map(|name| &container.value[name]);
+        let tries =
+            number(startup, "periodSeconds", 10).saturating_mul(number(startup, "failureThreshold", 3));
+        let startup =
+            startup.is_object().then(|| tries.saturating_add(number(startup, "initialDelaySeconds", 0)));
+        startup.unwrap_or(0).max(number(readiness, "initialDelaySeconds", 0))
+    });
+    let begin = begin.max().unwrap_or(0);
+    if begin.saturating_add(after) > limit || after > 0 && after >= limit {
+        let why = format!(
+            "a pod of {} may take {begin} s to be ready by its probes and {after} s of minReadySeconds; after {limit} s without progress the revision is rejected",
+            found.title()
+        );
+        out.add(&DEADLINE, FIELD, why);
+    }
+}
+
+/// Pods alone are to make a weight, and an autoscaler has the target's.
+fn weights(policy: &Subject, found: &Subject, set: &Set<'_>, out: &mut Out) {
+    let scales = |one: &&Subject| {
+        let text = |field: &str| one.text(&format!("/spec/scaleTargetRef/{field}"));
+        let kind = if text("kind").is_empty() { "Deployment" } else { text("kind") };
+        (one.is("autoscaling", "HorizontalPodAutoscaler") || one.is("keda.sh", "ScaledObject"))
+            && same_namespace(&one.namespace, &found.namespace)
+            && kind == found.gvk.kind
+            && text("name") == found.name()
+    };
+    if !policy.list("/spec/traffic/routes").is_empty() {
+        return;
+    }
+    let Some(scaler) = set.subjects().iter().find(scales) else { return };
+    for (at, step) in policy.list("/spec/strategy/canary/steps").iter().enumerate() {
+        let weight = step["weight"].as_i64().filter(|weight| *weight > 50 && step["scale"].is_null());
+        if let Some(weight) = weight {
+            let why = format!(
+                "{} sizes the target and no route divides the traffic, so the candidate gets 50% at most, not {weight}%",
+                scaler.title()
+            );
+            out.add(&WEIGHT_CUT, format!("/spec/strategy/canary/steps/{at}/weight"), why);
+        }
+    }
+}
+
+fn unused(policy: &Subject, target: &Target, out: &mut Out) {
+    let routed = !policy.list("/spec/traffic/routes").is_empty();
+    let canary = "/spec/strategy/canary";
+    let (fields, why): (&[&str], String) = match (&*target.group, &*target.kind) {
+        ("apps", "Deployment") if routed => (&["maxSurge"], "routes divide the traffic".into()),
+        ("apps", "Deployment") => {
+            (&["minReplicas", "dynamicStableScale"], "no route divides the traffic".into())
+        }
+        (_, kind) => (
+            &["maxSurge", "maxUnavailable", "minReplicas", "dynamicStableScale"],
+            format!("a {kind} holds both revisions itself"),
+        ),
+    };
+    let mut found: Vec<String> = fields.iter().map(|field| format!("{canary}/{field}")).collect();
+    if target.is("serving.kserve.io", "InferenceService") || target.is("serving.knative.dev", "Service") {
+        let steps = policy.list(&format!("{canary}/steps")).len();
+        found.extend((0..steps).map(|at| format!("{canary}/steps/{at}/scale")));
+        found.push("/spec/strategy/blueGreen/previewReplicas".to_owned());
+    }
+    for path in found.into_iter().filter(|path| policy.at(path).is_some()) {
+        let field = path.rsplit('/').next().unwrap_or_default();
+        let why = format!("{field} is not read: {why}");
+        out.add(&FIELD_UNUSED, path, why);
+    }
+}
