@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use driftless::api::{RolloutPolicy, RolloutPolicySpec};
-use driftless::model::yaml;
+use driftless::lint::{Configuration, Names, Schemas, Set, Severity, Subject, check};
+use driftless::model::{Confidential, Origin, yaml};
 use driftless::rollout::Policy;
 use kube::Api;
 use kube::api::{DynamicObject, PostParams};
@@ -39,6 +40,22 @@ fn policy(strategy: &str, more: &str) -> Value {
         more.lines().map(|line| format!("  {line}\n")).collect::<String>()
     );
     yaml::read(text.as_bytes(), "policy").unwrap().remove(0).value
+}
+
+/// The errors that lint finds in a policy alone.
+fn errors(policy: &Value) -> Vec<String> {
+    let mut schemas = Schemas::default();
+    for (_, definition) in driftless::api::definitions() {
+        schemas.add(&serde_json::to_value(&definition).unwrap());
+    }
+    let mut policy = policy.clone();
+    policy["metadata"] = json!({"name": "p"});
+    let subjects = Subject::read(policy, &Origin { file: "policy".into(), line: 1 });
+    let names = Names::default();
+    let set = Set::new(&subjects, &names);
+    let found = check(&set, &schemas, &Configuration::default(), &Confidential::default()).findings;
+    let errors = found.into_iter().filter(|finding| finding.severity == Severity::Error);
+    errors.map(|finding| format!("{}: {}", finding.pointer, finding.message)).collect()
 }
 
 const ROUTES: &str =
@@ -162,12 +179,16 @@ const BAD: &[(&str, &str, &[&str])] = &[
     ("{rolling: {}}", "progressDeadline: soon", &["spec.progressDeadline", "should match"]),
 ];
 
+/// Before the merge lint says so too.
 #[tokio::test]
 async fn bad_policies_are_refused_with_the_field() {
     let api = policies("admission-bad").await;
     let mut wrong = Vec::new();
     for (strategy, more, words) in BAD {
         let policy = policy(strategy, more);
+        if errors(&policy).is_empty() {
+            wrong.push(format!("{strategy} {more}: lint finds no error"));
+        }
         match refusal(&api, policy.clone()).await {
             None => wrong.push(format!("{strategy} {more}: it is taken")),
             Some(said) if !words.iter().all(|word| said.contains(word)) => {
@@ -209,7 +230,7 @@ const GOOD: &[(&str, &str)] = &[
     ),
 ];
 
-/// What is taken is also read by the agent.
+/// What is taken is also read by the agent, and lint finds no error in it.
 #[tokio::test]
 async fn good_policies_are_taken() {
     let api = policies("admission-good").await;
@@ -239,6 +260,7 @@ async fn good_policies_are_taken() {
         if let Err(error) = Policy::read(&spec) {
             wrong.push(format!("{name}: {error}"));
         }
+        wrong.extend(errors(&policy).into_iter().map(|error| format!("{name}: lint: {error}")));
         wrong.extend(refusal(&api, policy).await.map(|said| format!("{name}: {said}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

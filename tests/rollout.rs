@@ -105,7 +105,7 @@ fn what_is_wrong_with_a_policy_is_named() {
     check(
         "{canary: {steps: [{weight: 5}]}, shadow: {percent: 5, hold: 1m}}",
         "[]",
-        "one of canary, blueGreen and shadow",
+        "one of canary, blueGreen, shadow and rolling",
     );
     check("{shadow: {percent: 0, hold: 1m}}", "[]", "spec.strategy.shadow.percent: is from 1 to 100");
     check("{canary: {steps: [{weigth: 5}]}}", "[]", "unknown field `weigth`");

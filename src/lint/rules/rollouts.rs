@@ -127,12 +127,12 @@ fn strategy(policy: &Subject, target: &Target, out: &mut Out) {
         let why = if rolls {
             "rolling divides no traffic".into()
         } else {
-            format!("a {kind} divides its traffic itself")
+            format!("{kind} divides its traffic itself")
         };
         out.add(&POLICY, "/spec/traffic", why);
     }
     if shadow && !target.is_deployment() {
-        out.add(&POLICY, "/spec/strategy/shadow", format!("the traffic of a {kind} is not copied"));
+        out.add(&POLICY, "/spec/strategy/shadow", format!("the traffic of {kind} is not copied"));
     } else if shadow && !routed {
         out.add(&POLICY, "/spec/strategy/shadow", "only a route can copy traffic, and none is named");
     }
@@ -225,7 +225,7 @@ fn routes(policy: &Subject, out: &mut Out) {
         } else if has(policy, "shadow")
             && (!route["fields"].is_null() || !matches!(kind, "HTTPRoute" | "GRPCRoute" | "VirtualService"))
         {
-            out.add(&POLICY, path, format!("a {kind} copies no traffic as far as is known"));
+            out.add(&POLICY, path, format!("{kind} copies no traffic as far as is known"));
         }
     }
 }

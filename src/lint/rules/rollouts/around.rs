@@ -6,7 +6,7 @@ use super::{
     DEADLINE, FIELD_UNUSED, ROUTE_ELSEWHERE, ROUTE_MISSING, SERVICE, SERVICE_MISSING, TARGET, TARGET_MISSING,
     TARGET_TWICE, Target, WEIGHT_CUT, fields, has,
 };
-use crate::lint::pods::{matches, pods};
+use crate::lint::pods::{Pod, matches, pods};
 use crate::lint::rule::Out;
 use crate::lint::rules::containers::{is_template, selects};
 use crate::lint::set::{Set, Subject, same_namespace};
@@ -198,7 +198,7 @@ fn deadline(policy: &Subject, found: &Subject, out: &mut Out) {
     let after = found.at("/spec/minReadySeconds").and_then(Value::as_u64).unwrap_or(0);
     let number = |probe: &Value, field: &str, usual| probe[field].as_u64().unwrap_or(usual);
     let all = pods(found);
-    let containers = all.iter().flat_map(|pod| pod.containers()).filter(|container| !container.init);
+    let containers = all.iter().flat_map(Pod::containers).filter(|container| !container.init);
     let begin = containers.map(|container| {
         let [startup, readiness] = ["startupProbe", "readinessProbe"].map(|name| &container.value[name]);
         let tries =
@@ -253,7 +253,7 @@ fn unused(policy: &Subject, target: &Target, out: &mut Out) {
         }
         (_, kind) => (
             &["maxSurge", "maxUnavailable", "minReplicas", "dynamicStableScale"],
-            format!("a {kind} holds both revisions itself"),
+            format!("{kind} holds both revisions itself"),
         ),
     };
     let mut found: Vec<String> = fields.iter().map(|field| format!("{canary}/{field}")).collect();
