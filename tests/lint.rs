@@ -560,3 +560,69 @@ fn encrypted_objects_are_not_held_against_their_schema() {
     let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(0), "{said}");
 }
+
+/// What lint says about a policy and what is around it that means: the agent applies nothing of the commit.
+const UNBOUND: &[&str] = &[
+    "rollout-policy",
+    "rollout-target-missing",
+    "rollout-target-twice",
+    "rollout-target",
+    "rollout-route-missing",
+    "rollout-route-elsewhere",
+    "rollout-service",
+    "rollout-service-missing",
+];
+
+/// The agent is the oracle for policies: it binds those that lint finds no fault with, and no others.
+#[test]
+fn the_agent_agrees_about_policies() {
+    use driftless::plan::Desired;
+    let names = Names::default();
+    let (mut wrong, mut bound, mut refused) = (Vec::new(), 0, 0);
+    for rule in all_rules().into_iter().filter(|rule| rule.system == "Rollouts") {
+        for kind in ["pass", "fail"] {
+            let file = format!("{}/{kind}.yaml", rule.id);
+            let documents = yaml::read(&std::fs::read(folder().join(&file)).unwrap(), &file).unwrap();
+            let origin = |line| Origin { file: file.as_str().into(), line };
+            let subjects: Vec<Subject> =
+                documents.into_iter().flat_map(|one| Subject::read(one.value, &origin(one.line))).collect();
+            let set = Set::new(&subjects, &names);
+            let checked = check(&set, &schemas(), &Configuration::default(), &Confidential::default());
+            let is_policy = |subject: &Subject| subject.gvk.is("driftless.dev", "RolloutPolicy");
+            for (number, subject) in subjects.iter().enumerate().filter(|(_, subject)| is_policy(subject)) {
+                let findings = checked.findings.iter().filter(|finding| finding.subject == number);
+                let told: Vec<_> = findings.filter(|finding| UNBOUND.contains(&finding.rule.id)).collect();
+                // That its selector selects too much is seen when the candidate is made.
+                if told.iter().any(|finding| finding.message.contains("its selector")) {
+                    continue;
+                }
+                // With those before it, for the target of one is no target for another.
+                let before = |(at, other): &(usize, &Subject)| {
+                    !is_policy(other) || *at == number || rule.id == "rollout-target-twice" && *at < number
+                };
+                let with = subjects.iter().enumerate().filter(before);
+                let mut desired: Vec<Desired> = with
+                    .map(|(_, subject)| Desired {
+                        key: driftless::model::Key {
+                            group: subject.gvk.group.clone(),
+                            kind: subject.gvk.kind.clone(),
+                            namespace: subject.namespace.clone(),
+                            name: subject.name().to_owned(),
+                        },
+                        gvk: subject.gvk.clone(),
+                        body: subject.value.to_string().into_bytes(),
+                        ..Desired::default()
+                    })
+                    .collect();
+                let said = driftless::rollout::bind(&mut desired).err().map(|error| error.to_string());
+                match (&said, told.is_empty()) {
+                    (None, true) => bound += 1,
+                    (Some(_), false) => refused += 1,
+                    _ => wrong.push(format!("{file}:{}: lint {told:?}, agent {said:?}", subject.origin.line)),
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(bound >= 15 && refused >= 20, "{bound} bound, {refused} refused");
+}
