@@ -112,8 +112,15 @@ impl Engine {
         match ended {
             Ok(again) => {
                 let status = &policy.status;
-                let settled = status.phase == RolloutPhase::Healthy
-                    && status.stable.as_ref().is_some_and(|stable| stable.digest == bound.revision);
+                let is_settled = |status: &RolloutStatus| {
+                    status.phase == RolloutPhase::Healthy
+                        && status.stable.as_ref().is_some_and(|stable| stable.digest == bound.revision)
+                };
+                let settled = is_settled(status);
+                if settled && !stand.policy.as_ref().is_some_and(|before| is_settled(&before.status)) {
+                    // Also where it only went back: what users get is of this commit from now on.
+                    course.outcome.applied.push((desired[bound.target].key.clone(), Why::Changed));
+                }
                 let retried = status.acts.len() != acts
                     && status.acts.last().is_some_and(|act| act.verb == RolloutVerb::Retry);
                 let first = status.stable.is_none() && !stand.held;
