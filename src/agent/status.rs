@@ -26,6 +26,8 @@ pub struct Summary<'a> {
     pub refused: Option<&'a Error>,
     /// What was done; `None` where it did not come to that.
     pub outcome: Option<&'a Outcome>,
+    /// Something was written since the status was.
+    pub wrote: bool,
     /// Kinds that cannot be watched, and other failures that are not of one object.
     pub blind: Option<&'a Error>,
     /// Digest of what is wanted.
@@ -207,7 +209,7 @@ pub fn compose(summary: &Summary<'_>, now: Timestamp) -> ApplicationStatus {
                 status.applied_revision.clone_from(first);
             }
             remember(&mut status, summary, &commits, &digest, now);
-        } else if summary.outcome.is_some_and(Outcome::wrote)
+        } else if summary.wrote
             && let Some(first) = commits.first()
         {
             status.applied_revision.clone_from(first);

@@ -202,6 +202,7 @@ async fn one(
         source: None,
         render: None,
         outcome: Some(&outcome),
+        wrote: outcome.wrote(),
         blind: blind.as_ref(),
         digest: rendered.digest,
         health: health.clone(),

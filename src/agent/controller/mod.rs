@@ -76,6 +76,8 @@ struct Memory {
     accepted: Vec<SourceStatus>,
     place: Option<Place>,
     rollouts: Memories,
+    /// Something was written since the status was.
+    wrote: bool,
 }
 
 /// The newest render, without bodies: they are read again when something must be applied.

@@ -38,6 +38,8 @@ impl super::Controller {
         facts: &Facts<'_>,
     ) -> Result<Option<Duration>> {
         let app = AppKey::from(application);
+        // Kept until it is told: a status may be put off.
+        memory.wrote |= facts.outcome.is_some_and(Outcome::wrote);
         let held = memory.inventory.clone();
         let access = memory.place.as_ref().map(|place| place.access.clone());
         let health = match (&held, &access) {
@@ -88,6 +90,7 @@ impl super::Controller {
             render: facts.render,
             refused: facts.refused,
             outcome: facts.outcome,
+            wrote: memory.wrote,
             blind: facts.blind,
             digest: facts.digest,
             health,
@@ -96,6 +99,7 @@ impl super::Controller {
         };
         let status = compose(&summary, Timestamp::now());
         let ready = status.holds("Ready");
+        let updated_revision = status.applied_revision.clone();
         {
             let mut unready = guard(&self.unready);
             if ready {
@@ -128,6 +132,9 @@ impl super::Controller {
             let mut updated = application.clone();
             updated.status = Some(status);
             memory.application = Some(Arc::new(updated));
+        }
+        if commits.first().is_some_and(|first| *first == updated_revision) {
+            memory.wrote = false;
         }
         Ok(look_again)
     }

@@ -121,6 +121,11 @@ impl Engine {
                     // Also where it only went back: what users get is of this commit from now on.
                     course.outcome.applied.push((desired[bound.target].key.clone(), Why::Changed));
                 }
+                if settled {
+                    for at in bound.own.iter().chain([&bound.target]) {
+                        course.outcome.handed.remove(&desired[*at].key);
+                    }
+                }
                 let retried = status.acts.len() != acts
                     && status.acts.last().is_some_and(|act| act.verb == RolloutVerb::Retry);
                 let first = status.stable.is_none() && !stand.held;
