@@ -26,6 +26,7 @@ bench: ## what the README claims, measured; the table and target/bench.json
 	cargo bench --locked --bench fleet
 	cargo bench --locked --bench sync
 	cargo bench --locked --bench render
+	cargo bench --locked --bench rollouts
 	cargo bench --locked --bench statistics
 
 conformance: ## renders beside those of kustomize and Helm, over own cases and public repositories; RECORD=1 records

@@ -301,7 +301,7 @@ async fn a_blue_green_rollout_turns_the_service() {
     assert!(rolling.api::<Service>().get_opt("fraud-candidate").await.unwrap().is_none());
 }
 
-fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
+pub(crate) fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
     ApiResource {
         group: group.into(),
         version: version.into(),
@@ -312,7 +312,7 @@ fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource
 }
 
 /// A route's weights by backend, rule by rule.
-fn weights(route: &DynamicObject) -> Vec<Vec<(String, u64)>> {
+pub(crate) fn weights(route: &DynamicObject) -> Vec<Vec<(String, u64)>> {
     let rules = route.data["spec"]["rules"].as_array().unwrap();
     let list = |rule: &Value| {
         let backends = rule["backendRefs"].as_array().unwrap().iter();
@@ -323,7 +323,7 @@ fn weights(route: &DynamicObject) -> Vec<Vec<(String, u64)>> {
     rules.iter().map(list).collect()
 }
 
-fn shown(weights: &[(String, u64)]) -> String {
+pub(crate) fn shown(weights: &[(String, u64)]) -> String {
     let each = weights.iter().map(|(name, weight)| format!("{name} {weight}"));
     each.collect::<Vec<_>>().join(", ")
 }

@@ -366,7 +366,8 @@ async fn the_api_server_refuses_two_providers() {
     };
     let web = json!({"url": "http://x", "pass": "value > 1"});
     let job = json!({"template": {"template": {"spec": {"containers": [{"name": "a", "image": "x"}]}}}});
-    refused(json!({"web": web, "job": job}), "give one of prometheus, web, job, object and mlflow").await;
+    refused(json!({"web": web, "job": job}), "give one of prometheus, compare, web, job, object and mlflow")
+        .await;
     let neither = json!({"prometheus": {"address": "http://x", "pass": "value > 1"}});
     refused(neither, "give either query or builtin").await;
     refused(json!({"web": {"url": "ftp://x", "pass": "value > 1"}}), "spec.gates[0].web.url").await;

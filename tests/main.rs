@@ -31,6 +31,7 @@ mod render;
 mod rollout;
 mod rollout_verbs;
 mod secrets;
+mod serving;
 mod sops;
 mod source;
 mod substitute;

@@ -92,7 +92,7 @@ fn what_is_wrong_with_a_policy_is_named() {
     gated("web: {url: 'file:///x', pass: 'value > 1'}", "spec.gates[1].web.url: ");
     gated(
         "web: {url: 'http://x', pass: 'value > 1'}, object: {apiVersion: v1, kind: Pod, name: a, pass: 'true'}",
-        "give one of prometheus, web, job, object and mlflow",
+        "give one of prometheus, compare, web, job, object and mlflow",
     );
     gated("web: {url: 'http://x', pass: 'true', colour: red}", "unknown field `colour`");
     check("{canary: {steps: [{weight: 5, gates: [a]}]}}", "[{name: a}, {name: a}]", "there are two gates a");

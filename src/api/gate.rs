@@ -252,6 +252,92 @@ pub struct MlflowGate {
     pub insecure_skip_verify: bool,
 }
 
+/// The candidate against the stable side, by counters of Prometheus since the step was reached: a sequential test, which may be
+/// looked at as often as one likes. Undecided is no data, and holds for as long as it takes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.errors) != has(self.latency)", "message": "give either errors or latency, not both and not neither"}]))]
+pub struct CompareGate {
+    /// Where Prometheus is, without `/api/v1`, such as `http://prometheus.monitoring:9090`.
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://"))]
+    pub address: String,
+    /// The shares of requests that fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<CompareErrors>,
+    /// How long requests take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<CompareLatency>,
+    /// How often it may be wrong.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub levels: CompareLevels,
+    /// A Secret of the same namespace with credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<GateSecret>,
+    /// Headers to send, such as `X-Scope-OrgID`; no credentials: these belong in a Secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 20))]
+    pub headers: BTreeMap<String, String>,
+    /// Take any TLS certificate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure_skip_verify: bool,
+}
+
+/// Two counters of each side. `{{side}}` is the name of its object, `{{sideService}}` that of its Service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CompareErrors {
+    /// All requests, such as `sum(http_requests_total{app="{{side}}"})`: what was counted, not a rate of it.
+    #[schemars(length(min = 1, max = 4096))]
+    pub requests: String,
+    /// Those that failed, such as `sum(http_requests_total{app="{{side}}",code=~"5.."})`.
+    #[schemars(length(min = 1, max = 4096))]
+    pub failures: String,
+    /// The candidate may fail so many times as often as the stable side; 1.25 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub ratio: Option<f64>,
+    /// And this share of its requests more, from 0 to 1; 0.002 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub difference: Option<f64>,
+}
+
+/// A histogram of each side.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CompareLatency {
+    /// Its buckets, such as `sum by (le) (http_request_duration_seconds_bucket{app="{{side}}"})`.
+    #[schemars(length(min = 1, max = 4096))]
+    pub buckets: String,
+    /// The quantile of the stable side beyond which a request is slow; 0.95 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub quantile: Option<f64>,
+    /// The candidate may take so many times as long; 1.2 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.0, max = 1000.0))]
+    pub ratio: Option<f64>,
+    /// This share of its requests may be slow besides, from 0 to 1; 0 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub excess: Option<f64>,
+}
+
+/// Probabilities of a wrong answer, over all looks together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CompareLevels {
+    /// That a candidate within the tolerance is called worse; 0.01 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub worse: Option<f64>,
+    /// That a candidate beyond it is called not worse; 0.05 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub not_worse: Option<f64>,
+}
+
 fn any_object(_: &mut schemars::SchemaGenerator) -> Schema {
     schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }

@@ -23,8 +23,8 @@ pub use application::{
 pub use condition::{Condition, ConditionStatus, second, set_condition};
 pub use crd::{definitions, yaml};
 pub use gate::{
-    BuiltinMetric, BuiltinQuery, BuiltinSource, GateSecret, JobGate, MlflowGate, ObjectGate, PrometheusGate,
-    QueryRange, WebGate, WebMethod,
+    BuiltinMetric, BuiltinQuery, BuiltinSource, CompareErrors, CompareGate, CompareLatency, CompareLevels,
+    GateSecret, JobGate, MlflowGate, ObjectGate, PrometheusGate, QueryRange, WebGate, WebMethod,
 };
 pub use health::{CelHealth, HealthRule};
 pub use inventory::{Inventory, InventoryEntry};

@@ -4,7 +4,9 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Condition, JobGate, MlflowGate, ObjectGate, PrometheusGate, WebGate, admission};
+use crate::api::{
+    CompareGate, Condition, JobGate, MlflowGate, ObjectGate, PrometheusGate, WebGate, admission,
+};
 
 /// How a new revision of one object comes to its users: step by step, judged by gates, and back by itself. It belongs to
 /// the Application of its target.
@@ -264,11 +266,11 @@ pub struct Shadow {
     pub replicas: Option<u32>,
 }
 
-/// What must hold. It asks one of prometheus, web, job, object and mlflow; without any, only a simulation answers for it.
+/// What must hold. It asks one of prometheus, compare, web, job, object and mlflow; without any, only a simulation answers for it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "[has(self.prometheus), has(self.web), has(self.job), has(self.object), has(self.mlflow)].filter(stated, stated).size() <= 1", "message": "give one of prometheus, web, job, object and mlflow"}]))]
+    {"rule": "[has(self.prometheus), has(self.compare), has(self.web), has(self.job), has(self.object), has(self.mlflow)].filter(stated, stated).size() <= 1", "message": "give one of prometheus, compare, web, job, object and mlflow"}]))]
 pub struct Gate {
     /// Its name, which steps name.
     #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"), length(max = 63))]
@@ -306,6 +308,9 @@ pub struct Gate {
     /// Compares two versions of a model in MLflow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mlflow: Option<MlflowGate>,
+    /// Both sides compared by their counters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compare: Option<CompareGate>,
 }
 
 /// How many answers of a kind are borne; one more and the gate has failed. None of them ever passes.

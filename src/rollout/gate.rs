@@ -73,7 +73,8 @@ impl Rule {
             count: gate.count.unwrap_or(1).max(1),
             fail,
             consecutive_fail: limits.consecutive_fail.unwrap_or(fail),
-            no_data: limits.no_data.unwrap_or(10),
+            // What a comparison cannot decide yet is no failure: it holds.
+            no_data: limits.no_data.unwrap_or(if gate.compare.is_some() { u32::MAX } else { 10 }),
             error: limits.error.unwrap_or(4),
             dry_run: gate.dry_run,
         })

@@ -6,6 +6,8 @@ rows=tests/data/faults.txt
 log=${CARGO_TARGET_DIR:-target}/faults.log
 names=$(awk -F' [|] ' '!/^#/ && $4 != "-" { n = split($4, all, ", "); for (i = 1; i <= n; i++) print all[i] }' "$rows" | sort -u)
 begin=$(date +%s)
+# More runs of what is killed than `make test` has time for.
+export DRIFTLESS_EVERY_WRITE=1
 # A failed test is a row that does not hold, and no reason to stop.
 # shellcheck disable=SC2086
 cargo test --locked --test behaviour -- --exact --test-threads "${THREADS:-8}" $names >"$log" || true

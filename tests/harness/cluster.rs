@@ -93,13 +93,19 @@ pub(crate) fn launch(folder: Option<&Path>, parts: &str) -> Running {
 
 /// A node without a kubelet: KWOK says what its pods do. They become ready, those of jobs complete.
 pub(crate) async fn node(client: &kube::Client) {
+    numbered_node(client, 0).await;
+}
+
+/// One of several: each has room for 1,000 pods.
+pub(crate) async fn numbered_node(client: &kube::Client, number: usize) {
     let nodes: Api<Node> = Api::all(client.clone());
-    let node = json!({"metadata": {"name": "node-0", "annotations": {"kwok.x-k8s.io/node": "fake"}},
+    let name = format!("node-{number}");
+    let node = json!({"metadata": {"name": name, "annotations": {"kwok.x-k8s.io/node": "fake"}},
         "status": {"allocatable": {"cpu": "100", "memory": "1Ti", "pods": "1000"},
             "capacity": {"cpu": "100", "memory": "1Ti", "pods": "1000"}}});
     let node: Node = serde_json::from_value(node).expect("a node");
     let made = nodes.create(&PostParams::default(), &node).await;
-    assert!(made.is_ok() || nodes.get("node-0").await.is_ok(), "{made:?}");
+    assert!(made.is_ok() || nodes.get(&name).await.is_ok(), "{made:?}");
 }
 
 /// Installs the CRDs and waits until they are served.

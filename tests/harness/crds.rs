@@ -29,6 +29,22 @@ pub(crate) const ISTIO: Archive = Archive {
     files: "kubernetes",
 };
 
+pub(crate) const KSERVE: Archive = Archive {
+    module: "github.com/kserve/kserve@v0.15.2",
+    sum: "h1:uph7Umk331fvBMrHHpTJNDt6+lf3IAuyiskaQw8wIAk=",
+    files: "config/crd/full",
+};
+pub(crate) const KNATIVE: Archive = Archive {
+    module: "knative.dev/serving@v0.51.0",
+    sum: "h1:yN2Q7eYqJgoPfZkATjoBZyGbZ2P1Qhns9HIMU4mF+to=",
+    files: "config/core/300-resources",
+};
+pub(crate) const KUBERAY: Archive = Archive {
+    module: "github.com/ray-project/kuberay/ray-operator@v1.4.2",
+    sum: "h1:A4tGzbIky8sInAUxZBdBb+rrpZ7fbqoxdsOtm559Zqg=",
+    files: "config/crd/bases",
+};
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Downloaded {

@@ -3,6 +3,7 @@
 //! A measurement never fails: what goes wrong is an answer with the reason. Secrets, objects and Jobs are asked for in the
 //! name of the application's account, so a policy reads nothing that its account may not read.
 
+mod compare;
 mod job;
 mod mlflow;
 mod object;
@@ -38,7 +39,7 @@ impl Gates {
         let reading = match Provider::read(gate) {
             Err(error) => Reading::error(error.why),
             Ok(None) => Reading::error(
-                "the gate does not say what it asks: give prometheus, web, job, object or mlflow",
+                "the gate does not say what it asks: give prometheus, compare, web, job, object or mlflow",
             ),
             Ok(Some(provider)) => match self.ask(cluster, gate, &provider, about).await {
                 Ok(Some(reading)) => reading,
@@ -75,6 +76,13 @@ impl Gates {
                 let access =
                     self.reach.access(cluster, namespace, stated.secret_ref.as_ref(), verify).await?;
                 access.hide(web::ask(&access, known, about).await)
+            }
+            Provider::Compare(known) => {
+                let stated = gate.compare.as_ref().ok_or("the gate changed")?;
+                let verify = !stated.insecure_skip_verify;
+                let access =
+                    self.reach.access(cluster, namespace, stated.secret_ref.as_ref(), verify).await?;
+                access.hide(compare::ask(&access, known, &stated.headers, about).await)
             }
             Provider::Mlflow(known) => {
                 let stated = gate.mlflow.as_ref().ok_or("the gate changed")?;

@@ -360,6 +360,8 @@ impl<W: Whence> Course<'_, W> {
             uid: self.policy.uid.clone(),
             step: status.step,
             turn: known.map(About::next).unwrap_or_default(),
+            // Both are of one form, so the later one is the greater text.
+            since: known.map(|known| known.since.clone()).unwrap_or_default().max(status.reached_at.clone()),
         };
         self.whence.ask(stated, about, self.memory);
     }

@@ -3,6 +3,7 @@
 //! A provider is read from its gate: it says what to ask (addresses, parameters, objects) and judges what comes back, bytes
 //! and JSON in, a reading out. Who asks, and how, it does not know.
 
+mod compare;
 mod condition;
 mod job;
 mod mlflow;
@@ -11,6 +12,7 @@ mod prometheus;
 pub mod templates;
 mod web;
 
+pub use compare::Compare;
 pub use condition::{Condition, Fact};
 pub use job::{Job, Run};
 pub use mlflow::Mlflow;
@@ -53,6 +55,8 @@ pub struct About {
     /// What tells this measurement from the others of its gate in this step, and is the same after a crash: the time of the
     /// one before, or since when the gate is asked.
     pub turn: String,
+    /// Since when what is to be judged is there: the step was reached, or the gate began after that (RFC 3339).
+    pub since: String,
 }
 
 impl About {
@@ -102,6 +106,8 @@ pub enum Provider {
     Object(Object),
     /// By two versions of a model.
     Mlflow(Mlflow),
+    /// By the counters of both sides.
+    Compare(Compare),
 }
 
 impl Provider {
@@ -116,9 +122,10 @@ impl Provider {
             gate.job.is_some(),
             gate.object.is_some(),
             gate.mlflow.is_some(),
+            gate.compare.is_some(),
         ];
         if stated.into_iter().filter(|stated| *stated).count() > 1 {
-            return Err(invalid("name", "give one of prometheus, web, job, object and mlflow"));
+            return Err(invalid("name", "give one of prometheus, compare, web, job, object and mlflow"));
         }
         // What `{{window}}` stands for where a query does not say.
         let window = if gate.interval.is_empty() { "1m" } else { &gate.interval };
@@ -132,6 +139,8 @@ impl Provider {
             Some(Self::Object(Object::read(stated, window)?))
         } else if let Some(stated) = &gate.mlflow {
             Some(Self::Mlflow(Mlflow::read(stated)?))
+        } else if let Some(stated) = &gate.compare {
+            Some(Self::Compare(Compare::read(stated, window)?))
         } else {
             None
         })
