@@ -93,7 +93,7 @@ impl Fleet {
         install(&client).await;
         crds::install(&client, &crds::ISTIO, &["VirtualService"]).await;
         // Two pods for each application.
-        for number in 0..apps / 400 + 1 {
+        for number in 0..=(apps / 400) {
             cluster::numbered_node(&client, number).await;
         }
         let git = Server::start().await;

@@ -127,5 +127,5 @@ fn the_gates_of_the_document_are_gates() {
             count += 1;
         }
     }
-    assert_eq!(count, 6);
+    assert_eq!(count, 8);
 }

@@ -132,7 +132,11 @@ impl Engine {
                 if measure == Measure::Pods {
                     scene.pods = self.pods_of(live, &object.key.namespace).await?;
                 }
-                let side = by_health(marked(kind.candidate(live, &scene.pods), unmarked));
+                let mut side = by_health(marked(kind.candidate(live, &scene.pods), unmarked));
+                if measure == Measure::Traffic && !kind.is_seen(live) {
+                    // Our own write is not seen yet: nothing is known to have gone since.
+                    side.available = status.best.min(1);
+                }
                 let (size, available) = match measure {
                     Measure::Pods => {
                         (whole.size.saturating_sub(side.size), whole.available.saturating_sub(side.available))

@@ -50,6 +50,11 @@ pub trait Within: Sync {
     /// All of it, as it is seen when it has one revision.
     fn whole(&self, live: &Value) -> Side;
 
+    /// Whether what is seen is of this generation of it. Where not, what was known of the candidate counts.
+    fn is_seen(&self, live: &Value) -> bool {
+        is_seen(live)
+    }
+
     /// How its router divides the traffic.
     fn routed(&self, _live: &Value) -> Option<Routed> {
         None
@@ -247,7 +252,7 @@ impl Within for InferenceService {
     fn candidate(&self, live: &Value, _pods: &[Value]) -> Side {
         let status = &live["status"]["components"]["predictor"];
         let created = &status["latestCreatedRevision"];
-        let ready = is_seen(live) && created.is_string() && *created == status["latestReadyRevision"];
+        let ready = created.is_string() && *created == status["latestReadyRevision"];
         let failure = &live["status"]["modelStatus"]["lastFailureInfo"];
         let obstacle = [&failure["reason"], &failure["message"]].into_iter().filter_map(Value::as_str);
         one(live, ready, obstacle.collect::<Vec<_>>().join(": "))
@@ -320,8 +325,7 @@ impl Within for KnativeService {
 
     fn candidate(&self, live: &Value, _pods: &[Value]) -> Side {
         let created = &live["status"]["latestCreatedRevisionName"];
-        let ready =
-            is_seen(live) && created.is_string() && *created == live["status"]["latestReadyRevisionName"];
+        let ready = created.is_string() && *created == live["status"]["latestReadyRevisionName"];
         let failed = condition(live, "ConfigurationsReady").filter(|found| found["status"] == "False");
         let obstacle = failed.and_then(|found| found["message"].as_str()).unwrap_or_default();
         one(live, ready, obstacle.to_owned())
