@@ -10,7 +10,7 @@ use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::agent::{World, map};
+use crate::agent::{World, cli, map};
 use crate::harness::{crds, eventually};
 use crate::sync::{annotated, named};
 
@@ -381,6 +381,11 @@ async fn a_route_divides_traffic_and_keeps_what_is_not_of_the_rollout() {
     assert_eq!((rolling.size("fraud").await, rolling.size("fraud-candidate").await), (5, 1));
     assert_eq!(rolling.endpoints("fraud-candidate").await, 1);
     assert_eq!(rolling.endpoints("fraud").await, 5, "the Service has none of its pods");
+
+    // Git and the cluster differ as they are meant to.
+    let (code, text, errors) = cli(world, &["drift", "fraud"]).await;
+    assert_eq!(code, 0, "{text}{errors}");
+    assert!(text.contains("2 rolling out"), "{text}");
 
     // Somebody sets it back: it is ours while the rollout lasts.
     let reset = json!({"spec": {"rules": [{"backendRefs": [{"name": "fraud", "port": 80}]}]}});

@@ -1,5 +1,6 @@
 //! `driftless drift`.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,12 +11,12 @@ use serde_json::Value;
 use super::Global;
 use super::output::{Output, ReportFormat};
 use super::workspace::{self, Scratch};
-use crate::agent::AppKey;
+use crate::agent::{AppKey, RenderedApp};
 use crate::api::{Application, FIELD_MANAGER, LABEL, label_value};
 use crate::diff::{Change, compare, mask};
 use crate::error::{Code, Error, Result};
 use crate::live::kube::Cluster;
-use crate::model::Gvk;
+use crate::model::{Gvk, Key};
 use crate::plan::{Desired, Inventory, ObjectOptions};
 use crate::report::{AppReport, ChangeReport, Class, ObjectReport, Report, markdown, text};
 use crate::source::Client;
@@ -101,6 +102,10 @@ async fn app(client: &Client, cluster: &Arc<Cluster>, application: &Application)
             Inventory::new()
         }
     };
+    let rolling = rolling_out(cluster, &rendered).await.unwrap_or_else(|error| {
+        errors.push(error);
+        HashSet::new()
+    });
     let lookups: Vec<_> = rendered
         .prepared
         .desired
@@ -114,7 +119,12 @@ async fn app(client: &Client, cluster: &Arc<Cluster>, application: &Application)
     {
         match result {
             Ok(None) => report.unchanged += 1,
-            Ok(Some(found)) => report.objects.push(found),
+            Ok(Some(mut found)) => {
+                if rolling.contains(&object.key) && found.class != Class::Missing {
+                    found.class = Class::RollingOut;
+                }
+                report.objects.push(found);
+            }
             Err(error) => errors.push(error),
         }
         for (pointer, by) in &object.ceded {
@@ -135,7 +145,7 @@ async fn app(client: &Client, cluster: &Arc<Cluster>, application: &Application)
             ));
         }
     }
-    let wanted: std::collections::HashSet<_> = rendered
+    let wanted: HashSet<_> = rendered
         .prepared
         .desired
         .iter()
@@ -168,6 +178,26 @@ async fn app(client: &Client, cluster: &Arc<Cluster>, application: &Application)
 /// Whether the live object says that it makes no difference.
 fn is_extraneous(gvk: &Gvk, live: &Value) -> bool {
     ObjectOptions::read(gvk, |name| live["metadata"]["annotations"][name].as_str()).extraneous
+}
+
+/// What a rollout has in its hands: its target, what waits with it, and the routes whose weights it sets.
+async fn rolling_out(cluster: &Cluster, rendered: &RenderedApp) -> Result<HashSet<Key>> {
+    let mut keys = HashSet::new();
+    for bound in &rendered.rollouts {
+        let resource =
+            match cluster.resource(&Gvk::parse("driftless.dev/v1alpha1", "RolloutPolicy"), false).await {
+                Ok(resource) => resource,
+                Err(error) if error.code == Code::KindUnknown => return Ok(keys),
+                Err(error) => return Err(error.on_object(&bound.policy)),
+            };
+        let live = cluster.get(&resource, &bound.policy).await?.unwrap_or_default();
+        if !matches!(live["status"]["phase"].as_str(), Some("Progressing" | "Promoting" | "Aborting")) {
+            continue;
+        }
+        let all = bound.own.iter().copied().chain(bound.division.leased()).chain([bound.target]);
+        keys.extend(all.filter_map(|at| Some(rendered.prepared.desired.get(at)?.key.clone())));
+    }
+    Ok(keys)
 }
 
 async fn one(cluster: &Cluster, object: &Desired, inventory: &Inventory) -> Result<Option<ObjectReport>> {

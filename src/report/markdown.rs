@@ -36,7 +36,7 @@ pub fn markdown(report: &Report) -> String {
                 Class::Missing => "+",
                 Class::Extra => "-",
                 Class::ForeignField => "=",
-                Class::Modified | Class::Pending => "!",
+                Class::Modified | Class::Pending | Class::RollingOut => "!",
             };
             let _ = writeln!(block, "{sign} {}{}", fenced(&object.title()), text::danger(object.danger));
             for change in &object.changes {

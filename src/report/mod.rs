@@ -38,6 +38,8 @@ pub enum Class {
     ForeignField,
     /// Git has moved and the change is not applied yet.
     Pending,
+    /// Git has moved and a rollout brings the change to its users; no difference.
+    RollingOut,
 }
 
 /// What making it equal would do.
@@ -176,6 +178,7 @@ pub struct Counts {
     pub extra: usize,
     pub foreign_field: usize,
     pub pending: usize,
+    pub rolling_out: usize,
     pub findings: usize,
     pub errors: usize,
 }
@@ -279,7 +282,7 @@ fn danger(gvk: &Gvk, class: Class, changes: &[ChangeReport]) -> Danger {
         Class::Extra if holds_data => Danger::DataLoss,
         Class::Extra => Danger::Delete,
         Class::Missing | Class::ForeignField => Danger::None,
-        Class::Modified | Class::Pending => {
+        Class::Modified | Class::Pending | Class::RollingOut => {
             let fixed = workload && gvk.kind != "CronJob" && touches("/spec/selector")
                 || gvk.kind == "Job" && touches("/spec/template")
                 || gvk.kind == "StatefulSet"
@@ -319,6 +322,7 @@ impl Report {
                     Class::Extra => counts.extra += 1,
                     Class::ForeignField => counts.foreign_field += 1,
                     Class::Pending => counts.pending += 1,
+                    Class::RollingOut => counts.rolling_out += 1,
                 }
             }
         }

@@ -72,6 +72,7 @@ pub(super) fn verdict(report: &Report) -> String {
         (counts.missing, "missing"),
         (counts.extra, "extra"),
         (counts.pending, "pending"),
+        (counts.rolling_out, "rolling out"),
         (counts.foreign_field, "decided by others"),
         (counts.findings, if counts.findings == 1 { "finding" } else { "findings" }),
         (counts.errors, "errors"),
@@ -90,6 +91,7 @@ fn sign(object: &ObjectReport) -> (&'static str, &'static str) {
         Class::Missing => ("+", "32"),
         Class::Extra => ("-", "31"),
         Class::ForeignField => ("=", "36"),
+        Class::RollingOut => (">", "36"),
     }
 }
 

@@ -165,7 +165,8 @@ pub fn bind(desired: &mut [Desired]) -> Result<Vec<Bound>> {
                 .map_err(|error| placed(error, policy))?,
             Form::Within(_) => Division::Kind,
         };
-        let is_scaled = object.ceded.iter().any(|(field, _)| field == "/spec/replicas");
+        // What Git does not state is somebody else's: an autoscaler's, or a person's.
+        let is_stated = body.pointer("/spec/replicas").is_some();
         bound.push(Bound {
             policy: policy.key.clone(),
             spec: Arc::new(spec),
@@ -175,8 +176,8 @@ pub fn bind(desired: &mut [Desired]) -> Result<Vec<Bound>> {
             revision: short(Digest::of_parts(parts)),
             plain: object.digest,
             replicas: match form {
-                Form::Beside(kind) => (!is_scaled).then(|| kind.replicas(body)),
-                Form::Within(kind) if kind.measure() == Measure::Pods => (!is_scaled).then(|| size(body)),
+                Form::Beside(kind) => is_stated.then(|| kind.replicas(body)),
+                Form::Within(kind) if kind.measure() == Measure::Pods => is_stated.then(|| size(body)),
                 Form::Within(_) => Some(1),
             },
             form,
@@ -329,6 +330,14 @@ mod tests {
         assert_eq!(body["metadata"]["annotations"][REVISION], bound[0].revision);
         assert!(body["spec"]["template"]["metadata"]["annotations"][MOUNTED].is_string());
         assert_ne!(desired[0].digest, bound[0].plain);
+    }
+
+    #[test]
+    fn a_size_that_git_does_not_state_is_nobodys_to_change() {
+        let mut free = deployment("a", 1);
+        free["spec"].as_object_mut().unwrap().remove("replicas");
+        let all = [free, config("settings", "x"), config("shared", "x"), policy("p", "fraud")];
+        assert_eq!(bound(&all).unwrap().1[0].replicas, None);
     }
 
     #[test]
