@@ -38,4 +38,5 @@ mod substitute;
 mod sync;
 mod template;
 mod tidy;
+mod traffic;
 mod yaml;

@@ -6,9 +6,11 @@ pub(crate) mod crds;
 pub(crate) mod fault;
 pub(crate) mod front;
 pub(crate) mod git;
+pub(crate) mod haproxy;
 pub(crate) mod installed;
 pub(crate) mod monitoring;
 pub(crate) mod registry;
+pub(crate) mod serving;
 pub(crate) mod ssh;
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Servers that gates ask: Prometheus and MLflow, as their projects make them.
+//! Servers of other projects, as these make them: those that gates ask (Prometheus, MLflow), and a proxy (`haproxy`).
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,23 +13,23 @@ use super::registry::client;
 const SHELL: &str = r#"setsid "$@" >&2 & echo $!; read -r _; kill -- -$! 2>/dev/null; wait $!"#;
 
 /// A running server; ends when dropped, or with this process.
-struct Running {
+pub(super) struct Running {
+    command: Vec<String>,
     shell: Child,
     alive: Option<ChildStdin>,
-    folder: tempfile::TempDir,
+    pub(super) folder: tempfile::TempDir,
     /// `127.0.0.1:PORT`.
-    host: String,
+    pub(super) host: String,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        drop(self.alive.take());
-        let _ = self.shell.wait();
+        self.stop();
     }
 }
 
 /// The program, installed by the first test that needs it.
-async fn program(name: &'static str) -> PathBuf {
+pub(super) async fn program(name: &'static str) -> PathBuf {
     let install = move || {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/monitoring/install.sh");
         let done = Command::new(script).arg(name).stderr(Stdio::inherit()).output().expect("run install.sh");
@@ -40,27 +40,32 @@ async fn program(name: &'static str) -> PathBuf {
 }
 
 impl Running {
-    fn start(folder: tempfile::TempDir, command: impl FnOnce(&Path, &str) -> Vec<String>) -> Self {
+    pub(super) fn start(
+        folder: tempfile::TempDir,
+        command: impl FnOnce(&Path, &str) -> Vec<String>,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let host = socket.local_addr().expect("an address").to_string();
         drop(socket);
-        let mut shell = Command::new("sh")
-            .args(["-c", SHELL, "sh"])
-            .args(command(folder.path(), &host))
-            // Of MLflow: it would start a second server for jobs.
-            .env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(folder.path().join("log")).expect("a log"))
-            .spawn()
-            .expect("start a server");
-        let mut line = String::new();
-        BufReader::new(shell.stdout.take().expect("piped")).read_line(&mut line).expect("its id");
-        let alive = shell.stdin.take();
-        Self { shell, alive, folder, host }
+        let command = command(folder.path(), &host);
+        let (shell, alive) = launch(&command, folder.path(), variables);
+        Self { command, shell, alive, folder, host }
     }
 
-    async fn answers(&self, path: &str) {
+    /// Ends it; [`Self::again`] starts it anew.
+    fn stop(&mut self) {
+        drop(self.alive.take());
+        let _ = self.shell.wait();
+    }
+
+    /// Starts it where it was, with what it had.
+    fn again(&mut self) {
+        self.stop();
+        (self.shell, self.alive) = launch(&self.command, self.folder.path(), &[]);
+    }
+
+    pub(super) async fn answers(&self, path: &str) {
         let url = format!("http://{}{path}", self.host);
         let client = client();
         eventually(&format!("{url} answers; see {}", self.folder.path().display()), || async {
@@ -70,7 +75,23 @@ impl Running {
     }
 }
 
-/// A Prometheus that scrapes a server every half second.
+fn launch(command: &[String], folder: &Path, variables: &[(&str, &str)]) -> (Child, Option<ChildStdin>) {
+    let mut shell = Command::new("sh")
+        .args(["-c", SHELL, "sh"])
+        .args(command)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(folder.join("log")).expect("a log"))
+        .spawn()
+        .expect("start a server");
+    let mut line = String::new();
+    BufReader::new(shell.stdout.take().expect("piped")).read_line(&mut line).expect("its id");
+    let alive = shell.stdin.take();
+    (shell, alive)
+}
+
+/// A Prometheus that scrapes servers every half second.
 pub(crate) struct Prometheus {
     running: Running,
 }
@@ -78,13 +99,43 @@ pub(crate) struct Prometheus {
 impl Prometheus {
     /// Scrapes `/metrics` of `target` (`127.0.0.1:PORT`).
     pub(crate) async fn scraping(target: &str) -> Self {
+        Self::start(json!({"static_configs": [{"targets": [target]}]})).await
+    }
+
+    /// Scrapes whatever it is told to by [`Self::targets`].
+    pub(crate) async fn following() -> Self {
+        Self::start(json!({"file_sd_configs": [{"files": ["targets.json"], "refresh_interval": "1s"}]})).await
+    }
+
+    /// What it is to scrape: addresses with their labels.
+    pub(crate) fn targets(&self, all: &[(String, Value)]) {
+        let all: Vec<Value> =
+            all.iter().map(|(host, labels)| json!({"targets": [host], "labels": labels})).collect();
+        let (new, file) = ["new", "targets.json"].map(|name| self.running.folder.path().join(name)).into();
+        std::fs::write(&new, Value::from(all).to_string()).expect("written");
+        std::fs::rename(new, file).expect("renamed");
+    }
+
+    /// Ends it; [`Self::again`] starts it anew.
+    pub(crate) fn stop(&mut self) {
+        self.running.stop();
+    }
+
+    /// Starts it where it was, with what it knew.
+    pub(crate) async fn again(&mut self) {
+        self.running.again();
+        self.running.answers("/-/ready").await;
+    }
+
+    async fn start(mut scraped: Value) -> Self {
         let program = program("prometheus").await;
         let folder = tempfile::tempdir().expect("a folder");
+        scraped["job_name"] = "tests".into();
         let config = json!({
             "global": {"scrape_interval": "500ms", "scrape_timeout": "400ms"},
-            "scrape_configs": [{"job_name": "tests", "static_configs": [{"targets": [target]}]}]});
+            "scrape_configs": [scraped]});
         std::fs::write(folder.path().join("prometheus.yml"), config.to_string()).expect("written");
-        let running = Running::start(folder, |folder, host| {
+        let command = |folder: &Path, host: &str| {
             let at = |name: &str| folder.join(name).display().to_string();
             vec![
                 program.display().to_string(),
@@ -93,7 +144,8 @@ impl Prometheus {
                 format!("--web.listen-address={host}"),
                 "--log.level=warn".to_owned(),
             ]
-        });
+        };
+        let running = Running::start(folder, command, &[]);
         running.answers("/-/ready").await;
         Self { running }
     }
@@ -123,7 +175,7 @@ impl Mlflow {
     pub(crate) async fn start() -> Self {
         let program = program("mlflow").await;
         let folder = tempfile::tempdir().expect("a folder");
-        let running = Running::start(folder, |folder, host| {
+        let command = |folder: &Path, host: &str| {
             let port = host.rsplit(':').next().expect("a port");
             let folder = folder.display();
             [
@@ -142,7 +194,9 @@ impl Mlflow {
             ]
             .map(str::to_owned)
             .to_vec()
-        });
+        };
+        // It would start a second server for jobs.
+        let running = Running::start(folder, command, &[("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")]);
         running.answers("/health").await;
         Self { running }
     }

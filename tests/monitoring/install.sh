@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs a server that gates ask, once, and keeps it: `install.sh prometheus` takes Debian's package apart (no root),
-# `install.sh mlflow` makes a virtual environment of Python. One that is on the PATH is used instead. Prints the program.
+# Installs a server that tests of rollouts need, once, and keeps it: `install.sh prometheus` and `install.sh haproxy` take
+# Debian's package apart (no root), `install.sh mlflow` makes a virtual environment of Python. One that is on the PATH is used instead. Prints the program.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-what=${1:?prometheus or mlflow}
+what=${1:?prometheus, haproxy or mlflow}
 mlflow=3.17.2
 out=${CARGO_TARGET_DIR:-$root/target}/monitoring
 if command -v "$what" >/dev/null 2>&1; then
@@ -21,25 +21,54 @@ missing() {
   exit 2
 }
 identity=$(sha256sum "$here/install.sh" | cut -d' ' -f1)
+# Takes Debian's package of that name apart, with those of its libraries that $2 matches and the machine lacks. Lists of apt's
+# own where the machine's are missing or old, so that nothing of the machine is changed.
+debian() {
+  command -v apt-get >/dev/null 2>&1 || missing apt-get
+  command -v dpkg-deb >/dev/null 2>&1 || missing dpkg-deb
+  echo "taking Debian's $what apart for the tests: $1, once; kept in $out" >&2
+  apt=$out/$what.apt
+  rm -rf "$out/$what" "$apt"
+  mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial" "$apt/package"
+  cd "$apt/package"
+  user="-o APT::Sandbox::User=$(id -un)"
+  own="-o Dir::State=$apt/state -o Dir::Cache=$apt/cache $user"
+  # shellcheck disable=SC2086
+  if ! take "$2" $user >&2; then
+    { apt-get -qq $own update && take "$2" $own; } >&2
+  fi
+  for package in *.deb; do dpkg-deb -x "$package" "$out/$what"; done
+  rm -rf "$apt"
+}
+take() {
+  wanted=$1
+  shift
+  libraries=
+  for library in $(apt-cache "$@" depends --recurse --important "$what" | grep -E "^$wanted"); do
+    state=$(dpkg-query -W -f '${db:Status-Status}' "$library" 2>/dev/null || true)
+    [ "$state" = installed ] || libraries="$libraries $library"
+  done
+  # shellcheck disable=SC2086
+  apt-get -qq "$@" download "$what" $libraries
+}
 case $what in
 prometheus)
   program=$out/prometheus/usr/bin/prometheus
   if [ "$(cat "$out/prometheus.stamp" 2>/dev/null || true)" != "$identity" ]; then
-    command -v apt-get >/dev/null 2>&1 || missing apt-get
-    command -v dpkg-deb >/dev/null 2>&1 || missing dpkg-deb
-    echo "taking Debian's prometheus apart for the tests: 20 MB, once; kept in $out" >&2
-    rm -rf "$out/prometheus" "$out/apt"
-    mkdir -p "$out/apt/state/lists/partial" "$out/apt/cache/archives/partial" "$out/apt/package"
-    cd "$out/apt/package"
-    # Lists of its own where the machine's are missing or old, so that nothing of the machine is changed.
-    own="-o Dir::State=$out/apt/state -o Dir::Cache=$out/apt/cache -o APT::Sandbox::User=$(id -un)"
-    if ! apt-get -qq -o "APT::Sandbox::User=$(id -un)" download prometheus >&2; then
-      # shellcheck disable=SC2086
-      { apt-get -qq $own update && apt-get -qq $own download prometheus; } >&2
-    fi
-    dpkg-deb -x prometheus_*.deb "$out/prometheus"
-    rm -rf "$out/apt"
+    debian '20 MB' nothing
     echo "$identity" >"$out/prometheus.stamp"
+  fi
+  ;;
+haproxy)
+  program=$out/haproxy/run
+  if [ "$(cat "$out/haproxy.stamp" 2>/dev/null || true)" != "$identity" ]; then
+    debian '3 MB' 'lib(crypt1|lua|opentracing|pcre2|ssl|systemd0)'
+    cat >"$program" <<END
+#!/bin/sh
+LD_LIBRARY_PATH=\$(echo "$out"/haproxy/usr/lib/*-linux-gnu*) exec "$out/haproxy/usr/sbin/haproxy" "\$@"
+END
+    chmod +x "$program"
+    echo "$identity" >"$out/haproxy.stamp"
   fi
   ;;
 mlflow)
@@ -54,7 +83,7 @@ mlflow)
   fi
   ;;
 *)
-  echo "error: $what is neither prometheus nor mlflow" >&2
+  echo "error: $what is none of prometheus, haproxy and mlflow" >&2
   exit 2
   ;;
 esac

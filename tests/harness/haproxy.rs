@@ -1,0 +1,105 @@
+//! A real HAProxy: two Services behind one address, each with places for pods, all told over its runtime socket.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::monitoring::{Running, program};
+
+/// Places for pods of a Service.
+pub(crate) const PLACES: usize = 12;
+
+/// A running proxy.
+pub(crate) struct Haproxy {
+    running: Running,
+    socket: PathBuf,
+}
+
+impl Haproxy {
+    /// Starts one before these Services. The first has all of the traffic, and nobody has a pod.
+    pub(crate) async fn before(services: &[&str]) -> Self {
+        let program = program("haproxy").await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("control");
+        let control = socket.clone();
+        let command = |folder: &std::path::Path, host: &str| {
+            // Nothing is tried twice: a request that is lost is seen.
+            let mut text = format!(
+                "global
+  stats socket {} mode 600 level admin
+  nbthread 1
+defaults
+  mode http
+  retries 0
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend web
+  bind {host}
+  default_backend be
+",
+                control.display()
+            );
+            let (mut backend, mut listeners) = ("backend be\n".to_owned(), String::new());
+            for (number, service) in services.iter().enumerate() {
+                let path = folder.join(service);
+                let weight = if number == 0 { 100 } else { 0 };
+                writeln!(backend, "  server {service} unix@{} weight {weight}", path.display()).unwrap();
+                writeln!(listeners, "listen {service}\n  bind unix@{}", path.display()).unwrap();
+                for place in 0..PLACES {
+                    writeln!(listeners, "  server pod-{place} 127.0.0.1:9 disabled").unwrap();
+                }
+            }
+            let file = folder.join("haproxy.cfg");
+            std::fs::write(&file, text.clone() + &backend + &listeners).expect("written");
+            text.clear();
+            vec![program.display().to_string(), "-db".into(), "-f".into(), file.display().to_string()]
+        };
+        let running = Running::start(folder, command, &[]);
+        let proxy = Self { running, socket };
+        super::eventually("haproxy answers", || async { proxy.ask("show version").await.map(drop) }).await;
+        proxy
+    }
+
+    /// `127.0.0.1:PORT` of its front.
+    pub(crate) fn host(&self) -> &str {
+        &self.running.host
+    }
+
+    async fn ask(&self, command: &str) -> Option<String> {
+        let mut stream = tokio::net::UnixStream::connect(&self.socket).await.ok()?;
+        stream.write_all(format!("{command}\n").as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer.trim().to_owned())
+    }
+
+    async fn tell(&self, command: &str) {
+        let answer = self.ask(command).await.expect("haproxy answers");
+        // Where an address changes it says from what.
+        assert!(answer.is_empty() || answer.contains("changed from"), "{command}: {answer}");
+    }
+
+    /// How much of the traffic a Service gets, as haproxy says it.
+    pub(crate) async fn weight(&self, service: &str) -> u32 {
+        let answer = self.ask(&format!("get weight be/{service}")).await.expect("haproxy answers");
+        answer.split(' ').next().and_then(|word| word.parse().ok()).expect("a weight")
+    }
+
+    /// Sets how much of the traffic a Service gets.
+    pub(crate) async fn weigh(&self, service: &str, weight: u32) {
+        self.tell(&format!("set weight be/{service} {weight}")).await;
+    }
+
+    /// A place of a Service gets a pod.
+    pub(crate) async fn place(&self, service: &str, place: usize, port: u16) {
+        self.tell(&format!("set server {service}/pod-{place} addr 127.0.0.1 port {port}")).await;
+        self.tell(&format!("set server {service}/pod-{place} state ready")).await;
+    }
+
+    /// A place gets nothing new.
+    pub(crate) async fn vacate(&self, service: &str, place: usize) {
+        self.tell(&format!("set server {service}/pod-{place} state maint")).await;
+    }
+}
