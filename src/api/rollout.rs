@@ -495,7 +495,7 @@ pub struct RolloutStatus {
     /// The furthest that the candidate came in this step: available pods.
     #[serde(default)]
     pub best: u32,
-    /// Since when it came no further (RFC 3339).
+    /// Since when it came no further (RFC 3339); empty while it has what it is to have.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub best_at: String,
     /// Percent of the traffic that the candidate is to get.

@@ -218,7 +218,13 @@ impl Turn<'_> {
         let moving = self.status.phase == RolloutPhase::Progressing;
         match act.verb {
             RolloutVerb::Pause => self.status.paused = Some(act.clone()),
-            RolloutVerb::Resume => self.status.paused = None,
+            RolloutVerb::Resume => {
+                self.status.paused = None;
+                // Nobody was waited for meanwhile.
+                if !self.status.best_at.is_empty() {
+                    self.status.best_at = self.now();
+                }
+            }
             RolloutVerb::Promote if moving => {
                 self.status.paused = None;
                 self.leave_step();

@@ -85,6 +85,7 @@ impl Turn<'_> {
         }
         if self.status.reached_at.is_empty() {
             self.status.reached_at = self.now();
+            self.status.best_at.clear();
             return String::new();
         }
         self.stay(&step)
@@ -135,6 +136,11 @@ impl Turn<'_> {
     /// The step is reached: time and gates.
     fn stay(&mut self, step: &Step) -> String {
         let place = self.place();
+        if !self.status.best_at.is_empty() {
+            // What was lost is there again.
+            self.status.best_at.clear();
+            return String::new();
+        }
         // Gates begin when what they judge is there.
         let Some(waiting) = self.ask(&step.gates, false) else { return String::new() };
         if let Some(paused) = &self.status.paused {
@@ -173,10 +179,18 @@ impl Turn<'_> {
         format!("step {} of {} ({weight} %)", self.status.step + 1, self.policy.steps.len())
     }
 
-    /// Waits as long as the deadline lets it.
+    /// Waits as long as the deadline lets it. What a step has reached and lost again is waited for from then on.
     fn patience(&mut self, waits: &str) -> String {
+        if self.status.paused.is_some() {
+            return waits.to_owned();
+        }
+        if self.status.best_at.is_empty() {
+            self.status.best = self.seen.candidate.map_or(0, |side| side.available);
+            self.status.best_at = self.now();
+            return String::new();
+        }
         let begun = self.status.best_at.clone();
-        if self.status.paused.is_some() || self.wait(&begun, self.policy.deadline) {
+        if self.wait(&begun, self.policy.deadline) {
             return waits.to_owned();
         }
         let deadline = self.policy.deadline;
