@@ -207,7 +207,14 @@ impl<W: Whence> Course<'_, W> {
             let repeated = !orders.is_empty() && before.iter().eq(orders.iter().copied());
             if !repeated {
                 for command in &decision.commands {
-                    self.act(command, &scene_now).await?;
+                    if let Err(error) = self.act(command, &scene_now).await {
+                        // Or it would say what it waited for before.
+                        if error.code != Code::ConflictRefused {
+                            let why = if decision.message.is_empty() { "" } else { ": " };
+                            self.say(format!("{}{why}{error}", decision.message), now).await?;
+                        }
+                        return Err(error);
+                    }
                 }
             }
             let waits = orders.is_empty() || repeated;
