@@ -1,6 +1,6 @@
 # One command for each thing a person wants. Needs: Rust (rustup or a distribution's, 1.90 or newer),
-# Go 1.26 or newer (the control plane of tests, demo and bench), a C compiler, git. The tests also install a Prometheus and an
-# MLflow below target/, with apt-get and python3, unless both are on the PATH (tests/monitoring/install.sh).
+# Go 1.26 or newer (the control plane of tests, demo and bench), a C compiler, git. The tests also install a Prometheus, an
+# HAProxy and an MLflow below target/, with apt-get and python3, unless they are on the PATH (tests/monitoring/install.sh).
 .PHONY: help build demo test check bench conformance faults fuzz manifests clean
 
 help: ## this list

@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use driftless::api::{GateAnswer, GateStatus, RolloutPhase, RolloutPolicy, RolloutStatus};
 use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{DynamicObject, Patch, PatchParams, WatchEvent, WatchParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
@@ -18,7 +21,7 @@ use tokio::task::AbortHandle;
 use crate::agent::World;
 use crate::canary::{Rolling, fraud, policy, resource};
 use crate::harness::haproxy::{Haproxy, PLACES};
-use crate::harness::monitoring::Prometheus;
+use crate::harness::monitoring::{Mlflow, Prometheus};
 use crate::harness::serving::{Answer, Load, Model, Version};
 use crate::harness::{crds, eventually};
 
@@ -574,7 +577,7 @@ async fn a_weight_that_others_set_or_hold_back_is_never_said() {
     let world = &World::new("traffic-reverted").await;
     let rolling = &Rolling { world };
     let steps = "canary: {steps: [{weight: 20, hold: promoted}, {weight: 50, hold: promoted}]}";
-    let routed = "  progressDeadline: 4s
+    let routed = "  progressDeadline: 10s
   traffic: {routes: [{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, name: fraud}]}
 ";
     let (site, _tasks) = serving(rolling, BTreeMap::new(), "model:1", |_| policy(steps, routed)).await;
@@ -586,7 +589,7 @@ async fn a_weight_that_others_set_or_hold_back_is_never_said() {
     assert_eq!(candidate().await, 20);
 
     // Longer than the deadline: it was reached, so what comes later is no lack of progress.
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
     let api = routes(rolling);
     for times in 1..=10 {
         let reset = json!({"spec": {"rules": [{"backendRefs": [{"name": "fraud", "port": 80}]}]}});
@@ -618,13 +621,124 @@ async fn a_weight_that_others_set_or_hold_back_is_never_said() {
     rolling.says("step 2 of 3 (50 %): waits for `driftless").await;
     assert_eq!(candidate().await, 50);
 
+    // An API server that refuses the weight.
+    let refusal = Refusal::of_routes(world, &api).await;
     rolling.ask("Promote", "b").await;
+    let status = eventually("the policy says who refuses", || async {
+        let status = rolling.status().await;
+        status.message.contains("nobody changes routes").then_some(status)
+    })
+    .await;
+    let message = &status.message;
+    assert!(message.starts_with("step 3 of 3 (100 %): the router is to send 100 %: "), "{message}");
+    let (_, _, alarm) = world.condition("fraud", "Ready").await.unwrap();
+    println!("refused: {message:?}; {alarm:?}");
+    assert_eq!((status.phase, status.step, status.reached_at.as_str()), (RolloutPhase::Progressing, 2, ""));
+    assert_eq!(candidate().await, 50);
+    refusal.end(&api).await;
+    world.poke("fraud").await;
     world.ready("fraud", &second).await;
     rolling.gone("fraud-candidate").await;
     site.only(4).await;
     assert_eq!(candidate().await, 0);
     assert!(load.answers().iter().all(|answer| answer.code == 200));
     honest(&site);
+}
+
+/// Two versions of a model in MLflow's registry, each served by MLflow itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_of_mlflow_takes_the_place_of_its_champion() {
+    let world = &World::new("traffic-mlflow").await;
+    let rolling = &Rolling { world };
+    let mlflow = Mlflow::start().await;
+    mlflow.log_models("fraud", "auc", &[("0.91", 1.0), ("0.93", 2.0), ("0.90", 3.0)]).await;
+    mlflow.alias("fraud", "champion", "1").await;
+    let (one, two, three) = tokio::join!(
+        mlflow.serve("models:/fraud/1"),
+        mlflow.serve("models:/fraud/2"),
+        mlflow.serve("models:/fraud/3"),
+    );
+    let served = [("model:1", &one), ("model:2", &two), ("model:3", &three)];
+    let served = served.map(|(image, model)| (image.to_owned(), model.port()));
+    let address = mlflow.address();
+    // What is rolled out is in Git with the version that it is of.
+    let compared = |version: u32| {
+        let gate = format!(
+            "  abortScaleDownDelay: 1s
+  traffic: {{routes: [{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, name: fraud}}]}}
+  gates:
+  - {{name: champion, interval: 1s, count: 3, mlflow: {{address: '{address}', model: fraud, candidateVersion: '{version}', championAlias: champion, metric: auc}}}}
+"
+        );
+        policy("canary: {steps: [{weight: 20, gates: [champion]}]}", &gate)
+    };
+    let (site, _tasks) = serving(rolling, served.into(), "model:1", |_| compared(1)).await;
+    let url = format!("http://{}/invocations", site.proxy.host());
+    let load = Load::start(url, r#"{"inputs": [[1, 2]]}"#, EVERY * 4);
+    let second = rolling.commit(&[("fraud", &fraud("model:2", 4, "")), ("policy", &compared(2))], "Two");
+    let status = rolls(rolling).await;
+    assert_eq!(status.phase, RolloutPhase::Healthy, "{status:?}");
+    world.ready("fraud", &second).await;
+    mlflow.alias("fraud", "champion", "2").await;
+
+    rolling.commit(&[("fraud", &fraud("model:3", 4, "")), ("policy", &compared(3))], "Three");
+    let status = rolls(rolling).await;
+    let why = &status.rejected[0].why;
+    assert!(why.contains("auc 0.9 of the candidate, 0.93 of the champion, is not candidate >="), "{why}");
+    rolling.gone("fraud-candidate").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let all = load.answers();
+    let mut by_version = BTreeMap::new();
+    for answer in &all {
+        assert_eq!(answer.code, 200, "{answer:?}");
+        *by_version.entry(answer.body.as_str()).or_insert(0) += 1;
+    }
+    println!("MLflow: {by_version:?}; {why}");
+    // The third is measured as soon as it has traffic, and so it has hardly any.
+    assert!((2..=3).contains(&by_version.len()), "{by_version:?}");
+    assert_eq!(all.last().unwrap().body, r#"{"predictions": [2.0]}"#);
+    assert_eq!(site.turns().iter().map(|turn| turn.weight).collect::<Vec<_>>(), [0, 20, 100, 0, 20, 0]);
+    honest(&site);
+}
+
+/// Nobody changes the routes of a namespace.
+struct Refusal {
+    policies: Api<ValidatingAdmissionPolicy>,
+    bindings: Api<ValidatingAdmissionPolicyBinding>,
+    name: String,
+}
+
+impl Refusal {
+    async fn of_routes(world: &World, routes: &Api<DynamicObject>) -> Self {
+        let name = format!("{}-routes", world.namespace);
+        let rule = json!({"apiGroups": ["gateway.networking.k8s.io"], "apiVersions": ["*"],
+            "operations": ["UPDATE"], "resources": ["httproutes"]});
+        let here = json!({"matchLabels": {"kubernetes.io/metadata.name": world.namespace}});
+        let policy = json!({"metadata": {"name": name}, "spec": {
+            "matchConstraints": {"resourceRules": [rule], "namespaceSelector": here},
+            "validations": [{"expression": "false", "message": "nobody changes routes"}]}});
+        let binding = json!({"metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"]}});
+        let made =
+            Self { policies: Api::all(world.client.clone()), bindings: Api::all(world.client.clone()), name };
+        let create = PostParams::default();
+        made.policies.create(&create, &serde_json::from_value(policy).unwrap()).await.unwrap();
+        made.bindings.create(&create, &serde_json::from_value(binding).unwrap()).await.unwrap();
+        eventually("routes are refused", || async { (!may_change(routes).await).then_some(()) }).await;
+        made
+    }
+
+    async fn end(self, routes: &Api<DynamicObject>) {
+        self.bindings.delete(&self.name, &DeleteParams::default()).await.unwrap();
+        self.policies.delete(&self.name, &DeleteParams::default()).await.unwrap();
+        eventually("routes are not refused", || async { may_change(routes).await.then_some(()) }).await;
+    }
+}
+
+async fn may_change(routes: &Api<DynamicObject>) -> bool {
+    let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+    let patch = json!({"metadata": {"annotations": {"tests.example/dry": "run"}}});
+    routes.patch("fraud", &dry, &Patch::Merge(patch)).await.is_ok()
 }
 
 /// Whenever the policy began to say that a step is reached, haproxy had its weight since what it said before.

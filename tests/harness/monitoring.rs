@@ -236,4 +236,71 @@ impl Mlflow {
         let body = json!({"name": model, "alias": alias, "version": version});
         self.post("registered-models/alias", body).await;
     }
+
+    /// Logs models by MLflow's own library: each a version of a registered model whose run has a metric, and which
+    /// predicts a constant.
+    pub(crate) async fn log_models(&self, model: &str, metric: &str, versions: &[(&str, f64)]) {
+        let python = program("mlflow").await.with_file_name("python");
+        let mut command = tokio::process::Command::new(python);
+        command.args(["-c", LOG, model, metric]).env("MLFLOW_TRACKING_URI", self.address());
+        command.args(versions.iter().map(|(metric, value)| format!("{metric} {value}")));
+        let done = command.output().await.expect("python runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Serves a model that it knows, as MLflow does.
+    pub(crate) async fn serve(&self, model: &str) -> ServedModel {
+        let program = program("mlflow").await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let tracking = self.address();
+        // It starts its server by name.
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{path}", program.parent().expect("a folder").display());
+        let command = |_: &Path, host: &str| {
+            let port = host.rsplit(':').next().expect("a port");
+            let program = program.display().to_string();
+            let options = [
+                "models",
+                "serve",
+                "-m",
+                model,
+                "--env-manager",
+                "local",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                port,
+            ];
+            [program].into_iter().chain(options.map(str::to_owned)).collect()
+        };
+        let running = Running::start(folder, command, &[("MLFLOW_TRACKING_URI", &tracking), ("PATH", &path)]);
+        running.answers("/ping").await;
+        ServedModel(running)
+    }
+}
+
+/// Arguments: a model, a metric, and for each version the metric's value and what it predicts.
+const LOG: &str = r#"
+import mlflow, sys
+class Constant(mlflow.pyfunc.PythonModel):
+    def __init__(self, value):
+        self.value = value
+    def predict(self, context, model_input, params=None):
+        return [self.value] * len(model_input)
+model, metric, *versions = sys.argv[1:]
+for version in versions:
+    score, value = map(float, version.split())
+    with mlflow.start_run():
+        mlflow.log_metric(metric, score)
+        mlflow.pyfunc.log_model(name="model", python_model=Constant(value), registered_model_name=model, pip_requirements=[])
+"#;
+
+/// A model that MLflow serves; ends when dropped.
+pub(crate) struct ServedModel(Running);
+
+impl ServedModel {
+    /// Where, on loopback.
+    pub(crate) fn port(&self) -> u16 {
+        self.0.host.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+    }
 }
