@@ -1,5 +1,6 @@
-//! Canaries on real parts: model servers that answer, a real HAProxy that divides their traffic, a real Prometheus that counts
+//! Canaries on real parts: model servers that answer, a real haproxy that divides their traffic, a real Prometheus that counts
 //! it, and users who never stop asking. Only the pods are made up: what they say they run runs in this process.
+#![expect(clippy::print_stdout, reason = "what is measured is shown")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,7 +61,7 @@ struct Site {
     turns: Mutex<Vec<Turn>>,
     /// The router takes nothing up.
     is_deaf: AtomicBool,
-    /// What the policy said, with the turns until then.
+    /// What the policy said, and when.
     said: Mutex<Vec<(Instant, RolloutStatus)>>,
 }
 
@@ -128,7 +129,7 @@ impl Site {
         all
     }
 
-    /// Every server that was ever asked for has ended, but for those of pods that are there.
+    /// Waits until no server is left but those of so many pods.
     async fn only(&self, count: usize) {
         eventually("servers of pods that are gone end", || async {
             (self.models.lock().unwrap().len() == count).then_some(())
