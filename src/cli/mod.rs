@@ -11,6 +11,7 @@ mod edit;
 mod explained;
 mod get;
 mod health;
+mod import;
 mod lint;
 mod output;
 mod preview;
@@ -81,6 +82,8 @@ enum Verb {
     Health(health::Arguments),
     /// Look at rollouts and steer them, or try what a `RolloutPolicy` does
     Rollout(rollout::Arguments),
+    /// Convert what other tools have into what driftless has
+    Import(import::Arguments),
     /// Make the agent poll and sync an Application at once
     Sync(edit::SyncArguments),
     /// List Applications
@@ -150,6 +153,7 @@ fn run(cli: Cli, output: &Output) -> Result<u8> {
         Verb::Lint(arguments) => lint::run(&arguments, output),
         Verb::Health(arguments) => health::run(&arguments, output),
         Verb::Rollout(arguments) => runtime(false)?.block_on(rollout::run(&global, arguments, output)),
+        Verb::Import(arguments) => import::run(arguments, output),
         Verb::Sync(arguments) => runtime(false)?.block_on(edit::sync(&global, arguments, output)),
         Verb::Get(arguments) => runtime(false)?.block_on(get::run(&global, arguments, output)),
         Verb::History(arguments) => runtime(false)?.block_on(get::history(&global, arguments, output)),

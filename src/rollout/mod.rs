@@ -3,12 +3,14 @@
 //! `policy` reads a `RolloutPolicy` as a list of steps, whatever its strategy; `machine` decides (`steps` on the way, `ending` at the end and back); `sizes` and `replicas` count
 //! pods; `gate` adds up what gates answer; `statistics` compares two versions; `simulation` is a cluster that is made up.
 //! `provider` says what a gate asks and reads the answers.
+//! `import` makes policies of what Argo Rollouts has.
 //! `bind` finds what a policy decides about; `target` has the kinds and `traffic` the routers, which nothing else here knows.
 //!
 //! Must not know any cluster, how a gate is asked, nor a clock.
 
 mod bind;
 mod gate;
+pub mod import;
 mod machine;
 mod policy;
 pub mod provider;
