@@ -22,6 +22,7 @@ mod gates;
 mod harness;
 mod health;
 mod helm;
+mod import;
 mod lint;
 mod moves;
 mod operations;

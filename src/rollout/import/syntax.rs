@@ -415,21 +415,21 @@ impl Parser {
         loop {
             let column = self.peek().0;
             if self.takes(".") {
-                let (column, kind) = self.next();
+                let (at, kind) = self.next();
                 let Kind::Name(name) = kind else {
-                    return refused(column, "the name of a field is expected here");
+                    return refused(at, "the name of a field is expected here");
                 };
                 if self.is("(") {
-                    return refused(column, format!(".{name}() is not known here"));
+                    return refused(at, format!(".{name}() is not known here"));
                 }
-                part = Part { column, what: What::Field(Box::new(part), name) };
+                part = Part { column: part.column, what: What::Field(Box::new(part), name) };
             } else if self.takes("[") {
                 let index = if self.is(":") { None } else { Some(self.expression(0)?) };
                 let (Some(index), false) = (index, self.is(":")) else {
                     return refused(column, "parts of lists are not known here");
                 };
                 self.expect("]")?;
-                part = Part { column, what: What::Index(Box::new(part), Box::new(index)) };
+                part = Part { column: part.column, what: What::Index(Box::new(part), Box::new(index)) };
             } else {
                 return Ok(part);
             }
@@ -496,7 +496,7 @@ mod tests {
             ("result > ", 10, "the end is not expected"),
             ("# > 1", 1, "# is not expected"),
             ("1 + 2 not in result", 7, "in its own way"),
-            ("let x = 1; x", 1, "let is not known"),
+            ("let x; x", 1, "let is not known"),
             ("result[0] 10.0", 11, "10 is not expected"),
             ("result & 1", 8, "'&' is not known"),
         ] {
