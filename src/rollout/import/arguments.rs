@@ -20,7 +20,12 @@ pub(super) enum Argument {
 }
 
 /// All that an analysis has.
-pub(super) type Arguments = BTreeMap<String, Argument>;
+#[derive(Clone, Debug, Default)]
+pub(super) struct Arguments {
+    named: BTreeMap<String, Argument>,
+    /// The Service of Argo's candidate, which has another name here.
+    service: Option<String>,
+}
 
 /// The arguments of a template: the caller's, the command line's, its own defaults.
 pub(super) fn read(
@@ -29,7 +34,7 @@ pub(super) fn read(
     given: &BTreeMap<String, String>,
     rollout: Option<&Place<'_>>,
 ) -> Arguments {
-    let mut found = Arguments::new();
+    let mut found = BTreeMap::new();
     for default in template.at("spec").at("args").items() {
         let Some(name) = default.text("name") else { continue };
         let argument = one(&default, rollout).unwrap_or_else(|| {
@@ -45,7 +50,12 @@ pub(super) fn read(
             found.insert(name.to_owned(), argument);
         }
     }
-    found
+    let strategy = rollout.map(|rollout| rollout.at("spec").at("strategy"));
+    let service = strategy.and_then(|strategy| {
+        let (canary, both) = (strategy.at("canary"), strategy.at("blueGreen"));
+        canary.text("canaryService").or_else(|| both.text("previewService")).map(str::to_owned)
+    });
+    Arguments { named: found, service }
 }
 
 fn one(stated: &Place<'_>, rollout: Option<&Place<'_>>) -> Option<Argument> {
@@ -96,7 +106,7 @@ fn of_rollout(rollout: &Place<'_>, path: &str) -> Option<String> {
 /// The argument that is all of a text.
 pub(super) fn whole<'a>(text: &str, arguments: &'a Arguments) -> Option<&'a Argument> {
     let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    arguments.get(inner.trim().strip_prefix("args.")?)
+    arguments.named.get(inner.trim().strip_prefix("args.")?)
 }
 
 /// A text with its arguments.
@@ -113,7 +123,7 @@ pub(super) fn fill(
         filled.push_str(before);
         rest = after;
         let name = tag.trim().strip_prefix("args.");
-        match name.and_then(|name| arguments.get(name)) {
+        match name.and_then(|name| arguments.named.get(name)) {
             Some(Argument::Text(value)) => filled.push_str(value),
             Some(Argument::Hash(word)) => {
                 filled.push_str(&format!("{{{{{word}}}}}"));
@@ -144,5 +154,28 @@ pub(super) fn fill(
         }
     }
     filled.push_str(rest);
-    filled
+    let Some(service) = &arguments.service else { return filled };
+    let renamed = rename(&filled, service);
+    if renamed != filled {
+        remarks.push(
+            place.note(format!("{service} is {{{{candidateService}}}} here, the candidate's own Service")),
+        );
+    }
+    renamed
+}
+
+/// A text with the candidate's Service for a name, where that is a word of its own.
+fn rename(text: &str, service: &str) -> String {
+    let joins = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    let mut renamed = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(service) {
+        let (before, after) = (&rest[..at], &rest[at + service.len()..]);
+        renamed.push_str(before);
+        let within = before.ends_with(joins) || after.starts_with(joins);
+        renamed.push_str(if within { service } else { "{{candidateService}}" });
+        rest = after;
+    }
+    renamed.push_str(rest);
+    renamed
 }

@@ -62,9 +62,9 @@ pub(super) fn convert(
     };
     let pass = match (passes, fails) {
         (Some(passes), Some(_)) if complements => passes,
-        (Some(passes), Some(fails)) => and(passes, negation(fails)),
+        (Some(passes), Some(fails)) => and(passes, negation(&fails)),
         (Some(passes), None) => passes,
-        (None, Some(fails)) => negation(fails),
+        (None, Some(fails)) => negation(&fails),
         // Whatever the answer is.
         (None, None) => constant(true),
     };
@@ -224,7 +224,7 @@ impl Lowered {
     }
 }
 
-fn negation(of: Lowered) -> Lowered {
+fn negation(of: &Lowered) -> Lowered {
     match of.constant {
         Some(holds) => constant(!holds),
         None => part(format!("!{}", of.within(WHOLE)), UNARY, Kind::Bool),
@@ -333,7 +333,7 @@ impl Reader<'_> {
             What::Index(of, index) => self.index(of, index, item)?,
             What::Not(of) => {
                 let inner = self.lower(of, item)?;
-                negation(self.truth(inner, of.column)?)
+                negation(&self.truth(inner, of.column)?)
             }
             What::Minus(of) => {
                 let inner = self.lower(of, item)?;
@@ -591,7 +591,7 @@ impl Reader<'_> {
             if !equality {
                 return refused(column, "nil is only equal or not");
             }
-            return self.absent(other, operator == Operator::Equal, at);
+            return self.absent(&other, operator == Operator::Equal, at);
         }
         let number = |kind| matches!(kind, Kind::Double | Kind::Int | Kind::Written(..));
         let side = |this: &Lowered, other: &Lowered, at: usize| -> Result<Lowered, Refused> {
@@ -620,7 +620,7 @@ impl Reader<'_> {
     }
 
     /// Whether something is nil: null, or a field that is missing.
-    fn absent(&mut self, of: Lowered, equal: bool, column: usize) -> Result<Lowered, Refused> {
+    fn absent(&mut self, of: &Lowered, equal: bool, column: usize) -> Result<Lowered, Refused> {
         match of.kind {
             Kind::Result => {
                 self.leaves_no_data = true;

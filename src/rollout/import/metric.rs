@@ -94,8 +94,8 @@ pub(super) fn seconds(text: &str) -> Option<u64> {
 pub(super) fn duration(seconds: u64) -> String {
     match seconds {
         0 => "0s".into(),
-        _ if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
-        _ if seconds % 60 == 0 => format!("{}m", seconds / 60),
+        _ if seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
+        _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
         _ => format!("{seconds}s"),
     }
 }
@@ -358,17 +358,13 @@ impl Reader<'_, '_> {
             .and_then(|inner| seconds(inner.trim_matches(['\'', '"'])));
         let step = stated.text("step").map(|step| self.fill(step, &stated.at("step")));
         let step = step.as_deref().and_then(seconds);
-        match (window, step, end.as_str()) {
-            (Some(window), Some(step), "now()") => {
-                Some(QueryRange { window: duration(window), step: duration(step) })
-            }
-            _ => {
-                self.remarks.push(stated.person(
+        if let (Some(window), Some(step), "now()") = (window, step, end.as_str()) {
+            return Some(QueryRange { window: duration(window), step: duration(step) });
+        }
+        self.remarks.push(stated.person(
                     "a range ends now: start is now() - duration(\"1h\"), end is now(), step is a duration; write prometheus.range",
                 ));
-                None
-            }
-        }
+        None
     }
 
     fn web(&mut self, stated: &Place<'_>, gate: &mut Gate) {

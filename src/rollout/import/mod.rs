@@ -1,4 +1,4 @@
-//! Argo Rollouts' Rollouts and AnalysisTemplates as policies.
+//! Rollouts and templates of analyses of Argo Rollouts as policies.
 //!
 //! `place` knows where a field stands; `syntax` reads their conditions, `condition` writes them in CEL, `path` the paths of
 //! answers; `arguments` fills in; `metric` makes a gate, `steps` a policy. A gate of which something needs a person asks
@@ -28,6 +28,9 @@ pub use place::{Remark, Source};
 
 /// Where Argo Rollouts' kinds are.
 const ARGO: &str = "argoproj.io/";
+/// As the schema of a policy says.
+const GATES: usize = 30;
+const STEPS: usize = 50;
 /// Deepest nesting of templates in templates.
 const NESTED: usize = 10;
 
@@ -120,6 +123,8 @@ pub fn import(sources: &[Source], options: &Options) -> Result<Imported> {
     let mut remarks = import.remarks;
     let mut seen = BTreeSet::new();
     remarks.retain(|remark| seen.insert(remark.to_string()));
+    let order = |remark: &Remark| sources.iter().position(|source| source.is_of(&remark.file));
+    remarks.sort_by_key(|remark| (order(remark), remark.line));
     Ok(Imported { documents, remarks })
 }
 
@@ -284,6 +289,10 @@ impl<'a> Import<'a> {
     ) -> Document {
         if let Err(error) = Policy::read(&policy) {
             self.remarks.push(of.person(format!("the policy is none yet: {}", error.why)));
+        }
+        let steps = policy.strategy.canary.as_ref().map_or(0, |canary| canary.steps.len());
+        if policy.gates.len() > GATES || steps > STEPS {
+            self.remarks.push(of.person(format!("a policy has {GATES} gates and {STEPS} steps at most")));
         }
         let mut metadata = json!({"name": name});
         if let Some(namespace) = of.at("metadata").text("namespace") {

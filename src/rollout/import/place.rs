@@ -32,6 +32,10 @@ impl Source {
         Ok(sources.collect())
     }
 
+    pub(super) fn is_of(&self, file: &str) -> bool {
+        self.file == file
+    }
+
     /// The line of a field, or of what is nearest around it.
     fn line_of(&self, pointer: &str) -> usize {
         let Some(syntax) = &self.syntax else { return self.line };

@@ -366,9 +366,9 @@ impl<'a> Import<'a> {
                 }
                 _ => "this router is not known; name what it changes in traffic.routes, with fields",
             };
-            self.remarks.push(
-                stated.person(format!("not converted, so the number of pods divides the traffic: {because}")),
-            );
+            self.remarks.push(stated.person(format!(
+                "not converted, and without a route the number of pods divides the traffic: {because}"
+            )));
         }
         routes
     }
