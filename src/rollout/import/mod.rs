@@ -242,10 +242,11 @@ impl<'a> Import<'a> {
         self.remarks.extend(made.remarks);
         let draft = made.draft.map(|draft| serde_json::to_value(draft).unwrap_or_default());
         let name = add(policy, made.gate, background);
-        if let Some(draft) = draft {
-            comments.push(format!(
-                "Gate {name} needs a person, and passes nobody until then. As far as it goes:"
-            ));
+        let begin = format!("Gate {name} needs a person, and passes nobody until then. As far as it goes:");
+        if let Some(draft) = draft
+            && !comments.contains(&begin)
+        {
+            comments.push(begin);
             comments.extend(yaml::emit(&draft).lines().map(|line| format!("  {line}")));
         }
         name

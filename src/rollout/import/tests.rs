@@ -152,3 +152,91 @@ fn conditions_are_written_as_people_would() {
         assert!(refused.column == column && refused.why.contains(wanted), "{success}: {refused:?}");
     }
 }
+
+/// Words of which conditions are made, in any order.
+const WORDS: &[&str] = &[
+    "result",
+    "result[0]",
+    "result.a",
+    "[",
+    "]",
+    "(",
+    ")",
+    "{",
+    "}",
+    "#",
+    ".",
+    ",",
+    "1",
+    "0.5",
+    "'a'",
+    "nil",
+    "true",
+    "not",
+    "!",
+    "in",
+    "and",
+    "||",
+    "==",
+    "<",
+    "+",
+    "-",
+    "/",
+    "%",
+    "contains",
+    "matches",
+    "?",
+    ":",
+    "all(",
+    "count(",
+    "len(",
+    "isNaN(",
+    "default(",
+    "asInt(",
+    "asFloat(",
+    "..",
+    "'",
+    "\\",
+    "é",
+];
+
+proptest::proptest! {
+    /// Nothing panics, and what is converted compiles.
+    #[test]
+    fn any_text_is_converted_or_refused(words in proptest::collection::vec(0..WORDS.len(), 1..14), range in proptest::bool::ANY) {
+        let text: Vec<&str> = words.iter().map(|at| WORDS[*at]).collect();
+        for text in [text.join(" "), text.concat()] {
+            for over in [Over::Numbers { range }, Over::Json(Vec::new()), Over::Json(path::read("{$.a['b.c'][0]}").unwrap())] {
+                for failure in [None, Some("result == 1")] {
+                    if let Ok(condition) = convert(Some(&text), failure, &over) {
+                        let compiled = crate::model::Expression::new(&condition.pass).map(|_| ());
+                        proptest::prop_assert!(compiled.is_ok(), "{text}: {compiled:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Arithmetic keeps the brackets that mean something.
+    #[test]
+    fn arithmetic_is_the_same(numbers in proptest::array::uniform3(1..9_i32), signs in proptest::array::uniform2(0..4_usize), first in proptest::bool::ANY) {
+        let ([a, b, c], [x, y]) = (numbers, signs.map(|sign| ["+", "-", "*", "/"][sign]));
+        let [f, g, h] = numbers.map(f64::from);
+        let calculate = |sign: &str, one: f64, other: f64| match sign {
+            "+" => one + other,
+            "-" => one - other,
+            "*" => one * other,
+            _ => one / other,
+        };
+        let (text, wanted) = if first {
+            (format!("({a} {x} {b}) {y} {c}"), calculate(y, calculate(x, f, g), h))
+        } else {
+            (format!("{a} {x} ({b} {y} {c})"), calculate(x, f, calculate(y, g, h)))
+        };
+        let success = format!("{text} - result[0] < 0.000001 and result[0] - ({text}) < 0.000001");
+        let answer = json!([wanted]);
+        let row = Row { success: Some(success), failure: None, path: None, answer, argo: String::new(), ours: None };
+        let (found, why) = judged(&row);
+        proptest::prop_assert!(found == "Successful" || !wanted.is_finite(), "{text}: {why}");
+    }
+}
