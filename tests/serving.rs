@@ -50,7 +50,7 @@ fn number(revisions: &mut Vec<String>, made_of: &Value) -> usize {
     revisions.len()
 }
 
-async fn api(world: &World, kind: &ApiResource) -> Api<DynamicObject> {
+fn api(world: &World, kind: &ApiResource) -> Api<DynamicObject> {
     Api::namespaced_with(world.client.clone(), &world.namespace, kind)
 }
 
@@ -88,7 +88,7 @@ async fn an_inference_service_goes_by_percent() {
     let rolling = Rolling { world };
     crds::install(&world.client, &crds::KSERVE, &["InferenceService"]).await;
     let kind = resource("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices");
-    let services = api(world, &kind).await;
+    let services = api(world, &kind);
     tokio::spawn(controller(services.clone(), kserve));
     let steps = policy(
         "canary: {steps: [{weight: 10, hold: promoted}, {weight: 50, hold: promoted}]}",
@@ -156,7 +156,7 @@ async fn a_knative_service_keeps_the_old_revision_pinned() {
     let rolling = Rolling { world };
     crds::install(&world.client, &crds::KNATIVE, &["Service"]).await;
     let kind = resource("serving.knative.dev", "v1", "Service", "services");
-    let services = api(world, &kind).await;
+    let services = api(world, &kind);
     tokio::spawn(controller(services.clone(), knative));
     let service = |image: &str| {
         format!(
@@ -204,7 +204,7 @@ async fn a_ray_service_rolls_its_own_way() {
     let rolling = Rolling { world };
     crds::install(&world.client, &crds::KUBERAY, &["RayService"]).await;
     let kind = resource("ray.io", "v1", "RayService", "rayservices");
-    let services = api(world, &kind).await;
+    let services = api(world, &kind);
     tokio::spawn(controller(services.clone(), ray));
     let service = |config: &str| {
         format!(
@@ -238,7 +238,7 @@ async fn istio_divides_traffic_as_a_gateway_does() {
     let rolling = Rolling { world };
     crds::install(&world.client, &crds::ISTIO, &["VirtualService"]).await;
     let kind = resource("networking.istio.io", "v1", "VirtualService", "virtualservices");
-    let routes = api(world, &kind).await;
+    let routes = api(world, &kind);
     let route = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: fraud}\nspec:\n  hosts: [fraud]\n  http:\n  - timeout: 3s\n    route: [{destination: {host: fraud}}]\n";
     let steps = policy(
         "canary: {steps: [{weight: 25, hold: promoted}]}",
