@@ -735,3 +735,45 @@ async fn waves_and_hooks_wait_for_a_rollout() {
     world.ready("fraud", &fourth).await;
     assert_eq!(world.value("late").await.as_deref(), Some("four"));
 }
+
+#[tokio::test]
+async fn a_suspended_application_stays_at_its_step() {
+    let world = &World::new("canary-suspended").await;
+    let rolling = Rolling { world };
+    let steps = policy("canary: {steps: [{weight: 50, hold: 4s}]}", "");
+    let first = rolling.commit(&[("fraud", &fraud("model:1", 2, "")), ("policy", &steps)], "One");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    let second = rolling.commit(&[("fraud", &fraud("model:2", 2, ""))], "Two");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 2 (50 %): held until").await;
+    let (code, _, errors) = cli(world, &["suspend", "fraud", "--why", "a freeze"]).await;
+    assert_eq!(code, 0, "{errors}");
+    rolling.says("the Application is suspended").await;
+    assert_eq!((rolling.status().await.step, rolling.size("fraud-candidate").await), (0, 1));
+    let (code, _, errors) = cli(world, &["resume", "fraud"]).await;
+    assert_eq!(code, 0, "{errors}");
+    world.ready("fraud", &second).await;
+    assert_eq!(rolling.image("fraud").await, "model:2");
+}
+
+#[tokio::test]
+async fn a_policy_that_leaves_git_ends_its_rollout() {
+    let world = &World::new("canary-removed").await;
+    let rolling = Rolling { world };
+    let steps = policy("canary: {steps: [{weight: 50, hold: promoted}]}", "");
+    let first = rolling.commit(&[("fraud", &fraud("model:1", 4, "")), ("policy", &steps)], "One");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    rolling.commit(&[("fraud", &fraud("model:2", 4, ""))], "Two");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 2 (50 %): waits for").await;
+    let third = world.repository.change(&[("app/policy.yaml", None)], "Without");
+    world.poke("fraud").await;
+    world.ready("fraud", &third).await;
+    rolling.gone("fraud-candidate").await;
+    assert_eq!((rolling.image("fraud").await, rolling.size("fraud").await), ("model:2".into(), 4));
+    eventually("four endpoints", || async { (rolling.endpoints("fraud").await == 4).then_some(()) }).await;
+}

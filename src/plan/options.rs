@@ -82,6 +82,8 @@ impl ObjectOptions {
         if orphans && options.prune == Consent::Unsaid {
             options.prune = Consent::Given;
         }
+        // What stands beside its target goes with it, and serves until the target does.
+        options.prune_last |= object.gvk().is(crate::model::GROUP, "RolloutPolicy");
         options
     }
 

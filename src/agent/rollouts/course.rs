@@ -173,6 +173,14 @@ impl<W: Whence> Course<'_, W> {
                     act: act.as_ref(),
                 },
             );
+            if let Some(next) = &decision.status
+                && self.pass.policy.is_suspended(now)
+                && goes_on(&self.policy.status, next)
+            {
+                // Back it goes at any time.
+                let words = "the Application is suspended: it stays at its step".to_owned();
+                return self.say(words, now).await;
+            }
             if let Some(mut status) = decision.status {
                 if let Some(stable) = status.stable.as_mut().filter(|stable| stable.commit.is_empty()) {
                     // It was there before the policy: what was delivered last.
@@ -372,6 +380,13 @@ impl<W: Whence> Course<'_, W> {
         };
         self.whence.ask(stated, about, self.memory);
     }
+}
+
+/// Whether a decision brings more of the new revision to users than its step does.
+fn goes_on(now: &RolloutStatus, next: &RolloutStatus) -> bool {
+    let begins = now.candidate.is_none() && next.candidate.is_some();
+    let promotes = now.phase == RolloutPhase::Progressing && next.phase == RolloutPhase::Promoting;
+    begins || promotes || next.step > now.step
 }
 
 fn is_retry(act: &crate::api::RolloutAct) -> bool {
