@@ -267,6 +267,7 @@ fn the_command_line_reference_is_what_help_says() {
         "preview",
         "drift",
         "render",
+        "import",
         "lint",
         "health",
         "rollout",

@@ -196,34 +196,34 @@ impl<W: Whence> Course<'_, W> {
                 continue;
             }
             let scene_now = scene.take().ok_or_else(|| Error::new(Code::Internal, "nothing was seen"))?;
-            if self.policy.status.phase != RolloutPhase::Pending
-                && let Some(candidate) = &scene_now.candidate
-                && !decision.commands.contains(&Command::Retire)
-            {
-                self.stand_by(candidate, &scene_now, None).await?;
-            }
-            self.repair(&scene_now).await?;
-            if let Traffic::Router(Some(routed)) = scene_now.traffic
-                && !self.policy.is_at_rest()
-                && !decision.commands.iter().any(|command| matches!(command, Command::Route(_)))
-            {
-                self.follow_git(routed, &scene_now).await?;
+            // The way back comes before all else, and nothing that fails holds up the rest of it.
+            let goes_back = self.policy.status.phase == RolloutPhase::Aborting;
+            if !goes_back {
+                self.tend(&scene_now, &decision.commands).await?;
             }
             let orders: Vec<&Command> =
                 decision.commands.iter().filter(|command| !matches!(command, Command::Measure(_))).collect();
             // The same again: what was ordered is on its way.
             let repeated = !orders.is_empty() && before.iter().eq(orders.iter().copied());
-            if !repeated {
-                for command in &decision.commands {
-                    if let Err(error) = self.act(command, &scene_now).await {
-                        // Or it would say what it waited for before.
-                        if error.code != Code::ConflictRefused {
-                            let why = if decision.message.is_empty() { "" } else { ": " };
-                            self.say(format!("{}{why}{error}", decision.message), now).await?;
-                        }
-                        return Err(error);
+            let mut failed = None;
+            for command in decision.commands.iter().filter(|_| !repeated) {
+                if let Err(error) = self.act(command, &scene_now).await {
+                    failed = failed.or(Some(error));
+                    if !goes_back {
+                        break;
                     }
                 }
+            }
+            if let Some(error) = failed {
+                // Or it would say what it waited for before.
+                if error.code != Code::ConflictRefused {
+                    let why = if decision.message.is_empty() { "" } else { ": " };
+                    self.say(format!("{}{why}{error}", decision.message), now).await?;
+                }
+                return Err(error);
+            }
+            if goes_back {
+                self.tend(&scene_now, &decision.commands).await?;
             }
             let waits = orders.is_empty() || repeated;
             before = orders.into_iter().cloned().collect();
@@ -245,6 +245,24 @@ impl<W: Whence> Course<'_, W> {
             return Ok([again, words].into_iter().flatten().min());
         }
         Ok(Some(AGAIN))
+    }
+
+    /// Keeps what there is as it is to be: what a candidate needs, what others changed, what Git changed of a route.
+    async fn tend(&mut self, scene: &Scene, commands: &[Command]) -> Result<()> {
+        if self.policy.status.phase != RolloutPhase::Pending
+            && let Some(candidate) = &scene.candidate
+            && !commands.contains(&Command::Retire)
+        {
+            self.stand_by(candidate, scene, None).await?;
+        }
+        self.repair(scene).await?;
+        if let Traffic::Router(Some(routed)) = scene.traffic
+            && !self.policy.is_at_rest()
+            && !commands.iter().any(|command| matches!(command, Command::Route(_)))
+        {
+            self.follow_git(routed, scene).await?;
+        }
+        Ok(())
     }
 
     /// What is live; a target without a mark counts as the stable revision, or as what was there before.
