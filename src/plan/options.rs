@@ -82,8 +82,13 @@ impl ObjectOptions {
         if orphans && options.prune == Consent::Unsaid {
             options.prune = Consent::Given;
         }
-        // What stands beside its target goes with it, and serves until the target does.
-        options.prune_last |= object.gvk().is(crate::model::GROUP, "RolloutPolicy");
+        if object.gvk().is(crate::model::GROUP, "RolloutPolicy") {
+            // Nothing is lost with it. What stands beside its target goes too, and serves until the target does.
+            options.prune_last = true;
+            if options.prune == Consent::Unsaid {
+                options.prune = Consent::Given;
+            }
+        }
         options
     }
 
