@@ -517,7 +517,7 @@ async fn drift_reports_say_who_and_change_nothing() {
     assert_eq!(code, 1);
     assert_eq!(
         report["counts"],
-        json!({"apps": 1, "unchanged": 0, "modified": 2, "missing": 1, "extra": 0, "foreignField": 0, "pending": 0, "errors": 0, "findings": 0})
+        json!({"apps": 1, "unchanged": 0, "modified": 2, "missing": 1, "extra": 0, "foreignField": 0, "pending": 0, "rollingOut": 0, "errors": 0, "findings": 0})
     );
     let (_, markdown, _) = cli(&world, &["drift", "app", "-o", "markdown"]).await;
     for report in [text, json, markdown] {
