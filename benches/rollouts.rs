@@ -232,7 +232,8 @@ async fn main() {
     let each = all as f64 / apps as f64;
     say(&format!("requests of the agent for a rollout to its first step: {each:.1} ({asked_for:?})"));
 
-    // A minute in which nothing happens.
+    // A minute in which nothing happens, after the last words are written.
+    tokio::time::sleep(Duration::from_secs(20)).await;
     let before = asked(&agent).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     let quiet = since(&before, &asked(&agent).await);
