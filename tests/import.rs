@@ -60,22 +60,15 @@ fn conversions_are_as_recorded() {
         assert_eq!(code, i32::from(remarks.lines().any(|line| !line.contains(": note: "))), "{remarks}");
         let found = format!("exit code {code}\n{remarks}{output}");
         let golden = file.with_extension("txt");
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&golden, &found).unwrap();
-        } else if std::fs::read_to_string(&golden).unwrap_or_default() != found {
-            stale.push(format!("{}:\n{found}", golden.display()));
-        }
+        stale.extend(crate::harness::stale(&golden, &found));
     }
     assert!(stale.is_empty(), "UPDATE=1 records:\n{}", stale.join("\n"));
 }
 
-/// Argo Rollouts' own examples, where the Go module is at hand: all are policies, or it is said why not.
+/// Argo Rollouts' own examples, out of its module archive: all are policies, or it is said why not.
 #[test]
 fn the_examples_of_argo_rollouts() {
-    let cache = std::env::var_os("GOMODCACHE").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join("go/pkg/mod")));
-    let module = cache.map(|cache| cache.join("github.com/argoproj/argo-rollouts@v1.8.3"));
-    let Some(module) = module.filter(|module| module.exists()) else { return };
+    let module = PathBuf::from(crate::harness::crds::folder(&crate::harness::crds::ARGO_ROLLOUTS));
     let (mut policies, mut sources) = (0, Vec::new());
     for part in ["examples", "test/e2e"] {
         files(&module.join(part), &mut sources);

@@ -45,6 +45,12 @@ pub(crate) const KUBERAY: Archive = Archive {
     files: "config/crd/bases",
 };
 
+pub(crate) const ARGO_ROLLOUTS: Archive = Archive {
+    module: "github.com/argoproj/argo-rollouts@v1.8.3",
+    sum: "h1:blbtQva4IK9r6gFh+dWkCrLnFdPOWiv9ubQYu36qeaA=",
+    files: "",
+};
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Downloaded {
@@ -59,7 +65,8 @@ struct Downloaded {
 /// One at a time: two downloads of the same archive wait for each other's lock.
 static DOWNLOADS: Mutex<()> = Mutex::new(());
 
-fn folder(archive: &Archive) -> String {
+/// Where the files of an archive are on this machine; it is downloaded where they are not.
+pub(crate) fn folder(archive: &Archive) -> String {
     let _one = DOWNLOADS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let output = Command::new("go")
         .args(["mod", "download", "-json", archive.module])

@@ -15,6 +15,16 @@ pub(crate) mod ssh;
 
 use std::time::{Duration, Instant};
 
+/// What differs from a recorded text; `UPDATE=1` records it instead.
+pub(crate) fn stale(golden: &std::path::Path, found: &str) -> Option<String> {
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(golden, found).expect("recorded");
+        return None;
+    }
+    let known = std::fs::read_to_string(golden).unwrap_or_default();
+    (known != found).then(|| format!("{}:\n{found}", golden.display()))
+}
+
 /// Waits until something is so; says what was waited for when it is not.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
