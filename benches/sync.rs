@@ -13,8 +13,9 @@
 #[allow(dead_code, reason = "tests, demo and bench each take a part of the harness")]
 #[path = "../tests/harness/mod.rs"]
 mod harness;
+#[allow(dead_code, reason = "benches each take a part of it")]
+mod meter;
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use driftless::api::Application;
@@ -28,6 +29,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
+use meter::{percentiles, say};
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "bench";
@@ -38,12 +40,6 @@ const WAVES: usize = 10;
 const JUDGED: usize = 20_000;
 /// Samples of a pod that becomes ready.
 const SAMPLES: usize = 40;
-
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}");
-    let _ = out.flush();
-}
 
 struct World {
     client: Client,
@@ -236,10 +232,8 @@ async fn main() {
     say(&format!("{OBJECTS} objects in one wave: {flat:.2} s"));
     let waves = sync(&world, "waves", WAVES).await;
     say(&format!("{OBJECTS} objects in {WAVES} waves: {waves:.2} s"));
-    let mut samples = readiness(&world).await;
-    samples.sort();
-    let at = |share: usize| samples[(SAMPLES * share).div_ceil(100) - 1].as_secs_f64() * 1000.0;
-    let (p50, p95) = (at(50), at(95));
+    let samples = readiness(&world).await;
+    let (p50, p95) = percentiles(samples);
     drop(agent);
     say(&format!(
         "\n| | |\n|---|---|\n| sync of {OBJECTS} objects, one wave | {flat:.1} s |\n\

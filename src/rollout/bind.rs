@@ -78,10 +78,6 @@ fn is_policy(object: &Desired) -> bool {
 /// Where kinds that make pods have their template.
 const TEMPLATE: &str = "/spec/template";
 
-fn size(body: &Value) -> u32 {
-    body["spec"]["replicas"].as_u64().and_then(|size| u32::try_from(size).ok()).unwrap_or(1)
-}
-
 /// What a kind that goes by itself can do of a policy.
 fn within(kind: &dyn Within, spec: &RolloutPolicySpec, body: &Value) -> std::result::Result<(), String> {
     if !spec.traffic.routes.is_empty() || spec.traffic.service.is_some() {
@@ -177,7 +173,9 @@ pub fn bind(desired: &mut [Desired]) -> Result<Vec<Bound>> {
             plain: object.digest,
             replicas: match form {
                 Form::Beside(kind) => is_stated.then(|| kind.replicas(body)),
-                Form::Within(kind) if kind.measure() == Measure::Pods => is_stated.then(|| size(body)),
+                Form::Within(kind) if kind.measure() == Measure::Pods => {
+                    is_stated.then(|| target::count(&body["spec"]["replicas"], 1))
+                }
                 Form::Within(_) => Some(1),
             },
             form,

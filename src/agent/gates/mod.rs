@@ -59,36 +59,30 @@ impl Gates {
         provider: &Provider,
         about: &About,
     ) -> Result<Option<Reading>, String> {
-        let namespace = &about.namespace;
+        let access = |secret, any_certificate: bool| {
+            self.reach.access(cluster, &about.namespace, secret, !any_certificate)
+        };
         match provider {
             Provider::Job(job) => return job::ask(cluster, job, &gate.name, about).await,
             Provider::Object(object) => object::ask(cluster, object, about).await,
             Provider::Prometheus(known) => {
                 let stated = gate.prometheus.as_ref().ok_or("the gate changed")?;
-                let verify = !stated.insecure_skip_verify;
-                let access =
-                    self.reach.access(cluster, namespace, stated.secret_ref.as_ref(), verify).await?;
+                let access = access(stated.secret_ref.as_ref(), stated.insecure_skip_verify).await?;
                 access.hide(prometheus::ask(&access, known, &stated.headers, about).await)
             }
             Provider::Web(known) => {
                 let stated = gate.web.as_ref().ok_or("the gate changed")?;
-                let verify = !stated.insecure_skip_verify;
-                let access =
-                    self.reach.access(cluster, namespace, stated.secret_ref.as_ref(), verify).await?;
+                let access = access(stated.secret_ref.as_ref(), stated.insecure_skip_verify).await?;
                 access.hide(web::ask(&access, known, about).await)
             }
             Provider::Compare(known) => {
                 let stated = gate.compare.as_ref().ok_or("the gate changed")?;
-                let verify = !stated.insecure_skip_verify;
-                let access =
-                    self.reach.access(cluster, namespace, stated.secret_ref.as_ref(), verify).await?;
+                let access = access(stated.secret_ref.as_ref(), stated.insecure_skip_verify).await?;
                 access.hide(compare::ask(&access, known, &stated.headers, about).await)
             }
             Provider::Mlflow(known) => {
                 let stated = gate.mlflow.as_ref().ok_or("the gate changed")?;
-                let verify = !stated.insecure_skip_verify;
-                let access =
-                    self.reach.access(cluster, namespace, stated.secret_ref.as_ref(), verify).await?;
+                let access = access(stated.secret_ref.as_ref(), stated.insecure_skip_verify).await?;
                 access.hide(mlflow::ask(&access, known).await)
             }
         }

@@ -10,7 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::live::kube::{Check, Force, Propagation};
 use crate::model::{Digest, Gvk, Key};
 use crate::plan::{Desired, Owned, Why};
-use crate::rollout::target::{Beside, Form, Measure, Mount, Owner, Target, Within, candidate_name};
+use crate::rollout::target::{Beside, Form, Measure, Mount, Owner, Target, Within, candidate_name, is_ready};
 use crate::rollout::traffic::{self, Division};
 use crate::rollout::{Command, Routed};
 
@@ -421,11 +421,6 @@ impl<W: Whence> Course<'_, W> {
         self.memory.written.clear();
         Ok(())
     }
-}
-
-fn is_ready(pod: &Value) -> bool {
-    let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn mounts_of(own: &[Desired]) -> Vec<Mount> {

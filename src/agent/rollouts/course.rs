@@ -112,12 +112,8 @@ impl Engine {
         match ended {
             Ok(again) => {
                 let status = &policy.status;
-                let is_settled = |status: &RolloutStatus| {
-                    status.phase == RolloutPhase::Healthy
-                        && status.stable.as_ref().is_some_and(|stable| stable.digest == bound.revision)
-                };
-                let settled = is_settled(status);
-                if settled && !stand.policy.as_ref().is_some_and(|before| is_settled(&before.status)) {
+                let settled = policy.is_settled(bound);
+                if settled && !stand.policy.as_ref().is_some_and(|before| before.is_settled(bound)) {
                     // Also where it only went back: what users get is of this commit from now on.
                     course.outcome.applied.push((desired[bound.target].key.clone(), Why::Changed));
                 }
@@ -230,10 +226,7 @@ impl<W: Whence> Course<'_, W> {
             if !waits {
                 continue;
             }
-            let status = &self.policy.status;
-            let settled = status.phase == RolloutPhase::Healthy
-                && status.stable.as_ref().is_some_and(|stable| stable.digest == self.bound.revision);
-            if settled && before.is_empty() {
+            if self.policy.is_settled(self.bound) && before.is_empty() {
                 self.restore().await?;
             }
             let again = decision.again.map(|at| left(at, now).max(Duration::from_millis(50)));

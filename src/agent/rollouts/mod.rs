@@ -29,8 +29,8 @@ use crate::api::{Gate, ROLLOUT_REQUEST, RolloutAct, RolloutPhase, RolloutStatus}
 use crate::health::Health;
 use crate::live::kube::Cluster;
 use crate::model::{Digest, Key};
-use crate::rollout::Measurement;
 use crate::rollout::provider::About;
+use crate::rollout::{Bound, Measurement};
 
 /// How soon a measurement that is under way is looked at again.
 const PENDING: Duration = Duration::from_secs(1);
@@ -92,6 +92,13 @@ impl Policy {
     /// A request that is not done yet.
     fn asks(&self) -> Option<&RolloutAct> {
         self.act.as_ref().filter(|act| self.status.acts.iter().all(|done| done.id != act.id))
+    }
+
+    /// Whether users get what Git wants.
+    fn is_settled(&self, bound: &Bound) -> bool {
+        let stable = self.status.stable.as_ref();
+        self.status.phase == RolloutPhase::Healthy
+            && stable.is_some_and(|stable| stable.digest == bound.revision)
     }
 
     fn is_at_rest(&self) -> bool {

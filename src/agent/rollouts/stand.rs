@@ -1,14 +1,14 @@
 //! Whether a target may be applied as any other object.
 
+use super::scene::beside;
 use super::{Held, Policy, Remembered};
 use crate::agent::Engine;
 use crate::api::{RolloutPhase, RolloutStatus};
 use crate::error::Result;
 use crate::health::{Health, Status};
-use crate::model::{GROUP, Gvk, Key};
+use crate::model::{GROUP, Gvk};
 use crate::plan::{Inventory, Live};
 use crate::rollout::Bound;
-use crate::rollout::target::candidate_name;
 
 /// How a policy stands before a sync.
 #[derive(Debug)]
@@ -91,14 +91,13 @@ impl Engine {
                 held.add(&desired[at].key, &Health::healthy());
             }
         }
-        let beside = Key { name: candidate_name(&target.key.name), ..target.key.clone() };
         let turns = !direct
             || status.phase != RolloutPhase::Healthy
             || policy.asks().is_some()
             || policy.unreadable.is_some()
             || status.observed_generation != policy.generation
             || !status.message.is_empty()
-            || self.index.get(&beside).is_some();
+            || self.index.get(&beside(&target.key)).is_some();
         Ok(Stand { policy: Some(policy), held: !direct, turns })
     }
 }

@@ -2,14 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{Beside, Side, Target, candidate_name, entry, invalid, mounts, revision_of, selects};
+use super::{Beside, Side, Target, candidate_name, count, entry, invalid, mounts, revision_of, selects};
 use crate::error::Result;
 
 pub(super) struct Deployment;
-
-fn count(value: &Value, otherwise: u32) -> u32 {
-    value.as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(otherwise)
-}
 
 impl Target for Deployment {
     fn kind(&self) -> (&'static str, &'static str) {

@@ -12,7 +12,7 @@ mod within;
 use serde_json::{Map, Value, json};
 
 pub use mounts::{Mount, mounts, rename};
-pub use pods::obstacle;
+pub use pods::{is_ready, obstacle};
 pub use selector::selects;
 pub use within::{Measure, Within};
 
@@ -130,6 +130,11 @@ impl Beside<'_> {
         labels.insert(ROLLOUT_LABEL.into(), self.policy.into());
         entry(metadata, "annotations").insert(REVISION.into(), self.revision.into());
     }
+}
+
+/// A number of pods, or a percentage.
+pub(super) fn count(value: &Value, otherwise: u32) -> u32 {
+    value.as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(otherwise)
 }
 
 /// A field that holds fields.

@@ -36,6 +36,12 @@ pub fn obstacle(pods: &[Value]) -> String {
     said.unwrap_or_default()
 }
 
+/// Whether a pod serves.
+pub fn is_ready(pod: &Value) -> bool {
+    let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default().lines().next().unwrap_or_default()
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Side, entry, revision_of};
+use super::{Side, count, entry, is_ready, revision_of};
 use crate::rollout::machine::Routed;
 
 /// What tells how far a kind has come.
@@ -63,10 +63,6 @@ pub trait Within: Sync {
 
 pub(super) const KINDS: &[&dyn Within] = &[&StatefulSet, &InferenceService, &KnativeService];
 
-fn number(value: &Value, otherwise: u32) -> u32 {
-    value.as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(otherwise)
-}
-
 fn is_seen(live: &Value) -> bool {
     live["status"]["observedGeneration"].as_i64() >= live["metadata"]["generation"].as_i64()
 }
@@ -122,11 +118,11 @@ struct StatefulSet;
 
 impl StatefulSet {
     fn replicas(live: &Value) -> u32 {
-        number(&live["spec"]["replicas"], 1)
+        count(&live["spec"]["replicas"], 1)
     }
 
     fn partition(live: &Value) -> u32 {
-        number(&live["spec"]["updateStrategy"]["rollingUpdate"]["partition"], 0)
+        count(&live["spec"]["updateStrategy"]["rollingUpdate"]["partition"], 0)
     }
 }
 
@@ -173,17 +169,13 @@ impl Within for StatefulSet {
             &pod["metadata"]["labels"]["controller-revision-hash"] == revision && is_seen(live)
         };
         let new: Vec<&Value> = pods.iter().filter(is_new).collect();
-        let ready = |pod: &&&Value| {
-            let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-            conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
-                && pod["metadata"]["deletionTimestamp"].is_null()
-        };
-        let count = |many: usize| u32::try_from(many).unwrap_or(u32::MAX);
+        let ready = |pod: &&&Value| is_ready(pod) && pod["metadata"]["deletionTimestamp"].is_null();
+        let many = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
         Side {
             digest: revision_of(live),
             size: Self::replicas(live).saturating_sub(Self::partition(live)),
-            pods: count(new.len()),
-            available: count(new.iter().filter(ready).count()),
+            pods: many(new.len()),
+            available: many(new.iter().filter(ready).count()),
             settled: is_seen(live),
             obstacle: super::obstacle(&new.into_iter().cloned().collect::<Vec<_>>()),
         }
@@ -191,12 +183,12 @@ impl Within for StatefulSet {
 
     fn whole(&self, live: &Value) -> Side {
         let status = &live["status"];
-        let (size, pods) = (Self::replicas(live), number(&status["replicas"], 0));
+        let (size, pods) = (Self::replicas(live), count(&status["replicas"], 0));
         Side {
             digest: revision_of(live),
             size,
             pods,
-            available: number(&status["availableReplicas"], 0),
+            available: count(&status["availableReplicas"], 0),
             settled: is_seen(live) && pods == size && status["currentRevision"] == status["updateRevision"],
             obstacle: String::new(),
         }
@@ -280,7 +272,7 @@ fn one(live: &Value, ready: bool, obstacle: String) -> Side {
 fn to_latest(traffic: &Value, created: &Value) -> Routed {
     let all = traffic.as_array().into_iter().flatten();
     let latest = all.filter(|to| to["latestRevision"] == true || &to["revisionName"] == created);
-    let weight = latest.map(|to| number(&to["percent"], 0)).sum::<u32>().min(100);
+    let weight = latest.map(|to| count(&to["percent"], 0)).sum::<u32>().min(100);
     Routed { weight, mirror: 0 }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::model::Key;
-use crate::rollout::target::{Beside, candidate_name};
+use crate::rollout::target::{Beside, candidate_name, is_ready};
 
 /// Endpoints of one slice at most, as the API server has it.
 const ENDPOINTS: usize = 1000;
@@ -74,11 +74,7 @@ fn endpoint(pod: &Value, is_six: bool) -> Option<Value> {
     if matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")) {
         return None;
     }
-    let serving = status["conditions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+    let serving = is_ready(pod);
     let terminating = !pod["metadata"]["deletionTimestamp"].is_null();
     let mut made = json!({"addresses": [address],
         "conditions": {"ready": serving && !terminating, "serving": serving, "terminating": terminating},
