@@ -111,7 +111,7 @@ async fn app(client: &Client, cluster: &Arc<Cluster>, application: &Application)
         .desired
         .iter()
         .filter(|object| object.hook.is_none())
-        .map(|object| one(cluster, object, &inventory))
+        .map(|object| one(cluster, object, &inventory, rolling.contains(&object.key)))
         .collect();
     let results: Vec<_> = futures::stream::iter(lookups).buffered(16).collect().await;
     for (object, result) in
@@ -200,7 +200,12 @@ async fn rolling_out(cluster: &Cluster, rendered: &RenderedApp) -> Result<HashSe
     Ok(keys)
 }
 
-async fn one(cluster: &Cluster, object: &Desired, inventory: &Inventory) -> Result<Option<ObjectReport>> {
+async fn one(
+    cluster: &Cluster,
+    object: &Desired,
+    inventory: &Inventory,
+    rolls: bool,
+) -> Result<Option<ObjectReport>> {
     let live = match cluster.resource(&object.gvk, false).await {
         Ok(resource) => cluster.get(&resource, &object.key).await?,
         Err(error) if error.code == Code::KindUnknown => return Err(error.on_object(&object.key)),
@@ -219,8 +224,9 @@ async fn one(cluster: &Cluster, object: &Desired, inventory: &Inventory) -> Resu
     };
     let desired: Value = serde_json::from_slice(&object.body)
         .map_err(|error| Error::new(Code::Internal, error.to_string()))?;
-    // What was applied last is compared by ownership; what is newer than that, by value.
-    let mut changes = compare(&desired, &live, FIELD_MANAGER, applied);
+    // What was applied last is compared by ownership; what is newer than that, by value. So is what a rollout writes: the
+    // inventory tells of it later.
+    let mut changes = compare(&desired, &live, FIELD_MANAGER, applied && !rolls);
     mask::changes(&object.gvk, &mut changes);
     mask::confidential(&object.hidden, &desired, &mut changes);
     if changes.is_empty() {

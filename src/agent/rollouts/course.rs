@@ -57,7 +57,10 @@ pub(super) struct Course<'a, W> {
     pub(super) bound: &'a Bound,
     pub(super) desired: &'a [Desired],
     pub(super) commit: &'a str,
+    /// With the status as it was decided.
     pub(super) policy: Policy,
+    /// The status as it is written.
+    pub(super) written: RolloutStatus,
     pub(super) memory: &'a mut Remembered,
     pub(super) whence: &'a W,
     pub(super) outcome: &'a mut Outcome,
@@ -103,10 +106,13 @@ impl Engine {
             return Ok(Ended { rolling: None, again: None, retried: false });
         }
         let desired = &pass.prepared.desired;
+        let written = policy.status.clone();
         let mut course =
-            Course { engine: self, pass, bound, desired, commit, policy, memory, whence, outcome };
+            Course { engine: self, pass, bound, desired, commit, policy, written, memory, whence, outcome };
         let acts = course.policy.status.acts.len();
         let ended = course.go(stand, handed, delivered).await;
+        // What could not be written was never decided.
+        course.policy.status.clone_from(&course.written);
         let policy = course.policy.clone();
         course.memory.policy = Some(policy.clone());
         match ended {
@@ -185,12 +191,13 @@ impl<W: Whence> Course<'_, W> {
                 // What is within a target is read by the phase.
                 let read_anew =
                     matches!(self.bound.form, Form::Within(_)) && status.phase != self.policy.status.phase;
-                self.write(status, now).await?;
+                self.decided(status);
                 if read_anew {
                     scene = None;
                 }
                 continue;
             }
+            self.write(&decision.message, now).await?;
             let scene_now = scene.take().ok_or_else(|| Error::new(Code::Internal, "nothing was seen"))?;
             // The way back comes before all else, and nothing that fails holds up the rest of it.
             let goes_back = self.policy.status.phase == RolloutPhase::Aborting;
@@ -237,6 +244,7 @@ impl<W: Whence> Course<'_, W> {
             let words = self.say(decision.message, now).await?;
             return Ok([again, words].into_iter().flatten().min());
         }
+        self.write("", Timestamp::now()).await?;
         Ok(Some(AGAIN))
     }
 
@@ -290,40 +298,63 @@ impl<W: Whence> Course<'_, W> {
         on_its_way.or_else(|| status.stable.clone()).unwrap_or(own)
     }
 
-    async fn write(&mut self, mut status: RolloutStatus, now: Timestamp) -> Result<()> {
+    /// Takes a decision over; those after it that have no effects either are written with it.
+    fn decided(&mut self, mut status: RolloutStatus) {
         let before = &self.policy.status;
         let is_elsewhere = (status.phase, status.step) != (before.phase, before.step);
         if is_elsewhere || status.acts != before.acts {
             // What was said of another place, or before somebody asked.
             status.message.clear();
         }
+        self.policy.status = status;
+    }
+
+    /// Writes what was decided, with the words of now; nothing where nothing was.
+    async fn write(&mut self, message: &str, now: Timestamp) -> Result<()> {
+        if self.policy.status == self.written {
+            return Ok(());
+        }
+        self.policy.status.message = self.words(message.to_owned());
+        self.put_status(now).await
+    }
+
+    fn words(&self, message: String) -> String {
+        match &self.policy.unreadable {
+            Some(why) => {
+                format!("{message}; the annotation driftless.dev/rollout-request cannot be read: {why}")
+            }
+            None => message,
+        }
+    }
+
+    async fn put_status(&mut self, now: Timestamp) -> Result<()> {
+        let mut status = self.policy.status.clone();
         described(&mut status, self.policy.generation, now);
-        self.policy = self.engine.write_rollout(&self.bound.policy, &self.policy, &status).await?;
+        self.policy =
+            self.engine.write_rollout(&self.bound.policy, &self.policy, &self.written, &status).await?;
+        self.written = status;
         Ok(())
     }
 
     /// Words that changed are written too, but not with every pod; returns when they are to be.
     async fn say(&mut self, message: String, now: Timestamp) -> Result<Option<Duration>> {
         let mut status = self.policy.status.clone();
-        status.message = match &self.policy.unreadable {
-            Some(why) => {
-                format!("{message}; the annotation driftless.dev/rollout-request cannot be read: {why}")
-            }
-            None => message,
-        };
+        status.message = self.words(message);
         described(&mut status, self.policy.generation, now);
-        if status == self.policy.status {
+        if status == self.written {
             return Ok(None);
         }
-        let only_words = status.observed_generation == self.policy.status.observed_generation
-            && !self.policy.status.message.is_empty()
+        let only_words = self.policy.status == self.written
+            && status.observed_generation == self.written.observed_generation
+            && !self.written.message.is_empty()
             && !status.message.is_empty();
         let since = now.as_second() - self.memory.said;
         if only_words && since < WORDS {
             return Ok(Some(Duration::from_secs(1)));
         }
         self.memory.said = now.as_second();
-        self.policy = self.engine.write_rollout(&self.bound.policy, &self.policy, &status).await?;
+        self.policy.status = status;
+        self.put_status(now).await?;
         Ok(None)
     }
 

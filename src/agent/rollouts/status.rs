@@ -40,7 +40,7 @@ pub(super) fn described(status: &mut RolloutStatus, generation: i64, now: jiff::
 }
 
 impl Engine {
-    /// Writes a status over the one that was read.
+    /// Writes a status over the one that was there before.
     ///
     /// # Errors
     /// `ConflictRefused` where somebody wrote meanwhile, and those of the API server.
@@ -48,12 +48,15 @@ impl Engine {
         &self,
         key: &Key,
         policy: &Policy,
+        before: &RolloutStatus,
         after: &RolloutStatus,
     ) -> Result<Policy> {
         let broken = |error: serde_json::Error| Error::new(Code::Internal, error.to_string());
-        let old = serde_json::to_value(&policy.status).map_err(broken)?;
+        let old = serde_json::to_value(before).map_err(broken)?;
         let new = serde_json::to_value(after).map_err(broken)?;
-        let Some(patch) = merge_patch(&old, &new) else { return Ok(policy.clone()) };
+        let Some(patch) = merge_patch(&old, &new) else {
+            return Ok(Policy { status: after.clone(), ..policy.clone() });
+        };
         let resource = self.cluster.resource(&policy_gvk(), false).await?;
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.cluster.client(), &key.namespace, &resource.api);
