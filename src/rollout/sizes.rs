@@ -123,8 +123,16 @@ impl<'a> Sizes<'a> {
                 (next, next)
             }
             Traffic::Pods => self.by_pods(goal(step)),
-            Traffic::Router(_) => {
-                let next = replicas::routed(&self.routed(goal(step), None, self.live()));
+            Traffic::Router(None) => {
+                // What the router sends is not known: no side loses a pod, and none gets one for what may not come.
+                let unknown =
+                    Routed { live_stable: ALL, ..self.routed(goal(step), None, step.weight.min(ALL)) };
+                let mut next = replicas::routed(&unknown);
+                next.candidate = next.candidate.max(pods(self.seen.candidate).spec);
+                (next, next)
+            }
+            Traffic::Router(Some(routed)) => {
+                let next = replicas::routed(&self.routed(goal(step), None, routed.weight));
                 (next, next)
             }
         }

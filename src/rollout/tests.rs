@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{Divider, Event, Policy, Scenario, Simulation};
+use super::{
+    Command, Divider, Event, Policy, Routed, Scenario, Seen, Side, Simulation, Sizing, Traffic, decide,
+};
 use crate::api::{
-    Canary, CanaryStep, Gate, GateAnswer, GateLimits, RolloutPhase, RolloutPolicySpec, RolloutStatus,
-    RolloutStrategy, RolloutVerb,
+    Canary, CanaryStep, Gate, GateAnswer, GateLimits, RolloutPhase, RolloutPolicySpec, RolloutRevision,
+    RolloutStatus, RolloutStrategy, RolloutVerb,
 };
 
 fn policy(steps: Vec<(u32, bool)>, background: bool) -> Policy {
@@ -224,4 +226,50 @@ fn a_crash_at_each_place_changes_nothing() {
         ended.assert_at_rest("v2");
     }
     assert!(places > 40, "{places} places");
+}
+
+/// It was taken for all of the traffic once, and five pods came for the moment until a Gateway had taken the weight up.
+#[test]
+fn what_a_router_sends_is_not_known_for_a_while_and_no_pods_come_for_that() {
+    let revision = |digest: &str| RolloutRevision { digest: digest.into(), ..RolloutRevision::default() };
+    let side = |digest: &str, pods: u32| Side {
+        digest: digest.into(),
+        size: pods,
+        pods,
+        available: pods,
+        settled: true,
+        ..Side::default()
+    };
+    let (now, wanted) = ("2026-01-01T00:00:30Z".parse().unwrap(), revision("v2"));
+    let (stable, candidate) = (side("v1", 10), side("v2", 2));
+    let check = |weight: u32, traffic: Option<u32>, expected: &[Command]| {
+        let status = RolloutStatus {
+            phase: RolloutPhase::Progressing,
+            stable: Some(revision("v1")),
+            candidate: Some(wanted.clone()),
+            weight,
+            best: 2,
+            best_at: "2026-01-01T00:00:00Z".into(),
+            ..RolloutStatus::default()
+        };
+        let traffic = Traffic::Router(traffic.map(|weight| Routed { weight, mirror: 0 }));
+        let seen = Seen {
+            now,
+            wanted: &wanted,
+            replicas: 10,
+            sizing: Sizing::Rollout,
+            stable: Some(&stable),
+            candidate: Some(&candidate),
+            traffic,
+            measured: &[],
+            act: None,
+        };
+        let decision = decide(&policy(vec![(weight, false)], false), &status, &seen);
+        assert_eq!(decision.commands, expected, "{weight} % after {traffic:?}");
+    };
+    check(20, None, &[Command::Route(Routed { weight: 20, mirror: 0 })]);
+    check(10, None, &[Command::Route(Routed { weight: 10, mirror: 0 })]);
+    check(50, None, &[Command::SizeCandidate(5)]);
+    // What is seen counts.
+    check(20, Some(40), &[Command::SizeCandidate(4)]);
 }

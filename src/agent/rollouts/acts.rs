@@ -53,7 +53,10 @@ impl<W: Whence> Course<'_, W> {
             Command::SizeCandidate(pods) => match self.bound.form {
                 Form::Beside(_) => {
                     let object = &self.desired[self.bound.target];
-                    self.engine.cluster.resize(&object.gvk, &beside(&object.key), *pods).await.map(drop)
+                    let key = beside(&object.key);
+                    let lean = self.engine.cluster.resize(&object.gvk, &key, *pods).await?;
+                    self.engine.saw(&object.gvk, &key, lean);
+                    Ok(())
                 }
                 // The way back is the older revision.
                 Form::Within(_) if self.policy.status.phase == RolloutPhase::Aborting => {
@@ -458,6 +461,7 @@ impl Engine {
             return Ok(());
         }
         let uid = live.metadata.uid.unwrap_or_default();
+        self.index.bodies().forget(key);
         self.cluster.delete(&resource, key, &uid, Propagation::Background).await.map(drop)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::scene::Scene;
+use super::scene::{Scene, beside};
 use super::stand::health;
 use super::status::described;
 use super::{Policy, Remembered, Stand};
@@ -110,7 +110,11 @@ impl Engine {
         let mut course =
             Course { engine: self, pass, bound, desired, commit, policy, written, memory, whence, outcome };
         let acts = course.policy.status.acts.len();
+        course.follow();
         let ended = course.go(stand, handed, delivered).await;
+        if matches!(ended, Ok(None)) && course.policy.is_at_rest() {
+            course.memory.following = None;
+        }
         // What could not be written was never decided.
         course.policy.status.clone_from(&course.written);
         let policy = course.policy.clone();
@@ -148,6 +152,17 @@ impl Engine {
 }
 
 impl<W: Whence> Course<'_, W> {
+    /// What it looks at is kept as the watches bring it.
+    fn follow(&mut self) {
+        if self.memory.following.is_some() {
+            return;
+        }
+        let target = &self.desired[self.bound.target].key;
+        let leased = self.bound.division.leased().into_iter().map(|at| self.desired[at].key.clone());
+        let all = leased.chain([target.clone(), beside(target)]).collect();
+        self.memory.following = Some(self.engine.index.follow(all));
+    }
+
     async fn go(&mut self, stand: &Stand, handed: bool, delivered: &str) -> Result<Option<Duration>> {
         let mut before: Vec<Command> = Vec::new();
         let mut scene = None;

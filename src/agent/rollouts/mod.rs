@@ -27,7 +27,7 @@ use super::gates::{Gates, Measured};
 use super::guard;
 use crate::api::{Gate, ROLLOUT_REQUEST, RolloutAct, RolloutPhase, RolloutStatus};
 use crate::health::Health;
-use crate::live::kube::Cluster;
+use crate::live::kube::{Cluster, Following};
 use crate::model::{Digest, Key};
 use crate::rollout::provider::About;
 use crate::rollout::{Bound, Measurement};
@@ -118,6 +118,8 @@ pub(super) struct Remembered {
     asking: Arc<Mutex<HashSet<String>>>,
     /// When words alone were written last, in seconds.
     said: i64,
+    /// Its objects, until it is at rest.
+    following: Option<Following>,
 }
 
 /// A measurement that has ended.

@@ -43,14 +43,37 @@ fn marked(mut side: Side, unmarked: &str) -> Side {
 impl Engine {
     /// The live object, `None` where there is none or where its kind is not served.
     pub(super) async fn whole(&self, gvk: &Gvk, key: &Key) -> Result<Option<Value>> {
-        let resource = self.cluster.resource(gvk, false).await.map_err(|error| error.on_object(key))?;
-        let live = self.cluster.get(&resource, key).await?;
+        let live = match self.index.whole(gvk, key) {
+            Some(live) => Some(live),
+            None => self.asked_for(gvk, key).await?,
+        };
         // What is on its way out is not there for anybody.
         Ok(live.filter(|live| live["metadata"]["deletionTimestamp"].is_null()))
     }
 
-    /// Looks: a request for the target and one for its candidate, one more where pods must be known, and one for each
-    /// route. `unmarked` is the revision of a target that says none.
+    /// The same, asked for now.
+    async fn asked_for(&self, gvk: &Gvk, key: &Key) -> Result<Option<Value>> {
+        let resource = self.cluster.resource(gvk, false).await.map_err(|error| error.on_object(key))?;
+        let live = self.cluster.get(&resource, key).await?;
+        match &live {
+            Some(live) => self.index.bodies().keep(key, live),
+            None => self.index.bodies().forget(key),
+        }
+        Ok(live)
+    }
+
+    /// What stands beside a target: only what is ours, and so is seen by a watch.
+    async fn candidate(&self, bound: &Bound, gvk: &Gvk, key: &Key) -> Result<Option<Value>> {
+        if self.index.is_synced(gvk, &key.namespace) && self.index.get(key).is_none() {
+            return Ok(None);
+        }
+        let live = self.whole(gvk, key).await?;
+        // Whatever has the name and is not of this policy is nobody's candidate.
+        Ok(live.filter(|live| live["metadata"]["labels"][ROLLOUT_LABEL].as_str() == Some(&bound.policy.name)))
+    }
+
+    /// Looks: at the target, its candidate and each route, and asks for those of which nothing is known or something
+    /// newer than what is; one more request where pods must be known. `unmarked` is the revision of a target that says none.
     pub(super) async fn scene(
         &self,
         bound: &Bound,
@@ -64,10 +87,7 @@ impl Engine {
             Form::Beside(kind) => kind,
             Form::Within(kind) => return self.within(bound, desired, status, unmarked, kind, target).await,
         };
-        let candidate = self.whole(&object.gvk, &beside(&object.key)).await?;
-        // Whatever has the name and is not of this policy is nobody's candidate.
-        let candidate = candidate
-            .filter(|live| live["metadata"]["labels"][ROLLOUT_LABEL].as_str() == Some(&bound.policy.name));
+        let candidate = self.candidate(bound, &object.gvk, &beside(&object.key)).await?;
         let stable_side = target.as_ref().map(|live| marked(kind.side(live), unmarked));
         let mut candidate_side = candidate.as_ref().map(|live| kind.side(live));
         let mut pods = Vec::new();
@@ -180,7 +200,11 @@ impl Engine {
                 let mut all: Option<Routed> = None;
                 for (at, fields) in routes {
                     let object = &desired[*at];
-                    let live = self.whole(&object.gvk, &object.key).await?;
+                    let live = if fields.is_in_spec() {
+                        self.whole(&object.gvk, &object.key).await?
+                    } else {
+                        self.asked_for(&object.gvk, &object.key).await?
+                    };
                     let Some(seen) = live.and_then(|live| fields.observed(&live, service)) else {
                         return Ok(Traffic::Router(None));
                     };

@@ -1,8 +1,11 @@
 //! What the watches last saw.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 
+use serde_json::Value;
+
+use crate::live::kube::{Bodies, Following};
 use crate::model::{Gvk, Key};
 
 /// One live object.
@@ -45,6 +48,7 @@ impl Seen {
 #[derive(Default)]
 pub struct Index {
     inner: RwLock<Inner>,
+    bodies: Arc<Bodies>,
 }
 
 #[derive(Default)]
@@ -72,6 +76,22 @@ impl Index {
     /// The object, if a watch sees it.
     pub fn get(&self, key: &Key) -> Option<Seen> {
         self.read(|inner| inner.objects.get(key).cloned())
+    }
+
+    /// Whole objects of what is followed.
+    pub fn bodies(&self) -> &Bodies {
+        &self.bodies
+    }
+
+    /// Keeps these objects whole, as they come by, until what this returns is dropped.
+    pub fn follow(&self, keys: Vec<Key>) -> Following {
+        self.bodies.follow(keys)
+    }
+
+    /// The object as it is, where it is followed and nothing newer of it is known.
+    pub fn whole(&self, gvk: &Gvk, key: &Key) -> Option<Value> {
+        let seen = self.get(key).filter(|_| self.is_synced(gvk, &key.namespace))?;
+        self.bodies.get(key, &seen.uid, seen.version)
     }
 
     /// Whether the first list of this kind in this namespace is complete, so that absence means absence.

@@ -193,7 +193,10 @@ async fn follow<F: Form>(
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Init) => listed.clear(),
+            Ok(Event::Init) => {
+                ends.index.bodies().forget_kind(&gvk);
+                listed.clear();
+            }
             Ok(Event::InitApply(lean)) => {
                 let key = key_of(&gvk, &lean);
                 listed.insert(key.clone());
@@ -220,6 +223,8 @@ async fn follow<F: Form>(
                 let _ = ends.notices.send(Notice { label, key }).await;
             }
             Err(error) => {
+                // Whoever needs to know more than the last news asks until there are newer ones.
+                ends.index.bodies().forget_kind(&gvk);
                 let why = match &error {
                     watcher::Error::InitialListFailed(error)
                     | watcher::Error::WatchStartFailed(error)
@@ -265,11 +270,18 @@ fn key_of<F: Form>(gvk: &Gvk, lean: &Lean<F>) -> Key {
 
 async fn put<F: Form>(ends: &Ends, gvk: &Gvk, key: Key, lean: Lean<F>) {
     let notices = &ends.notices;
+    let bodies = ends.index.bodies();
+    let is_followed = bodies.is_followed(&key);
+    bodies.keep_lean(gvk, &key, &lean);
     let seen = judged(gvk, lean, &ends.judges);
     let label = seen.label.clone();
     let before = ends.index.put(key.clone(), seen.clone());
-    // A new resourceVersion alone (a status write, a field of others) is no news to anybody.
-    if before.as_ref().is_some_and(|before| before.version > seen.version || before.same_facts(&seen)) {
+    // A new resourceVersion alone (a status write, a field of others) is no news to anybody but who follows it.
+    let is_news = |before: &Seen| {
+        before.version <= seen.version
+            && (!before.same_facts(&seen) || (is_followed && before.version < seen.version))
+    };
+    if before.as_ref().is_some_and(|before| !is_news(before)) {
         return;
     }
     if let Some(before) = before

@@ -56,6 +56,11 @@ impl Fields {
         }
     }
 
+    /// Whether all of it is within `spec`, which is what watches bring besides metadata and status.
+    pub fn is_in_spec(&self) -> bool {
+        self.lists.first().is_some_and(|first| first == "spec")
+    }
+
     /// Of a route: those that it states, or those that are known of its kind.
     pub(super) fn of(route: &TrafficRoute, group: &str) -> Result<Self, String> {
         if let Some(stated) = &route.fields {
