@@ -3,24 +3,19 @@
 use serde_json::Value;
 
 use super::course::{Course, Whence};
+use super::revision::Revision;
 use super::scene::{Scene, beside};
-use crate::agent::{Drift, Engine};
+use crate::agent::Drift;
 use crate::api::{RolloutPhase, RolloutRevision};
 use crate::error::{Code, Error, Result};
-use crate::live::kube::{Check, Force, Propagation};
+use crate::live::kube::Propagation;
 use crate::model::{Digest, Gvk, Key};
 use crate::plan::{Desired, Owned, Why};
-use crate::rollout::target::{Beside, Form, Measure, Mount, Owner, Target, Within, candidate_name, is_ready};
+use crate::rollout::target::{Form, Measure, REVISION, Within, is_ready};
 use crate::rollout::traffic::{self, Division};
 use crate::rollout::{Command, Routed};
 
-/// A revision's objects: the target, and what nobody but it mounts.
-pub(super) struct Revision {
-    target: Desired,
-    own: Vec<Desired>,
-}
-
-fn value(object: &Desired) -> Value {
+pub(super) fn value(object: &Desired) -> Value {
     serde_json::from_slice(&object.body).unwrap_or_default()
 }
 
@@ -29,7 +24,7 @@ fn with_body(object: &Desired, body: &Value) -> Desired {
     Desired { digest: Digest::of(&body), body, ..object.clone() }
 }
 
-fn key(group: &str, kind: &str, namespace: &str, name: String) -> Key {
+pub(super) fn key(group: &str, kind: &str, namespace: &str, name: String) -> Key {
     Key { group: group.to_owned(), kind: kind.to_owned(), namespace: namespace.to_owned(), name }
 }
 
@@ -83,57 +78,6 @@ impl<W: Whence> Course<'_, W> {
         }
     }
 
-    /// The objects of a revision: of what was rendered now, or of the commit that it is from.
-    async fn revision(&self, revision: &RolloutRevision) -> Result<Revision> {
-        let bound = self.bound;
-        let here = &self.desired[bound.target];
-        if revision.digest == bound.revision && !here.body.is_empty() {
-            let own = bound.own.iter().map(|at| self.desired[*at].clone()).collect();
-            return Ok(Revision { target: here.clone(), own });
-        }
-        let commit = if revision.digest == bound.revision { self.commit } else { &revision.commit };
-        let unknown = |why: String| {
-            Error::new(Code::RolloutInvalid, why)
-                .on_object(&bound.policy)
-                .hint("commit what it is to run; then it becomes that")
-        };
-        if commit.is_empty() {
-            let why = format!("it is not known from which commit the revision {} is", revision.digest);
-            return Err(unknown(why));
-        }
-        let app = self.whence.at(commit).await?;
-        let all = &app.prepared.desired;
-        let there = app.rollouts.iter().find(|other| all[other.target].key == here.key);
-        match there {
-            Some(there) if there.revision == revision.digest => {
-                let own = there.own.iter().map(|at| all[*at].clone()).collect();
-                Ok(Revision { target: all[there.target].clone(), own })
-            }
-            Some(there) => {
-                let why = format!(
-                    "commit {commit} gives the revision {} by now, not {}",
-                    there.revision, revision.digest
-                );
-                Err(unknown(why))
-            }
-            // From before its policy.
-            None => {
-                let found = all.iter().find(|object| object.key == here.key && object.hook.is_none());
-                let found = found.ok_or_else(|| unknown(format!("commit {commit} has no {}", here.key)))?;
-                Ok(Revision { target: found.clone(), own: Vec::new() })
-            }
-        }
-    }
-
-    fn owner(&self) -> Owner {
-        Owner {
-            api_version: "driftless.dev/v1alpha1".into(),
-            kind: "RolloutPolicy".into(),
-            name: self.bound.policy.name.clone(),
-            uid: self.policy.uid.clone(),
-        }
-    }
-
     /// Writes the new revision into the target, with how much of it there is to be.
     pub(super) async fn share(
         &mut self,
@@ -176,107 +120,6 @@ impl<W: Whence> Course<'_, W> {
             let key = key("", "Pod", &text("namespace"), text("name"));
             let resource = self.engine.cluster.resource(&pod, false).await?;
             self.engine.cluster.delete(&resource, &key, &text("uid"), Propagation::Background).await?;
-        }
-        Ok(())
-    }
-
-    async fn create(
-        &mut self,
-        kind: &dyn Target,
-        revision: &RolloutRevision,
-        pods: u32,
-        scene: &Scene,
-    ) -> Result<()> {
-        let made = self.revision(revision).await?;
-        let (owner, copies) = (self.owner(), mounts_of(&made.own));
-        let twin = kind.candidate(
-            &value(&made.target),
-            &Beside {
-                policy: &self.bound.policy.name,
-                owner: &owner,
-                label: self.pass.label,
-                revision: &revision.digest,
-                pods,
-                copies: &copies,
-            },
-        )?;
-        let key = beside(&made.target.key);
-        let lean = self.engine.put(&made.target.gvk, &key, &twin).await?;
-        let mut live = twin;
-        live["metadata"]["uid"] = lean.into();
-        self.stand_by(&live, scene, Some(&made)).await
-    }
-
-    /// What a candidate needs: copies of what it mounts, Services of its own, its pods among the endpoints.
-    pub(super) async fn stand_by(
-        &mut self,
-        candidate: &Value,
-        scene: &Scene,
-        made: Option<&Revision>,
-    ) -> Result<()> {
-        let object = &self.desired[self.bound.target];
-        let namespace = object.key.namespace.clone();
-        let owner = Owner {
-            api_version: object.gvk.api_version(),
-            kind: object.gvk.kind.clone(),
-            name: candidate_name(&object.key.name),
-            uid: candidate["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
-        };
-        let digest = crate::rollout::target::revision_of(candidate);
-        let policy = self.bound.policy.name.clone();
-        let made_beside = Beside {
-            policy: &policy,
-            owner: &owner,
-            label: self.pass.label,
-            revision: &digest,
-            pods: 0,
-            copies: &[],
-        };
-        let own: Vec<Desired> = match made {
-            Some(made) => made.own.clone(),
-            None if digest == self.bound.revision => {
-                self.bound.own.iter().map(|at| self.desired[*at].clone()).collect()
-            }
-            None => Vec::new(),
-        };
-        let mut all: Vec<(Gvk, Key, Value)> = Vec::new();
-        for copied in &own {
-            let mut copy = value(copied);
-            // Without its content it was made already, in a pass that had it.
-            if copy.is_null() {
-                continue;
-            }
-            let name = candidate_name(&copied.key.name);
-            copy["metadata"]["name"] = name.clone().into();
-            made_beside.claim(&mut copy);
-            all.push((copied.gvk.clone(), key("", &copied.key.kind, &namespace, name), copy));
-        }
-        for at in self.bound.division.services() {
-            let service = &self.desired[at];
-            let body = value(service);
-            if body.is_null() {
-                continue;
-            }
-            if matches!(self.bound.division, Division::Pods(_)) {
-                let gvk = Gvk::parse("discovery.k8s.io/v1", "EndpointSlice");
-                for slice in traffic::slices(&service.key, &body, &scene.pods, &made_beside) {
-                    let key = key("discovery.k8s.io", "EndpointSlice", &namespace, slice.name);
-                    all.push((gvk.clone(), key, slice.body));
-                }
-            } else {
-                let name = candidate_name(&service.key.name);
-                let body = traffic::candidate_service(&body, candidate, &made_beside);
-                all.push((service.gvk.clone(), key("", "Service", &namespace, name), body));
-            }
-        }
-        for (gvk, key, body) in all {
-            let digest = Digest::of(body.to_string().as_bytes());
-            let gone = self.engine.index.is_synced(&gvk, &namespace) && self.engine.index.get(&key).is_none();
-            if self.memory.written.get(&key) == Some(&digest) && !gone {
-                continue;
-            }
-            self.engine.put(&gvk, &key, &body).await?;
-            self.memory.written.insert(key, digest);
         }
         Ok(())
     }
@@ -343,19 +186,6 @@ impl<W: Whence> Course<'_, W> {
         Ok(())
     }
 
-    /// An object of what was rendered, with its body.
-    async fn with_its_body(&self, at: usize) -> Result<Desired> {
-        let object = &self.desired[at];
-        if !object.body.is_empty() {
-            return Ok(object.clone());
-        }
-        let app = self.whence.at(self.commit).await?;
-        let found = app.prepared.desired.into_iter().find(|found| found.key == object.key);
-        found.ok_or_else(|| {
-            Error::new(Code::Internal, "another render of the same commit lacks it").on_object(&object.key)
-        })
-    }
-
     /// The target becomes this revision. Its size stays: the machine says what it is to be.
     pub(super) async fn apply(&mut self, revision: &RolloutRevision, scene: &Scene, why: Why) -> Result<()> {
         let Revision { mut target, own } = self.revision(revision).await?;
@@ -367,7 +197,7 @@ impl<W: Whence> Course<'_, W> {
         let mut as_git_has_it = true;
         let mut body = value(&target);
         // From before its policy, it has no mark.
-        body["metadata"]["annotations"][crate::rollout::target::REVISION] = revision.digest.as_str().into();
+        body["metadata"]["annotations"][REVISION] = revision.digest.as_str().into();
         if let (Form::Beside(kind), Some(side), Some(wanted)) =
             (self.bound.form, &scene.stable_side, self.bound.replicas)
             && side.size != wanted
@@ -399,69 +229,5 @@ impl<W: Whence> Course<'_, W> {
             self.outcome.inventory.insert(object.key.clone(), owned);
         }
         Ok(())
-    }
-
-    /// Endpoints first, then Services, then the candidate; what it mounts goes with it.
-    async fn retire(&mut self) -> Result<()> {
-        let object = &self.desired[self.bound.target];
-        let namespace = &object.key.namespace;
-        for at in self.bound.division.services() {
-            let name = candidate_name(&self.desired[at].key.name);
-            if matches!(self.bound.division, Division::Pods(_)) {
-                let gvk = Gvk::parse("discovery.k8s.io/v1", "EndpointSlice");
-                for family in ["ipv4", "ipv6"] {
-                    let key = key(&gvk.group, &gvk.kind, namespace, format!("{name}-{family}"));
-                    self.engine.remove(&gvk, &key, &self.bound.policy.name).await?;
-                }
-            } else {
-                let gvk = Gvk::parse("v1", "Service");
-                let key = key("", &gvk.kind, namespace, name);
-                self.engine.remove(&gvk, &key, &self.bound.policy.name).await?;
-            }
-        }
-        let key = beside(&object.key);
-        self.engine.remove(&object.gvk, &key, &self.bound.policy.name).await?;
-        self.memory.written.clear();
-        Ok(())
-    }
-}
-
-fn mounts_of(own: &[Desired]) -> Vec<Mount> {
-    let kind = |object: &Desired| if object.key.kind == "Secret" { "Secret" } else { "ConfigMap" };
-    own.iter().map(|object| Mount { kind: kind(object), name: object.key.name.clone() }).collect()
-}
-
-impl Engine {
-    /// Applies what stands beside a target; returns its uid.
-    async fn put(&self, gvk: &Gvk, key: &Key, body: &Value) -> Result<String> {
-        let resource = self.cluster.resource(gvk, false).await.map_err(|error| error.on_object(key))?;
-        // What happens to it begins a pass.
-        self.watches.ensure(gvk, &resource, &key.namespace).await.map_err(|error| error.on_object(key))?;
-        let bytes = body.to_string().into_bytes();
-        let applied = self.cluster.apply(&resource, key, bytes, Force::Yes, Check::lax(false)).await?;
-        match applied {
-            crate::live::kube::Applied::Done(lean) => {
-                let uid = lean.metadata.uid.clone().unwrap_or_default();
-                self.saw(gvk, key, *lean);
-                Ok(uid)
-            }
-            crate::live::kube::Applied::Conflict(managers) => {
-                let why = format!("other managers own its fields: {}", managers.join(", "));
-                Err(Error::new(Code::ConflictRefused, why).on_object(key))
-            }
-        }
-    }
-
-    /// Deletes what stands beside a target, and nothing else that has its name.
-    async fn remove(&self, gvk: &Gvk, key: &Key, policy: &str) -> Result<()> {
-        let resource = self.cluster.resource(gvk, false).await.map_err(|error| error.on_object(key))?;
-        let Some(live) = self.cluster.look(&resource, key).await? else { return Ok(()) };
-        let labels = live.metadata.labels.unwrap_or_default();
-        if labels.get(crate::rollout::target::ROLLOUT_LABEL).map(String::as_str) != Some(policy) {
-            return Ok(());
-        }
-        let uid = live.metadata.uid.unwrap_or_default();
-        self.index.bodies().forget(key);
-        self.cluster.delete(&resource, key, &uid, Propagation::Background).await.map(drop)
     }
 }

@@ -3,14 +3,17 @@
 //! 1. `stand`: of each policy, before anything is applied: may its target be applied as any other object, or is it held
 //!    back, because what is live is another revision than Git wants?
 //! 2. The sync goes on without what is held back. Where it comes to it, it is handed over.
-//! 3. `course`: the machine is asked what to do with what is seen (`scene`), and that is done (`acts`), until there is nothing
-//!    to do now. Every decision is written into the policy's status before it has effects, by compare-and-set.
+//! 3. `course`: the machine is asked what to do with what is seen (`scene`), and that is done (`acts`; `candidate` has what
+//!    stands beside a target, `revision` the objects of each commit), until there is nothing to do now. Every decision is
+//!    written into the policy's status before it has effects, by compare-and-set.
 //!
 //! Events of the target, of what stands beside it and of its routes begin passes, as those of all objects do. What is
 //! remembered between passes can be lost: it saves requests.
 
 mod acts;
+mod candidate;
 mod course;
+mod revision;
 mod scene;
 mod stand;
 mod status;
