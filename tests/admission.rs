@@ -115,6 +115,26 @@ const BAD: &[(&str, &str, &[&str])] = &[
         "",
         &["spec.strategy.canary.background", "spec.gates has no gate b"],
     ),
+    (
+        "{canary: {steps: [{weight: 5}], after: {gates: [b]}}}",
+        "",
+        &["spec.strategy.canary.after.gates", "spec.gates has no gate b"],
+    ),
+    (
+        "{canary: {steps: [{weight: 5}], after: {}}}",
+        "",
+        &["spec.strategy.canary.after", "states hold, gates or both"],
+    ),
+    (
+        "{canary: {steps: [{weight: 5}], after: {hold: soon}}}",
+        "",
+        &["spec.strategy.canary.after.hold", "should match"],
+    ),
+    (
+        "{canary: {steps: [{weight: 5}], background: [a], after: {gates: [a]}}}",
+        "gates: [{name: a}]",
+        &["spec.strategy.canary.background", "a is a gate of a step and of the background"],
+    ),
     ("{blueGreen: {before: [b]}}", "", &["spec.strategy.blueGreen.before", "spec.gates has no gate b"]),
     ("{blueGreen: {after: [b]}}", "", &["spec.strategy.blueGreen.after", "spec.gates has no gate b"]),
     ("{shadow: {percent: 5, hold: 1m, gates: [b]}}", ROUTES, &["spec.strategy.shadow.gates", "no gate b"]),
@@ -208,6 +228,11 @@ const GOOD: &[(&str, &str)] = &[
     (
         "{canary: {steps: [{weight: 5, gates: [a, b]}, {weight: 6, gates: [a]}], background: [c]}}",
         "gates: [{name: a}, {name: b}, {name: c}]",
+    ),
+    ("{canary: {steps: [{weight: 100, hold: 1m}], after: {hold: promoted}}}", ""),
+    (
+        "{canary: {steps: [{weight: 5}], background: [a], after: {hold: 10m, gates: [b]}}}",
+        "gates: [{name: a}, {name: b}]",
     ),
     ("{blueGreen: {before: [a], after: [a]}}", "gates: [{name: a}]\ntraffic: {service: a}"),
     (

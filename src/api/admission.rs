@@ -17,7 +17,7 @@ fn telling(field: &str, rule: &str, words: &str, message: &str) -> Value {
 
 /// Where gates are named: of a strategy, the lists of names.
 const NAMED: &[(&str, &[&str])] = &[
-    ("canary", &["background"]),
+    ("canary", &["background", "after.gates"]),
     ("blueGreen", &["before", "after"]),
     ("shadow", &["gates"]),
     ("rolling", &["gates", "background"]),
@@ -26,7 +26,10 @@ const NAMED: &[(&str, &[&str])] = &[
 /// A strategy and a list of it, where both are there.
 fn list(strategy: &str, list: &str) -> (String, String) {
     let all = format!("self.strategy.{strategy}.{list}");
-    (format!("has(self.strategy.{strategy}) && has({all})"), all)
+    let outer = list
+        .split_once('.')
+        .map_or(String::new(), |(outer, _)| format!("has(self.strategy.{strategy}.{outer}) && "));
+    (format!("has(self.strategy.{strategy}) && {outer}has({all})"), all)
 }
 
 /// Whether a name is named anywhere.
@@ -131,6 +134,7 @@ pub(super) fn strategy() -> Value {
 
 /// Of `canary`.
 pub(super) fn canary() -> Value {
+    let stepped = "self.steps.exists(s, has(s.gates) && n in s.gates) || has(self.after) && has(self.after.gates) && n in self.after.gates";
     json!([
         rule(
             ".steps",
@@ -139,11 +143,19 @@ pub(super) fn canary() -> Value {
         ),
         telling(
             ".background",
-            "!has(self.background) || self.background.all(n, !self.steps.exists(s, has(s.gates) && n in s.gates))",
-            "self.background.filter(n, self.steps.exists(s, has(s.gates) && n in s.gates))[0] + ' is a gate of a step and of the background'",
+            &format!("!has(self.background) || self.background.all(n, !({stepped}))"),
+            &format!(
+                "self.background.filter(n, {stepped})[0] + ' is a gate of a step and of the background'"
+            ),
             "names a gate of a step",
         ),
     ])
+}
+
+/// Of what comes after a canary's steps.
+pub(super) fn after() -> Value {
+    json!([{"rule": "has(self.hold) && self.hold != '' || has(self.gates) && self.gates.size() > 0",
+        "message": "states hold, gates or both"}])
 }
 
 /// Of `rolling`.

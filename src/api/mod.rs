@@ -34,10 +34,10 @@ pub use project::{
     ProjectSpec,
 };
 pub use rollout::{
-    BlueGreen, Canary, CanaryScale, CanaryStep, Gate, GateAnswer, GateLimits, GateStatus, KnownGood,
-    RejectedRevision, Rolling, RolloutAct, RolloutPhase, RolloutPolicy, RolloutPolicySpec, RolloutRevision,
-    RolloutStatus, RolloutStrategy, RolloutTraffic, RolloutVerb, RouteFields, Shadow, TargetReference,
-    TrafficRoute,
+    BlueGreen, Canary, CanaryAfter, CanaryScale, CanaryStep, Gate, GateAnswer, GateLimits, GateStatus,
+    KnownGood, RejectedRevision, Rolling, RolloutAct, RolloutPhase, RolloutPolicy, RolloutPolicySpec,
+    RolloutRevision, RolloutStatus, RolloutStrategy, RolloutTraffic, RolloutVerb, RouteFields, Shadow,
+    TargetReference, TrafficRoute,
 };
 pub use source::{
     Decryption, Directory, HelmFileParameter, HelmOptions, HelmParameter, KustomizeOptions, LocalReference,

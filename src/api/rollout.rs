@@ -171,6 +171,10 @@ pub struct Canary {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 30), inner(length(max = 63)))]
     pub background: Vec<String>,
+    /// What is asked of it once it has all of the traffic, with the way back open: the target is the stable revision until
+    /// then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<CanaryAfter>,
     /// Pods above the target's replicas, a number or a percentage (rounded up) such as 25%, which is the default. With a
     /// router the stable side keeps its size and this does not count.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -186,6 +190,21 @@ pub struct Canary {
     /// Make the stable side smaller as its traffic goes; with a router only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dynamic_stable_scale: bool,
+}
+
+/// All of the traffic, for a time, judged, before the target becomes the new revision.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = admission::after()))]
+pub struct CanaryAfter {
+    /// How long it has all of the traffic at least, such as 10m; `promoted` is until `driftless rollout promote`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^(([0-9]+(s|m|h))*|promoted)$"), length(max = 16))]
+    pub hold: String,
+    /// Gates that must pass meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 30), inner(length(max = 63)))]
+    pub gates: Vec<String>,
 }
 
 /// A share, for a time, judged.

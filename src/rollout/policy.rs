@@ -46,6 +46,15 @@ pub struct Step {
     pub hold: Hold,
     /// Gates that must pass.
     pub gates: Vec<String>,
+    /// The stable side keeps the pods that it has, for the way back.
+    pub keeps: bool,
+}
+
+impl Step {
+    /// All of the traffic.
+    fn all(hold: Hold) -> Self {
+        Self { weight: 100, mirror: 0, size: Size::ByWeight, hold, gates: Vec::new(), keeps: false }
+    }
 }
 
 /// A policy.
@@ -176,10 +185,24 @@ impl Policy {
                 },
             };
             let hold = hold(&step.hold, &format!("{field}.hold"))?;
-            self.steps.push(Step { weight: step.weight, mirror: 0, size, hold, gates: step.gates.clone() });
+            self.steps.push(Step {
+                weight: step.weight,
+                mirror: 0,
+                size,
+                hold,
+                gates: step.gates.clone(),
+                keeps: false,
+            });
         }
         if canary.steps.is_empty() {
             return Err(invalid("strategy.canary.steps", "there are none"));
+        }
+        if let Some(after) = &canary.after {
+            if after.hold.is_empty() && after.gates.is_empty() {
+                return Err(invalid("strategy.canary.after", "states hold, gates or both"));
+            }
+            let hold = hold(&after.hold, "strategy.canary.after.hold")?;
+            self.steps.push(Step { gates: after.gates.clone(), keeps: true, ..Step::all(hold) });
         }
         self.background.clone_from(&canary.background);
         self.surge = share(&canary.max_surge, "strategy.canary.maxSurge", self.surge)?;
@@ -200,6 +223,7 @@ impl Policy {
                 size: both.preview_replicas.map_or(Size::Percent(100), Size::Pods),
                 hold: hold(&both.hold, &format!("{field}.hold"))?,
                 gates: both.before.clone(),
+                keeps: false,
             },
             // The old pods are there while it lasts, so the way back is one change of the weight.
             Step {
@@ -208,6 +232,7 @@ impl Policy {
                 size: Size::ByWeight,
                 hold: Hold::For(delay),
                 gates: both.after.clone(),
+                keeps: false,
             },
         ];
         Ok(())
@@ -216,7 +241,7 @@ impl Policy {
     fn rolling(&mut self, rolling: &Rolling) -> Result<()> {
         let hold = hold(&rolling.hold, "strategy.rolling.hold")?;
         let gates = rolling.gates.clone();
-        self.steps = vec![Step { weight: 100, mirror: 0, size: Size::ByWeight, hold, gates }];
+        self.steps = vec![Step { gates, ..Step::all(hold) }];
         self.background.clone_from(&rolling.background);
         self.rolls = true;
         Ok(())
@@ -229,16 +254,21 @@ impl Policy {
         }
         let hold = hold(&shadow.hold, &format!("{field}.hold"))?;
         let size = shadow.replicas.map_or(Size::Percent(100), Size::Pods);
-        self.steps =
-            vec![Step { weight: 0, mirror: shadow.percent, size, hold, gates: shadow.gates.clone() }];
+        self.steps = vec![Step {
+            weight: 0,
+            mirror: shadow.percent,
+            size,
+            hold,
+            gates: shadow.gates.clone(),
+            keeps: false,
+        }];
         Ok(())
     }
 
     /// Ends the steps, and looks whether all gates are there and each is of use.
     fn check(&mut self) -> Result<()> {
         if self.steps.last().is_some_and(|last| last.weight < 100) {
-            let (size, hold) = (Size::ByWeight, Hold::For(0));
-            self.steps.push(Step { weight: 100, mirror: 0, size, hold, gates: Vec::new() });
+            self.steps.push(Step::all(Hold::For(0)));
         }
         let named = self.steps.iter().flat_map(|step| &step.gates).chain(&self.background);
         let named: BTreeSet<&String> = named.collect();

@@ -123,16 +123,21 @@ impl<'a> Sizes<'a> {
                 (next, next)
             }
             Traffic::Pods => self.by_pods(goal(step)),
-            Traffic::Router(None) => {
-                // What the router sends is not known: no side loses a pod, and none gets one for what may not come.
-                let unknown =
-                    Routed { live_stable: ALL, ..self.routed(goal(step), None, step.weight.min(ALL)) };
-                let mut next = replicas::routed(&unknown);
-                next.candidate = next.candidate.max(pods(self.seen.candidate).spec);
-                (next, next)
-            }
-            Traffic::Router(Some(routed)) => {
-                let next = replicas::routed(&self.routed(goal(step), None, routed.weight));
+            Traffic::Router(routed) => {
+                let mut next = replicas::routed(&match routed {
+                    Some(routed) => self.routed(goal(step), None, routed.weight),
+                    // What the router sends is not known: no side loses a pod, and none gets one for what may not come.
+                    None => {
+                        Routed { live_stable: ALL, ..self.routed(goal(step), None, step.weight.min(ALL)) }
+                    }
+                });
+                if routed.is_none() {
+                    next.candidate = next.candidate.max(pods(self.seen.candidate).spec);
+                }
+                if step.keeps {
+                    let has = self.seen.stable.map_or(0, |side| side.size).min(self.seen.replicas);
+                    next.stable = next.stable.max(has);
+                }
                 (next, next)
             }
         }

@@ -59,6 +59,7 @@ const STRATEGIES: &[&str] = &["canary", "blueGreen", "shadow", "rolling"];
 /// Lists of gates of a strategy, beside those of its steps.
 const LISTS: &[&str] = &[
     "canary/background",
+    "canary/after/gates",
     "blueGreen/before",
     "blueGreen/after",
     "shadow/gates",
@@ -96,6 +97,7 @@ pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
     let target = Target::of(subject);
     strategy(subject, &target, out);
     steps(subject, out);
+    after(subject, out);
     gates(subject, out);
     routes(subject, out);
     if !subject.is_hook() {
@@ -158,6 +160,18 @@ fn steps(policy: &Subject, out: &mut Out) {
                 out.add(&POLICY, format!("{path}/scale"), "a scale is either replicas or percent");
             }
         }
+    }
+}
+
+/// What comes after a canary's steps.
+fn after(policy: &Subject, out: &mut Out) {
+    let path = "/spec/strategy/canary/after";
+    let says_nothing = policy.at(path).is_some_and(|after| {
+        after["hold"].as_str().is_none_or(str::is_empty)
+            && after["gates"].as_array().is_none_or(Vec::is_empty)
+    });
+    if says_nothing {
+        out.add(&POLICY, path, "it states hold, gates or both");
     }
 }
 
