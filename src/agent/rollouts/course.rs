@@ -26,7 +26,7 @@ const TURNS: usize = 40;
 /// When what was ordered is looked at again, if no event tells of it.
 const AGAIN: Duration = Duration::from_secs(2);
 /// How often a rollout is looked at that waits for pods or for a router.
-const LOOK: Duration = Duration::from_secs(5);
+pub(super) const LOOK: Duration = Duration::from_secs(5);
 /// Words alone are not written more often than this.
 const WORDS: i64 = 1;
 
@@ -170,7 +170,11 @@ impl<W: Whence> Course<'_, W> {
             let now = Timestamp::now();
             let seen = match &scene {
                 Some(seen) => seen,
-                None => scene.insert(self.look(delivered).await?),
+                None => {
+                    let mut seen = self.look(delivered).await?;
+                    self.count_endpoints(&mut seen).await?;
+                    scene.insert(seen)
+                }
             };
             let wanted = self.wanted(stand, handed);
             let measured = self.memory.answers(&self.policy.status);
@@ -255,7 +259,10 @@ impl<W: Whence> Course<'_, W> {
             let orders = (!before.is_empty()).then_some(AGAIN);
             // Not all that is waited for is told by an event: a last pod may end without a change of anybody's health.
             let moves = !self.policy.is_at_rest() && self.policy.status.reached_at.is_empty();
-            let again = [again, orders, moves.then_some(LOOK)].into_iter().flatten().min();
+            let again = [again, orders, moves.then_some(LOOK), self.memory.endpoints.again()]
+                .into_iter()
+                .flatten()
+                .min();
             let words = self.say(decision.message, now).await?;
             return Ok([again, words].into_iter().flatten().min());
         }

@@ -13,6 +13,7 @@
 mod acts;
 mod candidate;
 mod course;
+mod endpoints;
 mod revision;
 mod scene;
 mod stand;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub(super) use self::course::{Asked, Ended, Whence};
+use self::endpoints::Endpoints;
 pub(super) use self::stand::Stand;
 use super::gates::{Gates, Measured};
 use super::guard;
@@ -121,6 +123,7 @@ pub(super) struct Remembered {
     asking: Arc<Mutex<HashSet<String>>>,
     /// When words alone were written last, in seconds.
     said: i64,
+    endpoints: Endpoints,
     /// Its objects, until it is at rest.
     following: Option<Following>,
 }
