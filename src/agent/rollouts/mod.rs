@@ -152,6 +152,12 @@ impl Remembered {
         if !guard(&self.asking).insert(name.clone()) {
             return;
         }
+        // It came while this pass was on its way.
+        let is_it = |answer: &Answer| answer.measurement.gate == name && answer.turn == about.turn;
+        if guard(&self.measured).iter().any(is_it) {
+            guard(&self.asking).remove(&name);
+            return;
+        }
         let (measured, asking) = (self.measured.clone(), self.asking.clone());
         tokio::spawn(async move {
             let measurement = loop {
@@ -167,13 +173,16 @@ impl Remembered {
         });
     }
 
-    /// Answers to what the machine asks now; those to older questions are nobody's.
+    /// Answers to what the machine asks now, one for each gate; those to older questions are nobody's.
     fn answers(&self, status: &RolloutStatus) -> Vec<Measurement> {
         let revision = status.candidate.as_ref().map(|candidate| candidate.digest.as_str());
         let all = std::mem::take(&mut *guard(&self.measured));
+        let mut heard = HashSet::new();
         let is_awaited = |answer: &Answer| {
             let gate = status.gates.iter().find(|gate| gate.name == answer.measurement.gate);
-            revision == Some(answer.revision.as_str()) && gate.map(About::next).as_ref() == Some(&answer.turn)
+            revision == Some(answer.revision.as_str())
+                && gate.map(About::next).as_ref() == Some(&answer.turn)
+                && heard.insert(answer.measurement.gate.clone())
         };
         all.into_iter().filter(is_awaited).map(|answer| answer.measurement).collect()
     }
@@ -198,5 +207,44 @@ impl Memories {
         }
         let policies: HashSet<&Key> = policies.collect();
         self.all.retain(|policy, _| policies.contains(policy));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{GateAnswer, GateStatus, RolloutRevision};
+
+    #[test]
+    fn a_question_has_one_answer() {
+        let answer = |gate: &str, turn: &str, revision: &str, value: f64| Answer {
+            turn: turn.into(),
+            revision: revision.into(),
+            measurement: Measurement {
+                gate: gate.into(),
+                answer: GateAnswer::Fail,
+                value: Some(value),
+                message: String::new(),
+            },
+        };
+        let memory = Remembered::default();
+        guard(&memory.measured).extend([
+            answer("latency", "t1", "v2", 1.0),
+            // Asked while the one before it was on its way.
+            answer("latency", "t1", "v2", 2.0),
+            answer("success", "t0", "v2", 3.0),
+            answer("success", "t1", "v1", 4.0),
+            answer("success", "t1", "v2", 5.0),
+        ]);
+        let gate =
+            |name: &str| GateStatus { name: name.into(), measured_at: "t1".into(), ..GateStatus::default() };
+        let status = RolloutStatus {
+            candidate: Some(RolloutRevision { digest: "v2".into(), ..RolloutRevision::default() }),
+            gates: vec![gate("latency"), gate("success")],
+            ..RolloutStatus::default()
+        };
+        let values = |all: Vec<Measurement>| all.iter().filter_map(|one| one.value).collect::<Vec<_>>();
+        assert_eq!(values(memory.answers(&status)), [1.0, 5.0]);
+        assert!(memory.answers(&status).is_empty());
     }
 }
