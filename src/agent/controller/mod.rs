@@ -8,6 +8,7 @@ mod pass;
 mod projects;
 mod render;
 mod report;
+mod retry;
 mod rewrite;
 mod rollouts;
 
@@ -25,6 +26,7 @@ use tokio::task::JoinSet;
 use self::dependencies::Dependencies;
 use self::pass::Place;
 use self::report::Facts;
+use self::retry::Retry;
 use super::claims::Claims;
 use super::culprit::Culprits;
 use super::events::Events;
@@ -40,7 +42,7 @@ use super::{AppKey, Config, Fights, Metrics, RenderedApp, Sources, guard};
 use crate::api::{Application, OperationStatus, POKE, SourceStatus, label_value};
 use crate::error::{Code, Error, Result};
 use crate::health::Rules;
-use crate::live::kube::{Backoff, Cluster, Observe, spread, steady};
+use crate::live::kube::{Backoff, Cluster, Observe, steady};
 use crate::model::Digest;
 use crate::plan::{Inventory, ProjectRules};
 use crate::render::Cache;
@@ -61,7 +63,7 @@ struct Memory {
     inventory: Option<Inventory>,
     rendered: Option<Rendered>,
     fights: Fights,
-    failures: u32,
+    retry: Retry,
     /// The sync request whose poll has ended.
     refreshed: String,
     /// Since when a sync request waits for its poll.
@@ -428,17 +430,23 @@ impl Controller {
                 panic_where_asked(&app);
                 let result = controller.pass(&app, &mut memory).await;
                 let looked = memory.rendered.is_some() || memory.application.is_none();
-                let failures = if result.is_ok() { 0 } else { memory.failures + 1 };
-                memory.failures = failures;
-                (result, failures, looked)
+                let pause = match &result {
+                    Ok(_) => {
+                        memory.retry.passed();
+                        Duration::ZERO
+                    }
+                    Err(error) => memory.retry.failed(Instant::now(), longest(error)),
+                };
+                (result, pause, looked)
             })
         };
-        let (result, failures, looked) = match inner.await {
+        let (result, pause, looked) = match inner.await {
             Ok(ended) => ended,
             Err(error) => {
                 let error = Error::new(Code::Internal, error.to_string()).in_app(&app);
                 self.forget(&memory, &error).await;
-                (Err(error), 8, true)
+                let pause = memory.lock().await.retry.broke(Instant::now(), longest(&error));
+                (Err(error), pause, true)
             }
         };
         let waits = result.is_ok() && !looked;
@@ -450,20 +458,23 @@ impl Controller {
             Ok(Some(due)) => self.queue.push_after(app, due),
             Ok(None) => {}
             Err(error) => {
-                // What is away is asked for soon, by one application of all that wait for it.
-                let most = match error.code {
-                    Code::ApiUnreachable => 30,
-                    // Somebody wrote at the same time; the next look is at what came of it.
-                    Code::ConflictRefused => 15,
-                    _ => 300,
-                };
                 tracing::warn!(app = %app, code = error.code.number(), error = %error, "Pass failed.");
-                // 1 s doubling to 5 min, and a quarter by chance; a new commit does not wait for it.
-                let wait = Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(most));
-                self.queue.push_after(app, wait + spread(wait / 4));
+                // A new commit does not wait for it.
+                self.queue.push_after(app, pause);
             }
         }
     }
+}
+
+/// The longest pause after this.
+fn longest(error: &Error) -> Duration {
+    Duration::from_secs(match error.code {
+        // What is away is asked for soon, by one application of all that wait for it.
+        Code::ApiUnreachable => 30,
+        // Somebody wrote at the same time; the next look is at what came of it.
+        Code::ConflictRefused => 15,
+        _ => 300,
+    })
 }
 
 /// Nothing in the program panics on demand; a build for tests does, in the passes of the applications that a file names.
