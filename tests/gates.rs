@@ -313,6 +313,57 @@ async fn models_are_compared() {
     check(asks(&better, json!({"championAlias": "nobody"})), Error, "the champion: ").await;
 }
 
+/// By MLflow's own library: what it says of models, datasets and runs is what people have.
+#[tokio::test(flavor = "multi_thread")]
+async fn models_are_compared_on_the_same_data() {
+    use GateAnswer::{Error, Fail, NoData, Pass};
+    let mlflow = Mlflow::start().await;
+    // Of each version what was measured of it: dataset, its content, the metric.
+    let versions: [&[(&str, f64, f64)]; 5] = [
+        &[("eval", 1.0, 0.91), ("train", 9.0, 0.99)],
+        &[("eval", 1.0, 0.93), ("train", 9.0, 0.95)],
+        &[("eval", 1.0, 0.90), ("train", 9.0, 0.999)],
+        &[("eval", 2.0, 0.97), ("train", 9.0, 0.99)],
+        &[("eval", 1.0, 0.94), ("eval", 2.0, 0.5)],
+    ];
+    mlflow.evaluate_models("fraud", "auc", &versions).await;
+    mlflow.alias("fraud", "champion", "1").await;
+    // A version without a logged model, whose run says on what it was measured; and one whose run does not.
+    let digest = mlflow.dataset_of("fraud", "1", "eval").await;
+    let plain = mlflow.version("fraud", "auc", json!(0.95), "FINISHED").await;
+    mlflow.log_inputs("fraud", &plain, &[("eval", &digest)]).await;
+    let unclear = mlflow.version("fraud", "auc", json!(0.95), "FINISHED").await;
+    mlflow.log_inputs("fraud", &unclear, &[("eval", &digest), ("train", "abc")]).await;
+    let bare = mlflow.version("fraud", "auc", json!(0.95), "FINISHED").await;
+
+    let (gates, cluster) = (Gates::default(), nowhere().await);
+    let asks = |version: &str, more: Value| {
+        let mut asks = json!({"mlflow": {"address": mlflow.address(), "model": "fraud", "metric": "auc",
+            "candidateVersion": version, "dataset": "eval"}});
+        asks["mlflow"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        asks
+    };
+    let check = async |provider: Value, answer: GateAnswer, message: &str| {
+        check(&gates, &cluster, provider, &about("c"), answer, message).await;
+    };
+    let on = |value: &str| format!("auc on eval ({digest}) {value} of the candidate");
+    check(asks("2", json!({})), Pass, &format!("{}, 0.91 of the champion, is", on("0.93"))).await;
+    // Better where it learned, worse where it counts.
+    check(asks("3", json!({})), Fail, &format!("{}, 0.91 of the champion, is not", on("0.9"))).await;
+    check(asks("3", json!({"dataset": "train"})), Pass, "auc on train (").await;
+    check(asks("4", json!({})), NoData, "auc on dataset eval is not of the same content: digest ").await;
+    check(asks("4", json!({"pass": "candidate > 0.9"})), Pass, "0.97 of the candidate").await;
+    // On what both were measured on, though something newer is there.
+    check(asks("5", json!({})), Pass, &format!("{}, 0.91", on("0.94"))).await;
+    check(asks("2", json!({"dataset": "other"})), NoData, "has no auc on dataset other, but on eval, train")
+        .await;
+    check(asks("2", json!({"metric": "f1"})), NoData, "the candidate's model has no f1 on dataset eval")
+        .await;
+    check(asks(&plain, json!({})), Pass, &format!("{}, 0.91 of the champion", on("0.95"))).await;
+    check(asks(&unclear, json!({})), Error, "several datasets (eval, train)").await;
+    check(asks(&bare, json!({})), NoData, "the candidate's run has no dataset eval").await;
+}
+
 /// A namespace, the CRD, and a policy that owns what its gates make.
 async fn policy(client: &kube::Client, namespace: &str) -> About {
     cluster::namespace(client, namespace).await;

@@ -123,5 +123,5 @@ fn the_gates_of_the_document_are_gates() {
             count += 1;
         }
     }
-    assert_eq!(count, 8);
+    assert_eq!(count, 9);
 }

@@ -233,6 +233,11 @@ pub struct MlflowGate {
     /// The metric, of the run that made a version.
     #[schemars(length(min = 1, max = 250))]
     pub metric: String,
+    /// The evaluation dataset on which it was measured, by name: of the logged model, whichever run measured it. Both versions
+    /// are compared on the same content only (its digest).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 500))]
+    pub dataset: Option<String>,
     /// By how much the candidate may be worse; 0 where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<f64>,

@@ -248,6 +248,45 @@ impl Mlflow {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
+    /// By MLflow's own library: versions of a registered model, and for each what other runs measured of it: a dataset by name,
+    /// its content, and the metric.
+    pub(crate) async fn evaluate_models(&self, model: &str, metric: &str, versions: &[&[(&str, f64, f64)]]) {
+        let python = program("mlflow").await.with_file_name("python");
+        let mut command = tokio::process::Command::new(python);
+        command.args(["-c", EVALUATE, model, metric]).env("MLFLOW_TRACKING_URI", self.address());
+        command.arg(serde_json::to_string(versions).expect("JSON"));
+        let done = command.output().await.expect("python runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let url = format!("{}/api/2.0/mlflow/{path}", self.address());
+        let text = client().get(url).send().await.expect("an answer").text().await.expect("a text");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// The digest of a dataset on which a version was measured.
+    pub(crate) async fn dataset_of(&self, model: &str, version: &str, dataset: &str) -> String {
+        let found = self.get(&format!("model-versions/get?name={model}&version={version}")).await;
+        let source = found["model_version"]["source"].as_str().expect("a source").to_owned();
+        let id = source.strip_prefix("models:/").expect("a logged model");
+        let logged = self.get(&format!("logged-models/{id}")).await;
+        let metrics = logged["model"]["data"]["metrics"].as_array().expect("metrics").clone();
+        let of_it = metrics.iter().find(|metric| metric["dataset_name"] == dataset).expect("one on it");
+        of_it["dataset_digest"].as_str().expect("a digest").to_owned()
+    }
+
+    /// Says that the run of a version has these datasets, by name and digest.
+    pub(crate) async fn log_inputs(&self, model: &str, version: &str, datasets: &[(&str, &str)]) {
+        let found = self.get(&format!("model-versions/get?name={model}&version={version}")).await;
+        let datasets: Vec<Value> = datasets
+            .iter()
+            .map(|(name, digest)| json!({"tags": [], "dataset": {"name": name, "digest": digest, "source_type": "local", "source": "{}"}}))
+            .collect();
+        let run = &found["model_version"]["run_id"];
+        self.post("runs/log-inputs", json!({"run_id": run, "datasets": datasets})).await;
+    }
+
     /// Serves a model that it knows, as MLflow does.
     pub(crate) async fn serve(&self, model: &str) -> ServedModel {
         let program = program("mlflow").await;
@@ -293,6 +332,23 @@ for version in versions:
     with mlflow.start_run():
         mlflow.log_metric(metric, score)
         mlflow.pyfunc.log_model(name="model", python_model=Constant(value), registered_model_name=model, pip_requirements=[])
+"#;
+
+/// Arguments: a model, a metric, and for each version a list of datasets with their content and the metric on it.
+const EVALUATE: &str = r#"
+import json, mlflow, numpy, sys
+class Constant(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return [0.0] * len(model_input)
+model, metric, versions = sys.argv[1:]
+for measured in json.loads(versions):
+    with mlflow.start_run():
+        logged = mlflow.pyfunc.log_model(name="model", python_model=Constant(), registered_model_name=model, pip_requirements=[])
+    for name, content, value in measured:
+        data = mlflow.data.from_numpy(numpy.array([content]), name=name)
+        with mlflow.start_run():
+            mlflow.log_input(data, context="evaluation")
+            mlflow.log_metric(metric, value, dataset=data, model_id=logged.model_id)
 "#;
 
 /// A model that MLflow serves; ends when dropped.

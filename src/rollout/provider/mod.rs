@@ -15,7 +15,7 @@ mod web;
 pub use compare::Compare;
 pub use condition::{Condition, Fact};
 pub use job::{Job, Run};
-pub use mlflow::Mlflow;
+pub use mlflow::{Mlflow, Score};
 pub use object::Object;
 pub use prometheus::Prometheus;
 pub use web::{Sent, Web};
