@@ -26,11 +26,14 @@ use crate::harness::monitoring::{Mlflow, Prometheus};
 use crate::harness::serving::{Answer, Load, Model, Version};
 use crate::harness::{crds, eventually};
 
-const VERSIONS: [Version; 4] = [
+const VERSIONS: [Version; 7] = [
     Version { name: "1", fails: 0, slow: 0 },
     Version { name: "2", fails: 0, slow: 0 },
     Version { name: "failing", fails: 3, slow: 0 },
     Version { name: "slow", fails: 0, slow: 2 },
+    Version { name: "noisy", fails: 1, slow: 0 },
+    Version { name: "noisy-too", fails: 1, slow: 0 },
+    Version { name: "noisy-slow", fails: 1, slow: 3 },
 ];
 const SERVICES: [&str; 2] = ["fraud", "fraud-candidate"];
 /// How long a server goes on after its pod has left, as a container does before it is ended: a kubelet gives 30 s, and
@@ -524,6 +527,83 @@ async fn a_slow_candidate_goes_back() {
     share(&site, &load, 20);
     let lost: Vec<Answer> = load.answers().into_iter().filter(|answer| answer.code != 200).collect();
     assert!(lost.is_empty(), "{lost:?}");
+}
+
+/// Both sides by their counters: half as many failures more, and a tenth of slow requests more, are borne.
+fn compared(address: &str) -> String {
+    let side = r#"pod=~"{{side}}-[a-z0-9]+-[a-z0-9]+""#;
+    format!(
+        r#"  abortScaleDownDelay: 2s
+  traffic: {{routes: [{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, name: fraud}}]}}
+  gates:
+  - name: errors
+    interval: 1s
+    compare:
+      address: {address}
+      errors:
+        requests: 'sum(requests_total{{{side}}})'
+        failures: 'sum(requests_total{{{side},code=~"5.."}})'
+        ratio: 1.5
+  - name: latency
+    interval: 1s
+    compare:
+      address: {address}
+      latency: {{buckets: 'sum by (le) (request_predict_seconds_bucket{{{side}}})', excess: 0.1}}
+"#
+    )
+}
+
+/// Every tenth request fails on both sides, which no threshold would let pass; what counts is whether one is worse.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_versions_are_compared_by_what_both_did() {
+    let world = &World::new("traffic-compared").await;
+    let rolling = &Rolling { world };
+    let steps = "canary: {steps: [{weight: 50, gates: [errors, latency]}]}";
+    let (site, _tasks) =
+        serving(rolling, BTreeMap::new(), "model:noisy", |address| policy(steps, &compared(address))).await;
+    let load = site.load();
+    let mut known = site.said.lock().unwrap().len();
+    for (image, rejected) in [
+        ("model:noisy-too", None),
+        ("model:failing", Some("gate errors: ")),
+        ("model:noisy-slow", Some("gate latency: ")),
+    ] {
+        let begin = Instant::now();
+        let commit = rolling.commit(&[("fraud", &fraud(image, 4, ""))], image);
+        world.poke("fraud").await;
+        let is_this =
+            |status: &RolloutStatus| status.candidate.as_ref().is_some_and(|one| one.commit == commit);
+        eventually("it begins", || async { is_this(&rolling.status().await).then_some(()) }).await;
+        let wanted = if rejected.is_some() { RolloutPhase::Rejected } else { RolloutPhase::Healthy };
+        let status = eventually("it ends", || async {
+            let status = rolling.status().await;
+            matches!(status.phase, RolloutPhase::Healthy | RolloutPhase::Rejected).then_some(status)
+        })
+        .await;
+        let said = site.said.lock().unwrap().clone();
+        let gates = said[known..].iter().rev().find(|(_, status)| status.gates.len() == 2);
+        let (_, last) = gates.expect("both gates were asked");
+        let words: Vec<&str> = last.gates.iter().map(|gate| gate.message.as_str()).collect();
+        println!("{image}: {:?} after {:?}: {}", status.phase, begin.elapsed(), words.join("; "));
+        assert_eq!(status.phase, wanted, "{image}: {status:?}");
+        if let Some(gate) = rejected {
+            let why = &status.rejected.last().unwrap().why;
+            assert!(why.starts_with(gate) && why.contains("of the candidate"), "{why}");
+        } else {
+            // Undecided held it: it took more than one look.
+            let waited = said[known..].iter().any(|(_, status)| {
+                status.gates.iter().any(|gate| gate.answer == Some(GateAnswer::NoData) && gate.streak > 1)
+            });
+            assert!(waited, "{words:?}");
+            world.ready("fraud", &commit).await;
+        }
+        rolling.gone("fraud-candidate").await;
+        site.only(4).await;
+        known = site.said.lock().unwrap().len();
+    }
+    let strange = load.answers().into_iter().find(|answer| !matches!(answer.code, 200 | 500));
+    assert!(strange.is_none(), "{strange:?}");
+    honest(&site);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
