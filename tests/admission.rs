@@ -197,6 +197,54 @@ const BAD: &[(&str, &str, &[&str])] = &[
         &["spec.targetRef.name", "Required"],
     ),
     ("{rolling: {}}", "progressDeadline: soon", &["spec.progressDeadline", "should match"]),
+    (
+        "{rolling: {gates: [a]}}",
+        "gates: [{name: a, approval: {}, object: {apiVersion: v1, kind: Pod, name: a, pass: 'true'}}]",
+        &[
+            "spec.gates[0]",
+            "give one of prometheus, compare, web, job, workflow, object, mlflow and approval",
+        ],
+    ),
+    (
+        "{rolling: {gates: [a]}}",
+        "gates: [{name: a, interval: 1m, approval: {}}]",
+        &["spec.gates[0].approval", "people are not asked again and again"],
+    ),
+    (
+        "{rolling: {gates: [a]}}",
+        "gates: [{name: a, limits: {noData: 3}, approval: {}}]",
+        &["spec.gates[0].approval", "people are not asked again and again"],
+    ),
+    (
+        "{rolling: {gates: [a]}}",
+        "gates: [{name: a, approval: {timeout: soon}}]",
+        &["spec.gates[0].approval.timeout", "should match"],
+    ),
+    (
+        "{rolling: {background: [a]}}",
+        "gates: [{name: a, approval: {}}]",
+        &["spec.strategy.rolling.background", "which only a step waits for"],
+    ),
+    (
+        "{canary: {steps: [{weight: 5}], background: [a]}}",
+        "gates: [{name: a, approval: {}}]",
+        &["spec.strategy.canary.background", "which only a step waits for"],
+    ),
+    (
+        "{rolling: {gates: [a]}}",
+        "gates: [{name: a, workflow: {}}]",
+        &["spec.gates[0].workflow", "give either spec or workflowTemplateRef"],
+    ),
+    (
+        "{rolling: {gates: [a]}}",
+        "gates: [{name: a, workflow: {workflowTemplateRef: {name: a}, pass: result > 1}}]",
+        &["spec.gates[0].workflow", "give both or none"],
+    ),
+    (
+        "{rolling: {gates: [a]}}",
+        "gates: [{name: a, workflow: {workflowTemplateRef: {}}}]",
+        &["spec.gates[0].workflow.workflowTemplateRef.name", "Required"],
+    ),
 ];
 
 /// Before the merge lint says so too.
@@ -244,6 +292,10 @@ const GOOD: &[(&str, &str)] = &[
         "gates: [{name: a}, {name: b}]\ntargetRef: {apiVersion: example.com/v1, kind: Model, name: a}",
     ),
     ("{canary: {steps: [{weight: 5}]}}", SET),
+    (
+        "{canary: {steps: [{weight: 5, gates: [a, b, c]}]}}",
+        "gates: [{name: a, count: 2, dryRun: true, approval: {timeout: 24h}}, {name: b, approval: {}}, {name: c, workflow: {spec: {entrypoint: a}, result: a, pass: result > 1}}]",
+    ),
     (
         "{canary: {steps: [{weight: 5}]}}",
         "targetRef: {apiVersion: serving.kserve.io/v1beta1, kind: InferenceService, name: a}",

@@ -33,7 +33,7 @@ async fn nowhere() -> Cluster {
     Cluster::connect(&Connection { kubeconfig: Some(kubeconfig), context: None }).await.unwrap()
 }
 
-fn gate(provider: Value) -> Gate {
+pub(crate) fn gate(provider: Value) -> Gate {
     let mut gate = json!({"name": "g", "interval": "10s"});
     let Value::Object(fields) = provider else { panic!("{provider} is no provider") };
     for (name, value) in fields {
@@ -63,7 +63,7 @@ fn done(measured: Measured) -> Measurement {
 }
 
 /// Measures, and compares the answer and a part of its message.
-async fn check(
+pub(crate) async fn check(
     gates: &Gates,
     cluster: &Cluster,
     provider: Value,
@@ -365,7 +365,7 @@ async fn models_are_compared_on_the_same_data() {
 }
 
 /// A namespace, the CRD, and a policy that owns what its gates make.
-async fn policy(client: &kube::Client, namespace: &str) -> About {
+pub(crate) async fn owner(client: &kube::Client, namespace: &str) -> About {
     cluster::namespace(client, namespace).await;
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let definition = RolloutPolicy::crd();
@@ -396,7 +396,7 @@ fn stated(provider: Value) -> RolloutPolicy {
     .unwrap()
 }
 
-async fn connected() -> (kube::Client, Cluster) {
+pub(crate) async fn connected() -> (kube::Client, Cluster) {
     let plane = cluster::control_plane();
     let client = cluster::client(&plane).await;
     let connection = Connection { kubeconfig: Some(plane.kubeconfig.clone()), context: None };
@@ -407,7 +407,7 @@ async fn connected() -> (kube::Client, Cluster) {
 async fn the_api_server_refuses_two_providers() {
     let (client, _) = connected().await;
     let namespace = "gates-schema";
-    policy(&client, namespace).await;
+    owner(&client, namespace).await;
     let policies: Api<RolloutPolicy> = Api::namespaced(client.clone(), namespace);
     let refused = async |provider: Value, wanted: &str| {
         let mut policy = stated(provider);
@@ -417,8 +417,11 @@ async fn the_api_server_refuses_two_providers() {
     };
     let web = json!({"url": "http://x", "pass": "value > 1"});
     let job = json!({"template": {"template": {"spec": {"containers": [{"name": "a", "image": "x"}]}}}});
-    refused(json!({"web": web, "job": job}), "give one of prometheus, compare, web, job, object and mlflow")
-        .await;
+    refused(
+        json!({"web": web, "job": job}),
+        "give one of prometheus, compare, web, job, workflow, object, mlflow and approval",
+    )
+    .await;
     let neither = json!({"prometheus": {"address": "http://x", "pass": "value > 1"}});
     refused(neither, "give either query or builtin").await;
     refused(json!({"web": {"url": "ftp://x", "pass": "value > 1"}}), "spec.gates[0].web.url").await;
@@ -436,7 +439,7 @@ async fn jobs_decide() {
     use GateAnswer::{Fail, NoData, Pass};
     let (client, cluster) = connected().await;
     cluster::node(&client).await;
-    let about = policy(&client, "gates-jobs").await;
+    let about = owner(&client, "gates-jobs").await;
     let jobs: Api<Job> = Api::namespaced(client.clone(), "gates-jobs");
     let pods: Api<Pod> = Api::namespaced(client.clone(), "gates-jobs");
     let ends = json!({"template": {"template": {"spec": {
@@ -516,7 +519,7 @@ async fn objects_and_secrets_are_those_of_the_account() {
     use GateAnswer::{Error, Fail, NoData, Pass};
     let (client, cluster) = connected().await;
     let namespace = "gates-account";
-    let about = policy(&client, namespace).await;
+    let about = owner(&client, namespace).await;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let secret = async |name: &str, data: Value| {
         let secret = json!({"metadata": {"name": name}, "stringData": data});

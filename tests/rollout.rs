@@ -88,7 +88,14 @@ fn what_is_wrong_with_a_policy_is_named() {
     gated("web: {url: 'file:///x', pass: 'value > 1'}", "spec.gates[1].web.url: ");
     gated(
         "web: {url: 'http://x', pass: 'value > 1'}, object: {apiVersion: v1, kind: Pod, name: a, pass: 'true'}",
-        "give one of prometheus, compare, web, job, object and mlflow",
+        "give one of prometheus, compare, web, job, workflow, object, mlflow and approval",
+    );
+    gated("approval: {timeout: soon}", "spec.gates[1].approval.timeout: \"soon\" is no duration");
+    gated("approval: {}, limits: {fail: 1}", "spec.gates[1].approval: people are not asked again and again");
+    check(
+        "{canary: {steps: [{weight: 5}], background: [a]}}",
+        "[{name: a, approval: {}}]",
+        "a is approved by people, which only a step waits for",
     );
     gated("web: {url: 'http://x', pass: 'true', colour: red}", "unknown field `colour`");
     check("{canary: {steps: [{weight: 5, gates: [a]}]}}", "[{name: a}, {name: a}]", "there are two gates a");
@@ -123,5 +130,5 @@ fn the_gates_of_the_document_are_gates() {
             count += 1;
         }
     }
-    assert_eq!(count, 9);
+    assert_eq!(count, 11);
 }

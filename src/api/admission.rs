@@ -5,6 +5,8 @@
 
 use serde_json::{Value, json};
 
+use super::Gate;
+
 /// A rule about a field below the one that it stands at.
 fn rule(field: &str, rule: &str, message: &str) -> Value {
     json!({"fieldPath": field, "rule": rule, "message": message})
@@ -62,6 +64,15 @@ pub(super) fn policy() -> Value {
                 missing,
             ));
         }
+    }
+    for strategy in ["canary", "rolling"] {
+        let (given, all) = list(strategy, "background");
+        let people = "self.gates.exists(g, g.name == n && has(g.approval))";
+        rules.push(rule(
+            &format!(".strategy.{strategy}.background"),
+            &format!("!({given}) || !has(self.gates) || {all}.all(n, !{people})"),
+            "names a gate that people approve, which only a step waits for",
+        ));
     }
     let known = known("n");
     rules.push(telling(
@@ -166,6 +177,20 @@ pub(super) fn rolling() -> Value {
         "self.background.filter(n, n in self.gates)[0] + ' is a gate of a step and of the background'",
         "names a gate of `gates`",
     )])
+}
+
+/// Of a gate.
+pub(super) fn gate() -> Value {
+    let stated: Vec<String> = Gate::ASKS.iter().map(|(name, _)| format!("has(self.{name})")).collect();
+    let one = format!("[{}].filter(stated, stated).size() <= 1", stated.join(", "));
+    json!([
+        {"rule": one, "message": format!("give one of {}", Gate::all())},
+        rule(
+            ".approval",
+            "!has(self.approval) || !has(self.limits) && !has(self.interval) && !has(self.initialDelay)",
+            "people are not asked again and again: interval, initialDelay and limits are for gates that measure",
+        ),
+    ])
 }
 
 /// Of a step's `scale`.

@@ -188,6 +188,48 @@ pub struct JobGate {
     pub pass: Option<String>,
 }
 
+/// A Workflow (argoproj.io/v1alpha1) for each measurement, in the namespace of the policy and in the name of the Application's
+/// account. One that succeeds passes, one that fails does not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.spec) != has(self.workflowTemplateRef)", "message": "give either spec or workflowTemplateRef, not both and not neither"},
+    {"rule": "has(self.result) == has(self.pass)", "message": "result is the output parameter that pass judges: give both or none"}]))]
+pub struct WorkflowGate {
+    /// Its spec, with the same `{{...}}` as a query; other words are Argo's own. Where they are not given:
+    /// `activeDeadlineSeconds: 1800`, `ttlStrategy: {secondsAfterCompletion: 3600}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub spec: Option<serde_json::Map<String, serde_json::Value>>,
+    /// The template that it is made of. How long it may run is for the template to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow_template_ref: Option<WorkflowTemplateReference>,
+    /// Its parameters (`spec.arguments.parameters`) by name, with the same `{{...}}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 50))]
+    pub parameters: BTreeMap<String, String>,
+    /// The output parameter whose JSON `pass` judges: one with this globalName, or one of the entrypoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub result: Option<String>,
+    /// What passes of a Workflow that succeeded, in CEL over `result`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub pass: Option<String>,
+}
+
+/// A `WorkflowTemplate` of the same namespace, or of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkflowTemplateReference {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// It is a `ClusterWorkflowTemplate`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cluster_scope: bool,
+}
+
 /// An object of the same namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -341,6 +383,21 @@ pub struct CompareLevels {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub not_worse: Option<f64>,
+}
+
+/// People, who approve or deny with `driftless rollout approve` and `deny`. `count` is how many different ones it takes; one denial
+/// is enough. Their word is for one revision in one step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApprovalGate {
+    /// What they are to look at.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub message: String,
+    /// How long they are waited for, such as 24h; then it has failed. Where not given, it waits without end.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^([0-9]+(s|m|h))*$"), length(max = 16))]
+    pub timeout: String,
 }
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> Schema {

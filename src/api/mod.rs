@@ -23,8 +23,9 @@ pub use application::{
 pub use condition::{Condition, ConditionStatus, second, set_condition};
 pub use crd::{definitions, yaml};
 pub use gate::{
-    BuiltinMetric, BuiltinQuery, BuiltinSource, CompareErrors, CompareGate, CompareLatency, CompareLevels,
-    GateSecret, JobGate, MlflowGate, ObjectGate, PrometheusGate, QueryRange, WebGate, WebMethod,
+    ApprovalGate, BuiltinMetric, BuiltinQuery, BuiltinSource, CompareErrors, CompareGate, CompareLatency,
+    CompareLevels, GateSecret, JobGate, MlflowGate, ObjectGate, PrometheusGate, QueryRange, WebGate,
+    WebMethod, WorkflowGate, WorkflowTemplateReference,
 };
 pub use health::{CelHealth, HealthRule};
 pub use inventory::{Inventory, InventoryEntry};

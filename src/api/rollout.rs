@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{
-    CompareGate, Condition, JobGate, MlflowGate, ObjectGate, PrometheusGate, WebGate, admission,
+    ApprovalGate, CompareGate, Condition, JobGate, MlflowGate, ObjectGate, PrometheusGate, WebGate,
+    WorkflowGate, admission,
 };
 
 /// How a new revision of one object comes to its users: step by step, judged by gates, and back by itself. It belongs to
@@ -285,11 +286,10 @@ pub struct Shadow {
     pub replicas: Option<u32>,
 }
 
-/// What must hold. It asks one of prometheus, compare, web, job, object and mlflow; without any, only a simulation answers for it.
+/// What must hold. It asks one of these; without any, only a simulation answers for it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "[has(self.prometheus), has(self.compare), has(self.web), has(self.job), has(self.object), has(self.mlflow)].filter(stated, stated).size() <= 1", "message": "give one of prometheus, compare, web, job, object and mlflow"}]))]
+#[schemars(extend("x-kubernetes-validations" = admission::gate()))]
 pub struct Gate {
     /// Its name, which steps name.
     #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"), length(max = 63))]
@@ -321,6 +321,9 @@ pub struct Gate {
     /// Runs a Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobGate>,
+    /// Runs a Workflow of Argo Workflows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<WorkflowGate>,
     /// Looks at an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<ObjectGate>,
@@ -330,6 +333,39 @@ pub struct Gate {
     /// Both sides compared by their counters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compare: Option<CompareGate>,
+    /// Waits for people, who approve or deny it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalGate>,
+}
+
+/// A field of a gate, and whether a gate states it.
+type Ask = (&'static str, fn(&Gate) -> bool);
+
+impl Gate {
+    /// What a gate can ask, by its field, and whether this one does. Nothing else lists them.
+    pub(super) const ASKS: &[Ask] = &[
+        ("prometheus", |gate| gate.prometheus.is_some()),
+        ("compare", |gate| gate.compare.is_some()),
+        ("web", |gate| gate.web.is_some()),
+        ("job", |gate| gate.job.is_some()),
+        ("workflow", |gate| gate.workflow.is_some()),
+        ("object", |gate| gate.object.is_some()),
+        ("mlflow", |gate| gate.mlflow.is_some()),
+        ("approval", |gate| gate.approval.is_some()),
+    ];
+
+    /// The fields of [`Self::ASKS`] that it states; one where it can be used.
+    pub fn asks(&self) -> Vec<&'static str> {
+        Self::ASKS.iter().filter(|(_, stated)| stated(self)).map(|(name, _)| *name).collect()
+    }
+
+    /// The names of [`Self::ASKS`] as a sentence has them.
+    pub fn all() -> String {
+        let names: Vec<&str> = Self::ASKS.iter().map(|(name, _)| *name).collect();
+        names
+            .split_last()
+            .map_or_else(String::new, |(last, others)| format!("{} and {last}", others.join(", ")))
+    }
 }
 
 /// How many answers of a kind are borne; one more and the gate has failed. None of them ever passes.
@@ -431,6 +467,9 @@ pub struct GateStatus {
     /// The newest values, the newest last; 20 at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<f64>,
+    /// Who approved it, where people decide.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<String>,
 }
 
 /// What a measurement says. Simulations may write it small.
@@ -467,6 +506,51 @@ pub struct RolloutAct {
     /// When it was done (RFC 3339).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub at: String,
+    /// The gate that is approved or denied.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub gate: String,
+    /// The revision for which it is: the digest of `status.candidate`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub revision: String,
+    /// The step for which it is, from 0, as `status.step`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u32>,
+    /// Why nothing came of it; empty where something did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub refused: String,
+}
+
+impl RolloutAct {
+    /// Asks for something; who, why and of what is empty.
+    pub fn new(id: impl Into<String>, verb: RolloutVerb) -> Self {
+        Self {
+            id: id.into(),
+            verb,
+            by: String::new(),
+            why: String::new(),
+            at: String::new(),
+            gate: String::new(),
+            revision: String::new(),
+            step: None,
+            refused: String::new(),
+        }
+    }
+
+    /// Reads a request as the annotation has it.
+    ///
+    /// # Errors
+    /// Why it is none, in words. A field that there is not is refused: what looks like a name deep inside it would be taken
+    /// for that of the author by rules of admission that search the text.
+    pub fn requested(text: &str) -> Result<Self, String> {
+        let act: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let fields: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let known = ["id", "verb", "by", "why", "at", "gate", "revision", "step"];
+        match fields.keys().find(|name| !known.contains(&name.as_str())) {
+            Some(strange) => Err(format!("unknown field `{strange}`, expected one of {}", known.join(", "))),
+            None => Ok(act),
+        }
+    }
 }
 
 /// What people can ask for.
@@ -484,6 +568,10 @@ pub enum RolloutVerb {
     Pause,
     /// Go on.
     Resume,
+    /// Let a gate pass that waits for people.
+    Approve,
+    /// Let it fail.
+    Deny,
 }
 
 /// All that is known of a rollout; a process that begins here goes on as the one before would have.

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::api::{Gate, GateAnswer, GateStatus, second};
-use crate::error::Result;
+use crate::api::{Gate, GateAnswer, GateLimits, GateStatus, second};
+use crate::error::{Code, Error, Result};
+use crate::model::one_line;
 
 use super::policy::seconds;
 use super::provider::Provider;
@@ -31,6 +32,30 @@ pub struct Rule {
     pub error: u32,
     /// Binds nobody.
     pub dry_run: bool,
+    /// People decide; nothing is measured.
+    pub approval: Option<Approval>,
+}
+
+/// What is asked of people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    /// What they are to look at.
+    pub message: String,
+    /// Seconds for which they are waited for.
+    pub timeout: Option<i64>,
+}
+
+impl Approval {
+    fn read(gate: &Gate) -> Result<Option<Self>> {
+        let Some(stated) = &gate.approval else { return Ok(None) };
+        let measures = gate.limits != GateLimits::default();
+        if measures || !gate.interval.is_empty() || !gate.initial_delay.is_empty() {
+            let why = "spec.approval: people are not asked again and again: interval, initialDelay and limits are for gates that measure";
+            return Err(Error::new(Code::RolloutInvalid, why));
+        }
+        let timeout = seconds(&stated.timeout, "approval.timeout")?;
+        Ok(Some(Self { message: one_line(&stated.message), timeout }))
+    }
 }
 
 /// One measurement.
@@ -77,6 +102,7 @@ impl Rule {
             no_data: limits.no_data.unwrap_or(if gate.compare.is_some() { u32::MAX } else { 10 }),
             error: limits.error.unwrap_or(4),
             dry_run: gate.dry_run,
+            approval: Approval::read(gate)?,
         })
     }
 
@@ -88,7 +114,17 @@ impl Rule {
         if status.passed >= self.count {
             return Verdict::Passed;
         }
+        // Nobody is asked; when their time is over is known to whoever waits.
+        if self.approval.is_some() {
+            return Verdict::Open(Timestamp::MAX);
+        }
         Verdict::Open(self.due(status))
+    }
+
+    /// Until when people are waited for.
+    pub fn waits_until(&self, status: &GateStatus) -> Option<Timestamp> {
+        let approval = self.approval.as_ref()?;
+        approval.timeout.map(|seconds| after(&status.since, seconds))
     }
 
     /// When it is asked next. In the background also when it has passed.
@@ -103,6 +139,9 @@ impl Rule {
 
     fn broken(&self, status: &GateStatus) -> Option<String> {
         let answer = status.answer?;
+        if self.approval.is_some() {
+            return (answer == GateAnswer::Fail).then(|| format!("gate {}: {}", status.name, status.message));
+        }
         let (many, limit, what) = match answer {
             GateAnswer::Pass => return None,
             GateAnswer::Fail if status.failed > self.fail => (status.failed, self.fail, "failed"),
@@ -118,8 +157,17 @@ impl Rule {
 }
 
 /// A gate that begins.
-pub(super) fn begin(name: &str, now: Timestamp) -> GateStatus {
-    GateStatus { name: name.to_owned(), since: second(now), ..GateStatus::default() }
+pub(super) fn begin(name: &str, rule: Option<&Rule>, now: Timestamp) -> GateStatus {
+    let begun = GateStatus { name: name.to_owned(), since: second(now), ..GateStatus::default() };
+    match rule.and_then(|rule| rule.approval.as_ref()) {
+        Some(_) => GateStatus {
+            answer: Some(GateAnswer::NoData),
+            streak: 1,
+            message: "nobody has approved it yet".to_owned(),
+            ..begun
+        },
+        None => begun,
+    }
 }
 
 /// Adds a measurement.

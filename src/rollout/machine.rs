@@ -8,6 +8,7 @@
 //! 4. Weight goes up only to pods that are there; it goes to 0 before pods go.
 //! 5. What was rejected is not begun again. Another revision is, and what was good before skips the steps.
 
+mod approval;
 mod ending;
 mod steps;
 
@@ -153,6 +154,7 @@ pub fn decide(policy: &Policy, status: &RolloutStatus, seen: &Seen<'_>) -> Decis
     let mut turn = Turn { policy, seen, status: status.clone(), commands: Vec::new(), again: None };
     turn.hear();
     turn.measured();
+    turn.expire();
     // What people and gates said is written down before it has effects.
     let message = if turn.status == *status { turn.go() } else { String::new() };
     let Turn { status: after, commands, again, .. } = turn;
@@ -214,7 +216,7 @@ impl Turn<'_> {
         if self.status.acts.iter().any(|done| done.id == act.id) {
             return;
         }
-        let act = RolloutAct { at: self.now(), ..act.clone() };
+        let mut act = RolloutAct { at: self.now(), refused: String::new(), ..act.clone() };
         let moving = self.status.phase == RolloutPhase::Progressing;
         match act.verb {
             RolloutVerb::Pause => self.status.paused = Some(act.clone()),
@@ -244,7 +246,12 @@ impl Turn<'_> {
                 let wanted = &self.seen.wanted.digest;
                 self.status.rejected.retain(|rejected| rejected.revision.digest != *wanted);
             }
-            RolloutVerb::Promote | RolloutVerb::PromoteFull | RolloutVerb::Abort => {}
+            RolloutVerb::Approve | RolloutVerb::Deny => {
+                act.refused = self.approval(&act).err().unwrap_or_default();
+            }
+            RolloutVerb::Promote | RolloutVerb::PromoteFull | RolloutVerb::Abort => {
+                act.refused = format!("it came when the rollout was {:?}", self.status.phase);
+            }
         }
         push(&mut self.status.acts, act, ACTS);
     }

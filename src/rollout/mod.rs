@@ -25,7 +25,7 @@ mod tests;
 pub mod traffic;
 
 pub use bind::{Bound, bind};
-pub use gate::{Measurement, Rule, Verdict};
+pub use gate::{Approval, Measurement, Rule, Verdict};
 pub use machine::{Command, Decision, Routed, Seen, Side, Sizing, Traffic, decide};
 pub use policy::{Hold, Policy, Size, Step};
 pub use simulation::{Divider, Event, Line, Scenario, Simulation};

@@ -278,6 +278,11 @@ impl Policy {
         if let Some(idle) = self.gates.keys().find(|name| !named.contains(name)) {
             return Err(invalid("gates", format!("no step names the gate {idle}")));
         }
+        let people = |name: &&String| self.gates.get(*name).is_some_and(|rule| rule.approval.is_some());
+        if let Some(approved) = self.background.iter().find(people) {
+            let why = format!("{approved} is approved by people, which only a step waits for");
+            return Err(invalid("gates", why));
+        }
         for step in &self.steps {
             if let Some(both) = step.gates.iter().find(|name| self.background.contains(name)) {
                 return Err(invalid("gates", format!("{both} is a gate of a step and of the background")));

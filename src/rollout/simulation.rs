@@ -69,6 +69,12 @@ pub struct Event {
     /// A person asks for this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<RolloutVerb>,
+    /// The gate that they approve or deny, as of the revision and step that are there then.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub gate: String,
+    /// Who they are; `script` where not given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
     /// The target is to have so many pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
@@ -222,8 +228,15 @@ impl Simulation {
             }
             if let Some(verb) = event.act {
                 self.acts += 1;
-                let (by, why) = ("script".to_owned(), String::new());
-                self.act = Some(RolloutAct { id: self.acts.to_string(), verb, by, why, at: String::new() });
+                let decides = matches!(verb, RolloutVerb::Approve | RolloutVerb::Deny);
+                let candidate = self.status.candidate.as_ref().filter(|_| decides);
+                self.act = Some(RolloutAct {
+                    by: if event.by.is_empty() { "script".to_owned() } else { event.by },
+                    gate: event.gate,
+                    revision: candidate.map(|candidate| candidate.digest.clone()).unwrap_or_default(),
+                    step: decides.then_some(self.status.step),
+                    ..RolloutAct::new(self.acts.to_string(), verb)
+                });
             }
         }
     }

@@ -45,6 +45,12 @@ pub(crate) const KUBERAY: Archive = Archive {
     files: "config/crd/bases",
 };
 
+pub(crate) const ARGO_WORKFLOWS: Archive = Archive {
+    module: "github.com/argoproj/argo-workflows/v3@v3.7.3",
+    sum: "h1:b0o03RTLXIL7lQunDEvLoDTeI5TbfXe2obGaItvvifk=",
+    files: "manifests/base/crds/full",
+};
+
 pub(crate) const ARGO_ROLLOUTS: Archive = Archive {
     module: "github.com/argoproj/argo-rollouts@v1.8.3",
     sum: "h1:blbtQva4IK9r6gFh+dWkCrLnFdPOWiv9ubQYu36qeaA=",

@@ -1,19 +1,22 @@
 //! Asks what gates ask. One file is one provider; what an answer says is decided in `rollout::provider`.
 //!
-//! A measurement never fails: what goes wrong is an answer with the reason. Secrets, objects and Jobs are asked for in the
+//! A measurement never fails: what goes wrong is an answer with the reason. Secrets, objects, Jobs and Workflows are asked for in the
 //! name of the application's account, so a policy reads nothing that its account may not read.
 
 mod compare;
-mod job;
 mod mlflow;
 mod object;
 mod prometheus;
 mod reach;
+mod run;
 mod web;
 
+use std::collections::HashSet;
+
 use crate::api::Gate;
+use crate::error::Result;
 use crate::live::kube::Cluster;
-use crate::model::one_line;
+use crate::model::{Gvk, one_line};
 use crate::rollout::Measurement;
 use crate::rollout::provider::{About, Provider, Reading};
 use reach::Reach;
@@ -38,9 +41,9 @@ impl Gates {
     pub async fn measure(&self, cluster: &Cluster, gate: &Gate, about: &About) -> Measured {
         let reading = match Provider::read(gate) {
             Err(error) => Reading::error(error.why),
-            Ok(None) => Reading::error(
-                "the gate does not say what it asks: give prometheus, compare, web, job, object or mlflow",
-            ),
+            Ok(None) => {
+                Reading::error(format!("the gate does not say what it asks: give one of {}", Gate::all()))
+            }
             Ok(Some(provider)) => match self.ask(cluster, gate, &provider, about).await {
                 Ok(Some(reading)) => reading,
                 Ok(None) => return Measured::Pending,
@@ -51,6 +54,30 @@ impl Gates {
         Measured::Done(reading.of(&gate.name))
     }
 
+    /// Ends Jobs and Workflows of a policy (its name and uid) for measurements that nobody waits for: all but those of
+    /// these names.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub(super) async fn end(
+        cluster: &Cluster,
+        gates: &[Gate],
+        namespace: &str,
+        policy: (&str, &str),
+        kept: &HashSet<String>,
+    ) -> Result<()> {
+        let mut kinds: Vec<Gvk> = Vec::new();
+        for gate in gates {
+            let Ok(Some(Provider::Run(known))) = Provider::read(gate) else { continue };
+            let gvk = known.kind.gvk();
+            if !kinds.contains(&gvk) {
+                run::end(cluster, &*known.kind, namespace, policy, kept).await?;
+                kinds.push(gvk);
+            }
+        }
+        Ok(())
+    }
+
     /// `None` where there is no answer yet.
     async fn ask(
         &self,
@@ -58,12 +85,12 @@ impl Gates {
         gate: &Gate,
         provider: &Provider,
         about: &About,
-    ) -> Result<Option<Reading>, String> {
+    ) -> std::result::Result<Option<Reading>, String> {
         let access = |secret, any_certificate: bool| {
             self.reach.access(cluster, &about.namespace, secret, !any_certificate)
         };
         match provider {
-            Provider::Job(job) => return job::ask(cluster, job, &gate.name, about).await,
+            Provider::Run(known) => return run::ask(cluster, known, &gate.name, about).await,
             Provider::Object(object) => object::ask(cluster, object, about).await,
             Provider::Prometheus(known) => {
                 let stated = gate.prometheus.as_ref().ok_or("the gate changed")?;

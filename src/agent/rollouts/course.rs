@@ -9,6 +9,7 @@ use super::stand::health;
 use super::status::described;
 use super::{Policy, Remembered, Stand};
 use crate::agent::engine::Pass;
+use crate::agent::gates::Gates;
 use crate::agent::policy::left;
 use crate::agent::{Engine, Outcome, RenderedApp};
 use crate::api::{Gate, RolloutPhase, RolloutRevision, RolloutStatus, RolloutVerb};
@@ -16,7 +17,7 @@ use crate::error::{Code, Error, Result};
 use crate::health::Health;
 use crate::model::Digest;
 use crate::plan::{Desired, Why};
-use crate::rollout::provider::About;
+use crate::rollout::provider::{About, run_name};
 use crate::rollout::target::{Form, Measure, candidate_name};
 use crate::rollout::traffic::Division;
 use crate::rollout::{Bound, Command, Seen, Traffic, decide};
@@ -259,10 +260,9 @@ impl<W: Whence> Course<'_, W> {
             let orders = (!before.is_empty()).then_some(AGAIN);
             // Not all that is waited for is told by an event: a last pod may end without a change of anybody's health.
             let moves = !self.policy.is_at_rest() && self.policy.status.reached_at.is_empty();
-            let again = [again, orders, moves.then_some(LOOK), self.memory.endpoints.again()]
-                .into_iter()
-                .flatten()
-                .min();
+            let tidy = self.tidy().await;
+            let again = [again, orders, moves.then_some(LOOK), self.memory.endpoints.again(), tidy];
+            let again = again.into_iter().flatten().min();
             let words = self.say(decision.message, now).await?;
             return Ok([again, words].into_iter().flatten().min());
         }
@@ -415,8 +415,47 @@ impl<W: Whence> Course<'_, W> {
     }
 
     pub(super) fn ask(&self, gate: &str) {
+        let Some(stated) = self.bound.spec.gates.iter().find(|stated| stated.name == gate) else { return };
+        self.whence.ask(stated, self.about(gate), self.memory);
+    }
+
+    /// Ends Jobs and Workflows whose results nobody waits for, once for each place that the rollout comes to; returns when
+    /// to look again.
+    async fn tidy(&mut self) -> Option<Duration> {
+        let status = &self.policy.status;
+        let candidate = status.candidate.as_ref().map(|candidate| candidate.digest.clone());
+        let place = (status.phase, status.step, candidate.unwrap_or_default());
+        if self.memory.tidied.as_ref() == Some(&place) {
+            return None;
+        }
+        let moves = status.phase == RolloutPhase::Progressing;
+        let gates = status.gates.iter().filter(|_| moves);
+        let awaited: Vec<(&str, About)> =
+            gates.map(|gate| (gate.name.as_str(), self.about(&gate.name))).collect();
+        let forgot = self.memory.forget(|name, turn, revision| {
+            let about = awaited.iter().find(|(known, _)| *known == name).map(|(_, about)| about);
+            about.is_some_and(|about| about.turn == turn && about.revision == revision)
+        });
+        let kept = awaited.iter().map(|(name, about)| run_name(name, about)).collect();
+        let policy = (&*self.bound.policy.name, &*self.policy.uid);
+        let namespace = &self.bound.policy.namespace;
+        let ended = Gates::end(&self.engine.cluster, &self.bound.spec.gates, namespace, policy, &kept).await;
+        match ended {
+            // One that was just being made may appear after the look.
+            Ok(()) if forgot => return Some(AGAIN),
+            Ok(()) => {}
+            Err(error) if error.code.is_transient() && error.code != Code::Forbidden => return Some(AGAIN),
+            // They end by their deadlines; nothing else of the rollout waits for that.
+            Err(error) => {
+                tracing::warn!(policy = %self.bound.policy, error = %error, "Jobs of gates cannot be ended.");
+            }
+        }
+        self.memory.tidied = Some(place);
+        None
+    }
+
+    fn about(&self, gate: &str) -> About {
         let (bound, status) = (self.bound, &self.policy.status);
-        let Some(stated) = bound.spec.gates.iter().find(|stated| stated.name == gate) else { return };
         let known = status.gates.iter().find(|known| known.name == gate);
         let target = &self.desired[bound.target].key;
         let service = bound.division.services().first().map(|at| self.desired[*at].key.name.clone());
@@ -424,7 +463,7 @@ impl<W: Whence> Course<'_, W> {
         // With pods for traffic, all of it goes by one Service.
         let own = !service.is_empty() && !matches!(bound.division, Division::Pods(_));
         let digest = |revision: Option<&RolloutRevision>| revision.map(|known| known.digest.clone());
-        let about = About {
+        About {
             namespace: target.namespace.clone(),
             target: target.name.clone(),
             candidate: match bound.form {
@@ -441,8 +480,7 @@ impl<W: Whence> Course<'_, W> {
             turn: known.map(About::next).unwrap_or_default(),
             // Both are of one form, so the later one is the greater text.
             since: known.map(|known| known.since.clone()).unwrap_or_default().max(status.reached_at.clone()),
-        };
-        self.whence.ask(stated, about, self.memory);
+        }
     }
 }
 

@@ -81,7 +81,7 @@ impl Policy {
         let metadata = &live["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
         let request = metadata["annotations"][ROLLOUT_REQUEST].as_str().filter(|text| !text.is_empty());
-        let act = request.map(serde_json::from_str::<RolloutAct>);
+        let act = request.map(RolloutAct::requested);
         Self {
             uid: text("uid"),
             version: text("resourceVersion").parse().unwrap_or_default(),
@@ -89,7 +89,7 @@ impl Policy {
             generation: metadata["generation"].as_i64().unwrap_or_default(),
             // A status that cannot be read is none: whatever is live is taken for the stable revision.
             status: serde_json::from_value(live["status"].clone()).unwrap_or_default(),
-            unreadable: act.as_ref().and_then(|act| act.as_ref().err().map(ToString::to_string)),
+            unreadable: act.as_ref().and_then(|act| act.as_ref().err().cloned()),
             act: act.and_then(Result::ok),
         }
     }
@@ -119,13 +119,25 @@ pub(super) struct Remembered {
     written: HashMap<Key, Digest>,
     /// Measurements that have ended and are not written down.
     measured: Arc<Mutex<Vec<Answer>>>,
-    /// Gates that are being asked.
-    asking: Arc<Mutex<HashSet<String>>>,
+    /// Gates that are being asked, by name.
+    asking: Arc<Mutex<HashMap<String, Asking>>>,
+    /// Where the rollout stood when what ran for measurements was last looked through.
+    tidied: Option<Place>,
     /// When words alone were written last, in seconds.
     said: i64,
     endpoints: Endpoints,
     /// Its objects, until it is at rest.
     following: Option<Following>,
+}
+
+/// Where a rollout stands: phase, step, and the candidate's digest.
+type Place = (RolloutPhase, u32, String);
+
+/// A measurement that is under way.
+struct Asking {
+    turn: String,
+    revision: String,
+    task: tokio::task::AbortHandle,
 }
 
 /// A measurement that has ended.
@@ -149,17 +161,22 @@ impl Remembered {
     pub(super) fn ask(&self, question: Question, done: impl FnOnce() + Send + 'static) {
         let Question { cluster, gates, gate, about } = question;
         let name = gate.name.clone();
-        if !guard(&self.asking).insert(name.clone()) {
+        let (turn, revision) = (about.turn.clone(), about.revision.clone());
+        let is_this = {
+            let (turn, revision) = (turn.clone(), revision.clone());
+            move |known: &Asking| known.turn == turn && known.revision == revision
+        };
+        let mut all = guard(&self.asking);
+        if all.get(&name).is_some_and(&is_this) {
             return;
         }
         // It came while this pass was on its way.
-        let is_it = |answer: &Answer| answer.measurement.gate == name && answer.turn == about.turn;
+        let is_it = |answer: &Answer| answer.measurement.gate == name && answer.turn == turn;
         if guard(&self.measured).iter().any(is_it) {
-            guard(&self.asking).remove(&name);
             return;
         }
-        let (measured, asking) = (self.measured.clone(), self.asking.clone());
-        tokio::spawn(async move {
+        let (measured, asking, asked) = (self.measured.clone(), self.asking.clone(), name.clone());
+        let task = tokio::spawn(async move {
             let measurement = loop {
                 match gates.measure(&cluster, &gate, &about).await {
                     Measured::Done(measurement) => break measurement,
@@ -168,9 +185,32 @@ impl Remembered {
             };
             let About { turn, revision, .. } = about;
             guard(&measured).push(Answer { turn, revision, measurement });
-            guard(&asking).remove(&name);
+            let mut asking = guard(&asking);
+            if asking.get(&asked).is_some_and(is_this) {
+                asking.remove(&asked);
+            }
+            drop(asking);
             done();
         });
+        let asking = Asking { turn, revision, task: task.abort_handle() };
+        if let Some(older) = all.insert(name, asking) {
+            // Its answer would be nobody's.
+            older.task.abort();
+        }
+    }
+
+    /// Ends measurements that nobody waits for; whether there were any.
+    fn forget(&self, is_awaited: impl Fn(&str, &str, &str) -> bool) -> bool {
+        let mut all = guard(&self.asking);
+        let before = all.len();
+        all.retain(|name, asking| {
+            let keeps = is_awaited(name, &asking.turn, &asking.revision);
+            if !keeps {
+                asking.task.abort();
+            }
+            keeps
+        });
+        all.len() < before
     }
 
     /// Answers to what the machine asks now, one for each gate; those to older questions are nobody's.

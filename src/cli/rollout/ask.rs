@@ -1,4 +1,4 @@
-//! The verbs that ask the agent for something: promote, abort, retry, pause, resume.
+//! The verbs that ask the agent for something: promote, abort, retry, pause, resume, approve, deny.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,16 @@ use serde_json::json;
 
 use super::policies::{self, Found, title};
 use super::view;
-use crate::api::{ROLLOUT_REQUEST, RolloutAct, RolloutPhase, RolloutPolicy, RolloutStatus, RolloutVerb};
+use crate::api::{
+    Gate, ROLLOUT_REQUEST, RolloutAct, RolloutPhase, RolloutPolicy, RolloutStatus, RolloutVerb,
+};
 use crate::cli::Global;
 use crate::cli::edit::{MANAGER, user};
 use crate::cli::output::Output;
 use crate::error::{Code, Error, Result};
 use crate::live::kube::{Cluster, translate};
 use crate::report::plain;
+use crate::rollout::{Rule, Verdict};
 
 /// Between two looks at the status.
 const LOOK: Duration = Duration::from_millis(200);
@@ -28,6 +31,9 @@ pub(super) struct Arguments {
     /// Why, for whoever finds it
     #[arg(long, default_value = "")]
     why: String,
+    /// Ask in the name of this user, whom the API server must let you impersonate
+    #[arg(long = "as", value_name = "USER")]
+    user: Option<String>,
     /// How long to wait until the agent has done it
     #[arg(long, default_value = "30s", value_parser = super::time)]
     timeout: Duration,
@@ -51,20 +57,38 @@ impl PromoteArguments {
     }
 }
 
+#[derive(Args)]
+pub(super) struct GateArguments {
+    #[command(flatten)]
+    pub(super) asked: Arguments,
+    /// The gate; the one that waits for people where it is the only one
+    pub(super) gate: Option<String>,
+}
+
 pub(super) async fn run(
     global: &Global,
     verb: RolloutVerb,
+    gate: Option<&str>,
     arguments: &Arguments,
     output: &Output,
 ) -> Result<u8> {
-    let cluster = Cluster::connect(&global.connection()).await?;
+    let mut cluster = Cluster::connect(&global.connection()).await?;
+    if let Some(user) = &arguments.user {
+        cluster = cluster.acting_as_user(user)?;
+    }
     let Found { api, policy } = policies::find(&cluster, global, &arguments.policy).await?;
     let (title, status) = (title(&policy), view::status(&policy));
-    if let Some(why) = refusal(verb, &status) {
-        return Err(Error::new(Code::Usage, why)
+    let refused = |why: String| {
+        Error::new(Code::Usage, why)
             .on_object(format!("RolloutPolicy {title}"))
-            .hint(format!("driftless rollout get {title}")));
+            .hint(format!("driftless rollout get {title}"))
+    };
+    if let Some(why) = refusal(verb, &status) {
+        return Err(refused(why));
     }
+    let decides = matches!(verb, RolloutVerb::Approve | RolloutVerb::Deny);
+    let gate = if decides { waiting(&policy, &status, gate).map_err(refused)? } else { String::new() };
+    let candidate = status.candidate.as_ref().filter(|_| decides);
     if let Some(open) = open(&policy, &status) {
         let by = if open.by.is_empty() { "somebody" } else { &open.by };
         output.say(&plain(&format!(
@@ -75,11 +99,12 @@ pub(super) async fn run(
     let now = Timestamp::now();
     let act = RolloutAct {
         // Two people do not ask in the same nanosecond, from processes of the same number.
-        id: format!("{now}-{}", std::process::id()),
-        verb,
         by: user(&cluster).await,
         why: arguments.why.clone(),
-        at: String::new(),
+        gate,
+        revision: candidate.map(|candidate| candidate.digest.clone()).unwrap_or_default(),
+        step: decides.then_some(status.step),
+        ..RolloutAct::new(format!("{now}-{}", std::process::id()), verb)
     };
     let request =
         serde_json::to_string(&act).map_err(|error| Error::new(Code::Internal, error.to_string()))?;
@@ -91,6 +116,9 @@ pub(super) async fn run(
         return Ok(0);
     }
     let status = done(&api, &policy, &act.id, arguments.timeout).await?;
+    if let Some(done) = status.acts.iter().find(|done| done.id == act.id && !done.refused.is_empty()) {
+        return Err(refused(format!("nothing came of it: {}", done.refused)));
+    }
     output.data(&format!("{title} is {}\n", plain(&stands(&status))));
     Ok(0)
 }
@@ -155,6 +183,36 @@ fn refusal(verb: RolloutVerb, status: &RolloutStatus) -> Option<String> {
         RolloutVerb::Retry => status.rejected.is_empty().then(|| "no revision is rejected".to_owned()),
         RolloutVerb::Resume => status.paused.is_none().then(|| "it is not paused".to_owned()),
         RolloutVerb::Pause => None,
+        RolloutVerb::Approve | RolloutVerb::Deny => (phase != RolloutPhase::Progressing)
+            .then(|| format!("it is {phase:?}: no gate waits for anybody")),
+    }
+}
+
+/// The gate that is meant: it waits for people now.
+fn waiting(policy: &RolloutPolicy, status: &RolloutStatus, gate: Option<&str>) -> Result<String, String> {
+    let is_open = |gate: &&Gate| {
+        let known = status.gates.iter().find(|known| known.name == gate.name);
+        let rule = Rule::read(gate).ok().filter(|rule| rule.approval.is_some());
+        known.zip(rule).is_some_and(|(known, rule)| matches!(rule.verdict(known), Verdict::Open(_)))
+    };
+    let gates = &policy.spec.gates;
+    let open: Vec<&str> = gates.iter().filter(is_open).map(|gate| gate.name.as_str()).collect();
+    let step = u64::from(status.step) + 1;
+    match (gate, open.as_slice()) {
+        (Some(gate), open) if open.contains(&gate) => Ok(gate.to_owned()),
+        (None, [gate]) => Ok((*gate).to_owned()),
+        (None, []) => Err(format!("no gate of step {step} waits for people")),
+        (None, open) => Err(format!("several gates wait for people, name one: {}", open.join(", "))),
+        (Some(gate), _) => Err(match gates.iter().find(|known| known.name == gate) {
+            None => format!("there is no gate {gate}"),
+            Some(known) if known.approval.is_none() => {
+                format!("gate {gate} is measured, people do not decide about it")
+            }
+            Some(_) => match status.gates.iter().find(|known| known.name == gate) {
+                Some(known) => format!("gate {gate} waits for nobody any more: {}", known.message),
+                None => format!("gate {gate} is not waited for yet in step {step}: {}", status.message),
+            },
+        }),
     }
 }
 
@@ -172,6 +230,8 @@ fn word(verb: RolloutVerb) -> &'static str {
         RolloutVerb::Retry => "retry",
         RolloutVerb::Pause => "pause",
         RolloutVerb::Resume => "resume",
+        RolloutVerb::Approve => "approve",
+        RolloutVerb::Deny => "deny",
     }
 }
 
@@ -183,18 +243,12 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         use RolloutPhase::{Aborting, Healthy, Pending, Progressing, Promoting, Rejected};
-        use RolloutVerb::{Abort, Pause, Promote, PromoteFull, Resume, Retry};
+        use RolloutVerb::{Abort, Approve, Deny, Pause, Promote, PromoteFull, Resume, Retry};
         let phases = [Pending, Healthy, Progressing, Promoting, Aborting, Rejected];
         let allowed = |verb: RolloutVerb, held: bool| -> Vec<RolloutPhase> {
             let status = |phase| RolloutStatus {
                 phase,
-                paused: held.then(|| RolloutAct {
-                    id: "1".into(),
-                    verb: Pause,
-                    by: String::new(),
-                    why: String::new(),
-                    at: String::new(),
-                }),
+                paused: held.then(|| RolloutAct::new("1", Pause)),
                 rejected: if held { vec![RejectedRevision::default()] } else { Vec::new() },
                 ..RolloutStatus::default()
             };
@@ -204,6 +258,8 @@ mod tests {
             (Promote, vec![Progressing]),
             (PromoteFull, vec![Progressing]),
             (Abort, vec![Progressing, Promoting]),
+            (Approve, vec![Progressing]),
+            (Deny, vec![Progressing]),
             (Pause, phases.to_vec()),
             (Retry, Vec::new()),
             (Resume, Vec::new()),

@@ -97,7 +97,7 @@ fn is_newer(known: &GateStatus, gate: &GateStatus) -> bool {
 
 fn answer(policy: &RolloutPolicy, gate: &GateStatus) -> Option<Change> {
     Some(Change::Gate {
-        time: gate.measured_at.clone(),
+        time: if gate.measured_at.is_empty() { gate.since.clone() } else { gate.measured_at.clone() },
         policy: title(policy),
         gate: gate.name.clone(),
         answer: gate.answer?,

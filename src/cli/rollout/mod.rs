@@ -42,22 +42,28 @@ enum Verb {
     Pause(ask::Arguments),
     /// Let a paused rollout go on
     Resume(ask::Arguments),
+    /// Let a gate pass that waits for people, for the revision and step that are shown now
+    Approve(ask::GateArguments),
+    /// Let such a gate fail, which rejects the revision
+    Deny(ask::GateArguments),
     /// Say what a policy would do on a cluster that is made up, decision by decision, without a cluster
     Simulate(simulate::Arguments),
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments, output: &Output) -> Result<u8> {
-    let (verb, arguments) = match arguments.verb {
+    let (verb, gate, arguments) = match arguments.verb {
         Verb::Get(arguments) => return get::run(global, &arguments, output).await,
         Verb::Watch(arguments) => return Box::pin(watch::run(global, &arguments, output)).await,
         Verb::Simulate(arguments) => return simulate::run(&arguments, output),
-        Verb::Promote(arguments) => (arguments.verb(), arguments.asked),
-        Verb::Abort(arguments) => (RolloutVerb::Abort, arguments),
-        Verb::Retry(arguments) => (RolloutVerb::Retry, arguments),
-        Verb::Pause(arguments) => (RolloutVerb::Pause, arguments),
-        Verb::Resume(arguments) => (RolloutVerb::Resume, arguments),
+        Verb::Promote(arguments) => (arguments.verb(), None, arguments.asked),
+        Verb::Abort(arguments) => (RolloutVerb::Abort, None, arguments),
+        Verb::Retry(arguments) => (RolloutVerb::Retry, None, arguments),
+        Verb::Pause(arguments) => (RolloutVerb::Pause, None, arguments),
+        Verb::Resume(arguments) => (RolloutVerb::Resume, None, arguments),
+        Verb::Approve(arguments) => (RolloutVerb::Approve, arguments.gate, arguments.asked),
+        Verb::Deny(arguments) => (RolloutVerb::Deny, arguments.gate, arguments.asked),
     };
-    Box::pin(ask::run(global, verb, &arguments, output)).await
+    Box::pin(ask::run(global, verb, gate.as_deref(), &arguments, output)).await
 }
 
 /// `30s`; a number alone is seconds, as for the other verbs.

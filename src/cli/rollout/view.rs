@@ -125,7 +125,12 @@ pub(super) fn detail(policy: &RolloutPolicy, colour: bool) -> String {
         text += &format!("\n{}\n", paint("1", "acts"));
         let rows = status.acts.iter().rev().take(ACTS);
         let rows: Vec<Vec<String>> = rows
-            .map(|act| vec![act.at.clone(), format!("{:?}", act.verb), act.by.clone(), act.why.clone()])
+            .map(|act| {
+                let verb = format!("{:?} {}", act.verb, act.gate);
+                let refused = if act.refused.is_empty() { "" } else { "refused: " };
+                let why = if refused.is_empty() { &act.why } else { &act.refused };
+                vec![act.at.clone(), verb.trim_end().to_owned(), act.by.clone(), format!("{refused}{why}")]
+            })
             .collect();
         text += &columns("  ", &rows);
     }

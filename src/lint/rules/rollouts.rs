@@ -13,7 +13,7 @@ use crate::model::{GROUP, Gvk};
 rules! { "Rollouts":
     POLICY "rollout-policy" Error Certain
         "a RolloutPolicy that the API server refuses"
-        "It states exactly one strategy; weights never go down; gates are declared once in spec.gates and each is named by a step or the background, not by both; a scale is replicas or percent; only a Deployment's traffic is divided by routes, and shadow needs one that copies; kinds that do not go in steps take rolling alone."
+        "It states exactly one strategy; weights never go down; gates are declared once in spec.gates, each asks one thing and is named by a step or the background, not by both; what people approve is named by a step; a scale is replicas or percent; only a Deployment's traffic is divided by routes, and shadow needs one that copies; kinds that do not go in steps take rolling alone."
     TARGET_MISSING "rollout-target-missing" Warning Likely
         "a RolloutPolicy whose target is not in the tree"
         "The target is an object of the same Application and namespace. While it is not there, nothing of the commit is applied. The name is misspelt, or the target was renamed or removed."
@@ -99,6 +99,7 @@ pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
     steps(subject, out);
     after(subject, out);
     gates(subject, out);
+    asks(subject, out);
     routes(subject, out);
     if !subject.is_hook() {
         around::check(subject, &target, set, out);
@@ -203,11 +204,52 @@ fn gates(policy: &Subject, out: &mut Out) {
             out.add(&POLICY, path, format!("no step and no background names the gate {name}"));
         }
     }
+    let stated = policy.list("/spec/gates").iter();
+    let people: Vec<&str> = stated
+        .filter(|gate| gate.get("approval").is_some_and(Value::is_object))
+        .filter_map(|gate| gate.get("name")?.as_str())
+        .collect();
     for (path, name, is_background) in &named {
+        if *is_background && people.contains(&&**name) {
+            out.add(&POLICY, path.as_str(), format!("people approve {name}, which only a step waits for"));
+        }
         if !seen.contains(&**name) {
             out.add(&POLICY, path.as_str(), format!("spec.gates has no gate {name}"));
         } else if *is_background && named.iter().any(|(_, other, background)| other == name && !background) {
             out.add(&POLICY, path.as_str(), format!("{name} is a gate of a step and of the background"));
+        }
+    }
+}
+
+/// What each gate says, as far as its fields contradict each other.
+fn asks(policy: &Subject, out: &mut Out) {
+    for (at, gate) in policy.list("/spec/gates").iter().enumerate() {
+        let path = format!("/spec/gates/{at}");
+        let fields = gate.as_object().into_iter().flatten();
+        let asks: Vec<&str> = fields
+            .filter(|(name, value)| value.is_object() && *name != "limits")
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if asks.len() > 1 {
+            let why = format!("a gate asks one thing, not {}", asks.join(" and "));
+            out.add(&POLICY, format!("{path}/{}", asks[1]), why);
+        }
+        let given = |field: &str| gate.pointer(field).is_some_and(|value| !value.is_null());
+        for field in ["interval", "initialDelay", "limits"] {
+            if given("/approval") && given(&format!("/{field}")) {
+                let why = format!("people are not asked again and again: {field} is for gates that measure");
+                out.add(&POLICY, format!("{path}/{field}"), why);
+            }
+        }
+        if given("/workflow") {
+            let path = format!("{path}/workflow");
+            if given("/workflow/spec") == given("/workflow/workflowTemplateRef") {
+                out.add(&POLICY, path.as_str(), "give either spec or workflowTemplateRef");
+            }
+            if given("/workflow/result") != given("/workflow/pass") {
+                let why = "result is the output parameter that pass judges: give both or none";
+                out.add(&POLICY, path.as_str(), why);
+            }
         }
     }
 }

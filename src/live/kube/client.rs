@@ -200,18 +200,32 @@ impl Cluster {
         let user = account.to_string();
         let invalid = |_| Error::new(Code::ApplicationInvalid, format!("{user} is no name of an account"));
         let user = header::HeaderValue::from_str(&user).map_err(invalid)?;
+        Ok(self.impersonating(user, account.namespace.clone(), Some(account.clone())))
+    }
+
+    /// The same cluster in the name of this user, as `kubectl --as` asks it.
+    ///
+    /// # Errors
+    /// `Usage` for a name that no user can have.
+    pub fn acting_as_user(&self, user: &str) -> Result<Self> {
+        let invalid = |_| Error::new(Code::Usage, format!("{user:?} is no name of a user"));
+        let user = header::HeaderValue::from_str(user).map_err(invalid)?;
+        Ok(self.impersonating(user, self.namespace.clone(), None))
+    }
+
+    fn impersonating(&self, user: header::HeaderValue, namespace: String, account: Option<Account>) -> Self {
         let shared = self.shared.client.clone();
         let service = tower::service_fn(move |mut request: Request<kube::client::Body>| {
             request.headers_mut().insert("impersonate-user", user.clone());
             let client = shared.clone();
             async move { client.send(request).await }
         });
-        Ok(Self {
-            client: Client::new(service, account.namespace.clone()),
-            namespace: account.namespace.clone(),
-            account: Some(account.clone()),
+        Self {
+            client: Client::new(service, namespace.clone()),
+            namespace,
+            account,
             shared: self.shared.clone(),
-        })
+        }
     }
 
     /// In whose name requests are made; `None` for whoever connected.

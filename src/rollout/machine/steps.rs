@@ -1,6 +1,6 @@
 //! From step to step: pods, then traffic, then time and gates.
 
-use super::{Command, Routed, Turn, waits_for, word};
+use super::{Command, Routed, Turn, approval, waits_for, word};
 use crate::api::{RolloutPhase, RolloutRevision, RolloutStatus, second};
 use crate::rollout::gate::{self, Verdict};
 use crate::rollout::policy::{Hold, Step};
@@ -102,7 +102,8 @@ impl Turn<'_> {
         let mut begun = false;
         for name in names {
             if known(&self.status, name).is_none() {
-                self.status.gates.push(gate::begin(name, self.seen.now));
+                let gate = gate::begin(name, self.policy.gates.get(name), self.seen.now);
+                self.status.gates.push(gate);
                 begun = true;
             }
         }
@@ -113,7 +114,17 @@ impl Turn<'_> {
         for name in names {
             let status = known(&self.status, name).and_then(|at| self.status.gates.get(at));
             let (Some(rule), Some(status)) = (self.policy.gates.get(name), status) else { continue };
-            let due = match rule.verdict(status) {
+            let verdict = rule.verdict(status);
+            if let (Some(people), Verdict::Open(_)) = (&rule.approval, &verdict) {
+                if !rule.dry_run {
+                    waiting.push(approval::waits_for(people, rule, status));
+                }
+                if let Some(until) = rule.waits_until(status) {
+                    self.wake(until);
+                }
+                continue;
+            }
+            let due = match verdict {
                 Verdict::Open(due) => {
                     if !background && !rule.dry_run {
                         waiting.push(format!("gate {name} {} of {}", status.passed, rule.count));

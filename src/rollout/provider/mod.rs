@@ -9,16 +9,20 @@ mod job;
 mod mlflow;
 mod object;
 mod prometheus;
+mod run;
 pub mod templates;
 mod web;
+mod workflow;
 
 pub use compare::Compare;
 pub use condition::{Condition, Fact};
-pub use job::{Job, Run};
+pub use job::Job;
 pub use mlflow::{Mlflow, Score};
 pub use object::Object;
 pub use prometheus::Prometheus;
+pub use run::{Ending, Left, Run, Runs, State, name as run_name};
 pub use web::{Sent, Web};
+pub use workflow::Workflow;
 
 use std::collections::BTreeMap;
 
@@ -100,8 +104,8 @@ pub enum Provider {
     Prometheus(Prometheus),
     /// By a request.
     Web(Web),
-    /// By a Job.
-    Job(Job),
+    /// By an object that runs to an end: a Job, a Workflow.
+    Run(Run),
     /// By an object.
     Object(Object),
     /// By two versions of a model.
@@ -111,21 +115,13 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// Reads what a gate states; `None` where it states nothing, and only a simulation can answer.
+    /// Reads what a gate states; `None` where people decide, or where it states nothing and only a simulation can answer.
     ///
     /// # Errors
     /// `RolloutInvalid`, with the field.
     pub fn read(gate: &Gate) -> Result<Option<Self>> {
-        let stated = [
-            gate.prometheus.is_some(),
-            gate.web.is_some(),
-            gate.job.is_some(),
-            gate.object.is_some(),
-            gate.mlflow.is_some(),
-            gate.compare.is_some(),
-        ];
-        if stated.into_iter().filter(|stated| *stated).count() > 1 {
-            return Err(invalid("name", "give one of prometheus, compare, web, job, object and mlflow"));
+        if gate.asks().len() > 1 {
+            return Err(invalid("name", format!("give one of {}", Gate::all())));
         }
         // What `{{window}}` stands for where a query does not say.
         let window = if gate.interval.is_empty() { "1m" } else { &gate.interval };
@@ -134,7 +130,9 @@ impl Provider {
         } else if let Some(stated) = &gate.web {
             Some(Self::Web(Web::read(stated, window)?))
         } else if let Some(stated) = &gate.job {
-            Some(Self::Job(Job::read(stated, window)?))
+            Some(Self::Run(Job::read(stated, window)?))
+        } else if let Some(stated) = &gate.workflow {
+            Some(Self::Run(Workflow::read(stated, window)?))
         } else if let Some(stated) = &gate.object {
             Some(Self::Object(Object::read(stated, window)?))
         } else if let Some(stated) = &gate.mlflow {

@@ -69,6 +69,15 @@ pub fn check(text: &str) -> Result<(), String> {
 /// # Errors
 /// A name that stands for nothing here.
 pub fn fill(text: &str, about: &About, window: &str) -> Result<String, String> {
+    check(text)?;
+    fill_known(text, about, window)
+}
+
+/// The same, where names that are not known are text: they are somebody else's.
+///
+/// # Errors
+/// A name that is known and stands for nothing here.
+pub fn fill_known(text: &str, about: &About, window: &str) -> Result<String, String> {
     let mut filled = String::with_capacity(text.len());
     for part in parts(text) {
         let name = match part {
@@ -87,7 +96,12 @@ pub fn fill(text: &str, about: &About, window: &str) -> Result<String, String> {
             "service" => &about.stable_service,
             "candidateService" => &about.candidate_service,
             "window" => window,
-            _ => return Err(format!("there is no {{{{{name}}}}}")),
+            other => {
+                filled.push_str("{{");
+                filled.push_str(other);
+                filled.push_str("}}");
+                continue;
+            }
         };
         if value.is_empty() {
             return Err(format!("{{{{{name}}}}} stands for nothing: this rollout has none"));
