@@ -5,6 +5,7 @@
 mod answers;
 mod killed;
 mod lists;
+mod metrics;
 mod refused;
 mod rollouts;
 mod sources;

@@ -1,7 +1,9 @@
 //! A web server on loopback with files of its own, or before another server, that can fail in chosen ways.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -18,6 +20,8 @@ pub(crate) enum Fault {
     Status(u16),
     /// No answer at all.
     Hang,
+    /// The answer, but so much later.
+    Late(Duration),
     /// The connection ends after so many bytes.
     Cut(usize),
     /// The last byte changed.
@@ -49,7 +53,9 @@ pub(crate) struct Asked {
 
 #[derive(Default)]
 struct Shared {
-    upstream: Option<String>,
+    /// Servers behind it, which answer in turn.
+    upstreams: Vec<String>,
+    turn: AtomicUsize,
     files: Mutex<HashMap<String, Bytes>>,
     /// A part of the path, and what happens to it.
     faults: Mutex<Vec<(String, Fault)>>,
@@ -80,7 +86,13 @@ impl Front {
 
     /// Stands before another server (`127.0.0.1:PORT`).
     pub(crate) async fn before(upstream: &str) -> Self {
-        Self::start(Shared { upstream: Some(upstream.to_owned()), ..Shared::default() }).await
+        Self::between(&[upstream]).await
+    }
+
+    /// Stands before several servers, which answer in turn.
+    pub(crate) async fn between(upstreams: &[&str]) -> Self {
+        let upstreams = upstreams.iter().map(|host| (*host).to_owned()).collect();
+        Self::start(Shared { upstreams, ..Shared::default() }).await
     }
 
     async fn start(shared: Shared) -> Self {
@@ -134,6 +146,9 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
         shared.log.lock().expect("not poisoned").push(asked);
         return std::future::pending().await;
     }
+    if let Some(Fault::Late(pause)) = &fault {
+        tokio::time::sleep(*pause).await;
+    }
     let (status, headers, mut bytes) = match &fault {
         Some(Fault::Status(status)) => (*status, Vec::new(), Bytes::new()),
         Some(Fault::Redirect(to)) => (307, vec![("location".to_owned(), to.clone())], Bytes::new()),
@@ -156,7 +171,7 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         let gone = matches!(&fault, Some(Fault::Without(missing)) if name == *missing);
-        let other = !matches!(fault, None | Some(Fault::Without(_)));
+        let other = !matches!(fault, None | Some(Fault::Without(_) | Fault::Late(_)));
         let framing = matches!(name.as_str(), "transfer-encoding" | "connection" | "content-length");
         if !(gone || other && framing) {
             response = response.header(name, value);
@@ -168,7 +183,7 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
             let part = bytes.slice(..length.min(bytes.len()));
             let end = async {
                 // What was sent before must be on its way.
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 Err(std::io::Error::other("cut"))
             };
             Body::from_stream(futures::stream::iter([Ok(part)]).chain(futures::stream::once(end)))
@@ -194,8 +209,9 @@ async fn answer(shared: &Shared, request: Request<Body>, asked: &Asked) -> Answe
             return (401, vec![challenge], Bytes::new());
         }
     }
-    if let Some(upstream) = &shared.upstream {
-        return forward(upstream, request).await;
+    if !shared.upstreams.is_empty() {
+        let turn = shared.turn.fetch_add(1, Ordering::Relaxed);
+        return forward(&shared.upstreams[turn % shared.upstreams.len()], request).await;
     }
     let Some(content) = shared.files.lock().expect("not poisoned").get(request.uri().path()).cloned() else {
         return (404, Vec::new(), Bytes::new());
