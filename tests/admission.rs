@@ -170,10 +170,19 @@ const BAD: &[(&str, &str, &[&str])] = &[
         "targetRef: {apiVersion: apps/v1, kind: StatefulSet, name: a}\ntraffic: {service: a}",
         &["spec.traffic", "the traffic of a Deployment"],
     ),
-    ("{blueGreen: {}}", SET, &["spec.strategy.blueGreen", "a StatefulSet cannot have all pods twice"]),
+    (
+        "{blueGreen: {}}",
+        SET,
+        &["spec.strategy.blueGreen", "StatefulSets and DaemonSets cannot have all pods twice"],
+    ),
+    (
+        "{blueGreen: {}}",
+        "targetRef: {apiVersion: apps/v1, kind: DaemonSet, name: a}",
+        &["spec.strategy.blueGreen", "cannot have all pods twice"],
+    ),
     (
         "{canary: {steps: [{weight: 5}]}}",
-        "targetRef: {apiVersion: apps/v1, kind: DaemonSet, name: a}",
+        "targetRef: {apiVersion: batch/v1, kind: Job, name: a}",
         &["spec.targetRef", "this kind does not go in steps"],
     ),
     (
@@ -195,6 +204,21 @@ const BAD: &[(&str, &str, &[&str])] = &[
         "{rolling: {}}",
         "targetRef: {apiVersion: apps/v1, kind: DaemonSet}",
         &["spec.targetRef.name", "Required"],
+    ),
+    (
+        "{canary: {steps: [{weight: 5}]}}",
+        "targetRef: {apiVersion: apps/v1, kind: Deployment, name: a, fields: {}}",
+        &["spec.targetRef.fields", "a kind that is not known"],
+    ),
+    (
+        "{rolling: {}}",
+        "targetRef: {apiVersion: example.com/v1, kind: Pool, name: a, fields: {}}",
+        &["spec.targetRef.fields", "not with `rolling`"],
+    ),
+    (
+        "{canary: {steps: [{weight: 5}]}}",
+        "targetRef: {apiVersion: example.com/v1, kind: Pool, name: a, fields: {replicas: spec..size}}",
+        &["spec.targetRef.fields.replicas", "should match"],
     ),
     ("{rolling: {}}", "progressDeadline: soon", &["spec.progressDeadline", "should match"]),
     (
@@ -297,8 +321,20 @@ const GOOD: &[(&str, &str)] = &[
         "gates: [{name: a, count: 2, dryRun: true, approval: {timeout: 24h}}, {name: b, approval: {}}, {name: c, workflow: {spec: {entrypoint: a}, result: a, pass: result > 1}}]",
     ),
     (
+        "{canary: {maxUnavailable: 10%, steps: [{weight: 5}]}}",
+        "targetRef: {apiVersion: apps/v1, kind: DaemonSet, name: a}",
+    ),
+    (
         "{canary: {steps: [{weight: 5}]}}",
         "targetRef: {apiVersion: serving.kserve.io/v1beta1, kind: InferenceService, name: a}",
+    ),
+    (
+        "{canary: {steps: [{weight: 5}]}}",
+        "targetRef: {apiVersion: example.com/v1, kind: Pool, name: a, fields: {replicas: spec.size, available: .status.ready}}\ntraffic: {service: a}",
+    ),
+    (
+        "{shadow: {percent: 5, hold: 1m}}",
+        "targetRef: {apiVersion: example.com/v1, kind: Pool, name: a, fields: {}}\ntraffic: {routes: [{apiVersion: networking.istio.io/v1, kind: VirtualService, name: a}]}",
     ),
     ("{blueGreen: {}}", "targetRef: {apiVersion: serving.knative.dev/v1, kind: Service, name: a}"),
     (

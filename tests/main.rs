@@ -38,6 +38,7 @@ mod sops;
 mod source;
 mod substitute;
 mod sync;
+mod targets;
 mod template;
 mod tidy;
 mod traffic;

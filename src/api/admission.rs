@@ -97,18 +97,26 @@ pub(super) fn policy() -> Value {
     let is = |group: &str, kind: &str| {
         format!("(self.targetRef.apiVersion.startsWith('{group}/') && self.targetRef.kind == '{kind}')")
     };
-    let (deployment, set) = (is("apps", "Deployment"), is("apps", "StatefulSet"));
+    let deployment = is("apps", "Deployment");
+    let set = format!("({} || {})", is("apps", "StatefulSet"), is("apps", "DaemonSet"));
     let (model, service) =
         (is("serving.kserve.io", "InferenceService"), is("serving.knative.dev", "Service"));
+    let known = format!("{deployment} || {set} || {model} || {service}");
+    let declared = "has(self.targetRef.fields)";
     rules.push(rule(
         ".targetRef",
-        &format!("has(self.strategy.rolling) || {deployment} || {set} || {model} || {service}"),
-        "this kind does not go in steps (Deployment, StatefulSet, InferenceService of KServe and Service of Knative do); `rolling` is for any",
+        &format!("has(self.strategy.rolling) || {declared} || {known}"),
+        "this kind does not go in steps (Deployment, StatefulSet, DaemonSet, InferenceService of KServe and Service of Knative do); say in fields where it has its pods, or take `rolling`, which is for any",
+    ));
+    rules.push(rule(
+        ".targetRef.fields",
+        &format!("!{declared} || !(has(self.strategy.rolling) || {known})"),
+        "fields are read for a kind that is not known, and not with `rolling`",
     ));
     rules.push(rule(
         ".traffic",
-        &format!("!({divided}) || {deployment} && !has(self.strategy.rolling)"),
-        "routes and services divide the traffic of a Deployment, and not with `rolling`",
+        &format!("!({divided}) || ({deployment} || {declared}) && !has(self.strategy.rolling)"),
+        "routes and services divide the traffic of a Deployment or of a kind with fields, and not with `rolling`",
     ));
     rules.push(rule(
         ".traffic.routes",
@@ -124,13 +132,13 @@ pub(super) fn policy() -> Value {
     ));
     rules.push(rule(
         ".strategy.shadow",
-        &format!("!has(self.strategy.shadow) || {deployment}"),
-        "only the traffic of a Deployment is copied",
+        &format!("!has(self.strategy.shadow) || {deployment} || {declared}"),
+        "only the traffic of a Deployment or of a kind with fields is copied",
     ));
     rules.push(rule(
         ".strategy.blueGreen",
         &format!("!has(self.strategy.blueGreen) || !{set}"),
-        "a StatefulSet cannot have all pods twice",
+        "StatefulSets and DaemonSets cannot have all pods twice",
     ));
     Value::Array(rules)
 }

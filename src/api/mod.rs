@@ -38,7 +38,7 @@ pub use rollout::{
     BlueGreen, Canary, CanaryAfter, CanaryScale, CanaryStep, Gate, GateAnswer, GateLimits, GateStatus,
     KnownGood, RejectedRevision, Rolling, RolloutAct, RolloutPhase, RolloutPolicy, RolloutPolicySpec,
     RolloutRevision, RolloutStatus, RolloutStrategy, RolloutTraffic, RolloutVerb, RouteFields, Shadow,
-    TargetReference, TrafficRoute,
+    TargetFields, TargetReference, TrafficRoute,
 };
 pub use source::{
     Decryption, Directory, HelmFileParameter, HelmOptions, HelmParameter, KustomizeOptions, LocalReference,

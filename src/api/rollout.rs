@@ -70,6 +70,39 @@ pub struct TargetReference {
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+    /// Where a kind that is not known has what a Deployment has: its candidate is another object of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<TargetFields>,
+}
+
+/// Where a kind has its pods, each field with its dots, such as `spec.worker.template`; usual places where not given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TargetFields {
+    /// The template of its pods; `spec.template`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^(\.?[^.]+(\.[^.]+)*)?$"), length(max = 253))]
+    pub template: String,
+    /// Their selector, with `matchLabels` or as bare labels; `spec.selector`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^(\.?[^.]+(\.[^.]+)*)?$"), length(max = 253))]
+    pub selector: String,
+    /// How many there are to be; `spec.replicas`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^(\.?[^.]+(\.[^.]+)*)?$"), length(max = 253))]
+    pub replicas: String,
+    /// How many there are, of any template; `status.replicas`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^(\.?[^.]+(\.[^.]+)*)?$"), length(max = 253))]
+    pub pods: String,
+    /// How many are of the newest template; `status.updatedReplicas`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^(\.?[^.]+(\.[^.]+)*)?$"), length(max = 253))]
+    pub updated: String,
+    /// How many serve; `status.availableReplicas`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^(\.?[^.]+(\.[^.]+)*)?$"), length(max = 253))]
+    pub available: String,
 }
 
 /// What divides the traffic between the target and its new revision.

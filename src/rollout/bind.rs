@@ -75,9 +75,6 @@ fn is_policy(object: &Desired) -> bool {
     object.gvk.is(GROUP, "RolloutPolicy") && object.hook.is_none()
 }
 
-/// Where kinds that make pods have their template.
-const TEMPLATE: &str = "/spec/template";
-
 /// What a kind that goes by itself can do of a policy.
 fn within(kind: &dyn Within, spec: &RolloutPolicySpec, body: &Value) -> std::result::Result<(), String> {
     if !spec.traffic.routes.is_empty() || spec.traffic.service.is_some() {
@@ -125,9 +122,11 @@ pub fn bind(desired: &mut [Desired]) -> Result<Vec<Bound>> {
             );
             return Err(invalid(policy, why));
         };
-        let Some(form) = target::find(&desired[target].gvk, spec.strategy.rolling.is_some()) else {
+        let Some(form) =
+            target::find(&desired[target].gvk, spec.strategy.rolling.is_some(), named.fields.as_ref())
+        else {
             let why = format!(
-                "spec.targetRef: {} is not a kind that goes in steps ({}); `rolling` is for any",
+                "spec.targetRef: {} is not a kind that goes in steps ({}); say in spec.targetRef.fields where it has its pods, or take `rolling`, which is for any",
                 named.kind,
                 target::names()
             );
@@ -140,12 +139,15 @@ pub fn bind(desired: &mut [Desired]) -> Result<Vec<Bound>> {
         }
         let object = &desired[target];
         let body = &bodies[target];
-        let template = body.pointer(TEMPLATE).cloned().unwrap_or_default();
+        let template = body.pointer(form.template()).cloned().unwrap_or_default();
         let (mounted, mut own) = mounted(desired, &bodies, target, at, &template);
-        let revision = match form {
-            Form::Beside(_) => template.clone(),
+        let revision = match &form {
+            Form::Beside(kind) => {
+                kind.check(body).map_err(|why| invalid(policy, format!("spec.targetRef: {why}")))?;
+                template.clone()
+            }
             Form::Within(kind) => {
-                within(kind, &spec, body).map_err(|why| invalid(policy, why))?;
+                within(*kind, &spec, body).map_err(|why| invalid(policy, why))?;
                 // Both revisions mount the same.
                 own.clear();
                 kind.revision(body)
@@ -156,11 +158,12 @@ pub fn bind(desired: &mut [Desired]) -> Result<Vec<Bound>> {
         let objects: Vec<_> =
             desired.iter().zip(&bodies).map(|(object, body)| (&object.gvk, &object.key, body)).collect();
         let labels = template["metadata"]["labels"].as_object().cloned().unwrap_or_default();
-        let division = match form {
+        let division = match &form {
             Form::Beside(_) => divide(&spec, &objects, &policy.key.namespace, &labels)
                 .map_err(|error| placed(error, policy))?,
             Form::Within(_) => Division::Kind,
         };
+        let pods_at = form.template().to_owned();
         // What Git does not state is somebody else's: an autoscaler's, or a person's.
         let is_stated = body.pointer("/spec/replicas").is_some();
         bound.push(Bound {
@@ -171,8 +174,8 @@ pub fn bind(desired: &mut [Desired]) -> Result<Vec<Bound>> {
             own,
             revision: short(Digest::of_parts(parts)),
             plain: object.digest,
-            replicas: match form {
-                Form::Beside(kind) => is_stated.then(|| kind.replicas(body)),
+            replicas: match &form {
+                Form::Beside(kind) => kind.replicas(body),
                 Form::Within(kind) if kind.measure() == Measure::Pods => {
                     is_stated.then(|| target::count(&body["spec"]["replicas"], 1))
                 }
@@ -185,7 +188,7 @@ pub fn bind(desired: &mut [Desired]) -> Result<Vec<Bound>> {
             short(Digest::of_parts(mounted.iter().map(|at| desired[*at].digest.as_bytes().to_vec())))
         });
         let last = bound.last().map(|bound| bound.revision.clone()).unwrap_or_default();
-        mark(&mut desired[target], &last, content.as_deref());
+        mark(&mut desired[target], &last, content.as_deref(), &pods_at);
     }
     Ok(bound)
 }
@@ -233,10 +236,10 @@ fn strings<'a>(value: &'a Value, see: &mut dyn FnMut(&'a str)) {
 }
 
 /// Writes the revision on the target, and on its pods what they mount.
-fn mark(object: &mut Desired, revision: &str, content: Option<&str>) {
+fn mark(object: &mut Desired, revision: &str, content: Option<&str>, template: &str) {
     let mut body: Value = serde_json::from_slice(&object.body).unwrap_or_default();
     annotate(&mut body, REVISION, revision);
-    if let (Some(content), Some(template)) = (content, body.pointer_mut(TEMPLATE)) {
+    if let (Some(content), Some(template)) = (content, body.pointer_mut(template)) {
         annotate(template, MOUNTED, content);
     }
     object.body = body.to_string().into_bytes();

@@ -41,6 +41,10 @@ pub struct Side {
     pub settled: bool,
     /// Why pods do not come up, such as a resource that no node has.
     pub obstacle: String,
+    /// Its own controller goes in steps and is at it, or waits for a person: no deadline of the policy's counts.
+    pub steps_itself: bool,
+    /// Its own controller has given it up, and why.
+    pub given_up: String,
 }
 
 /// How traffic is divided.
@@ -227,6 +231,10 @@ impl Turn<'_> {
                     self.status.best_at = self.now();
                 }
             }
+            // Its own controller was asked to go on; the step is over when that is done.
+            RolloutVerb::Promote if moving && self.seen.candidate.is_some_and(|side| side.steps_itself) => {
+                self.status.paused = None;
+            }
             RolloutVerb::Promote if moving => {
                 self.status.paused = None;
                 self.leave_step();
@@ -322,7 +330,7 @@ impl Turn<'_> {
             }
             Some(side) if side.digest == wanted.digest => {
                 self.status.phase = RolloutPhase::Promoting;
-                waits_for("the first revision", side.available, self.seen.replicas, &side.obstacle)
+                self.waits_for("the first revision", side.available, self.seen.replicas, &side.obstacle)
             }
             _ => {
                 self.status.phase = RolloutPhase::Promoting;
@@ -403,6 +411,16 @@ impl Turn<'_> {
         push(&mut self.status.good, digest.to_owned(), GOOD);
     }
 
+    fn waits_for(&self, what: &str, available: u32, wanted: u32, obstacle: &str) -> String {
+        // It counts no pods.
+        if self.seen.sizing == Sizing::Kind {
+            let why = if obstacle.is_empty() { "it is not ready" } else { obstacle };
+            return format!("{what}: {why}");
+        }
+        let obstacle = if obstacle.is_empty() { String::new() } else { format!(": {obstacle}") };
+        format!("{what}: {available} of {wanted} pods are available{obstacle}")
+    }
+
     /// Asks the router, unless it does so already; whether it had to be asked.
     fn route(&mut self, routed: Routed) -> bool {
         match self.seen.traffic {
@@ -417,9 +435,4 @@ impl Turn<'_> {
 
 fn word(text: &str) -> &str {
     if text.is_empty() { "somebody" } else { text }
-}
-
-fn waits_for(what: &str, available: u32, wanted: u32, obstacle: &str) -> String {
-    let obstacle = if obstacle.is_empty() { String::new() } else { format!(": {obstacle}") };
-    format!("{what}: {available} of {wanted} pods are available{obstacle}")
 }

@@ -26,7 +26,8 @@ impl Share {
         }
     }
 
-    fn down(self, replicas: u32) -> u32 {
+    /// So many, rounded down.
+    pub fn down(self, replicas: u32) -> u32 {
         match self {
             Self::Count(count) => count,
             Self::Percent(percent) => narrow(u64::from(replicas) * u64::from(percent) / 100),

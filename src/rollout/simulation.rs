@@ -131,7 +131,7 @@ impl Pods {
         let size = u32::try_from(self.ready.len()).unwrap_or(u32::MAX);
         let available = u32::try_from(serving).unwrap_or(u32::MAX).min(most);
         let settled = self.ready.iter().all(|ready| *ready <= now);
-        Side { digest: self.digest.clone(), size, pods: size, available, settled, obstacle: String::new() }
+        Side { digest: self.digest.clone(), size, pods: size, available, settled, ..Side::default() }
     }
 }
 

@@ -57,6 +57,9 @@ pub(crate) const ARGO_ROLLOUTS: Archive = Archive {
     files: "",
 };
 
+pub(crate) const ARGO_ROLLOUTS_CRDS: Archive =
+    Archive { files: "manifests/crds", module: ARGO_ROLLOUTS.module, sum: ARGO_ROLLOUTS.sum };
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Downloaded {

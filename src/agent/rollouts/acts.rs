@@ -1,6 +1,6 @@
 //! Commands of the machine, carried out.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::course::{Course, Whence};
 use super::revision::Revision;
@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::live::kube::Propagation;
 use crate::model::{Digest, Gvk, Key};
 use crate::plan::{Desired, Owned, Why};
-use crate::rollout::target::{Form, Measure, REVISION, Within, is_ready};
+use crate::rollout::target::{Form, Measure, REVISION, Target, Wish, Within, is_ready, revision_of};
 use crate::rollout::traffic::{self, Division};
 use crate::rollout::{Command, Routed};
 
@@ -33,23 +33,31 @@ fn otherwise() -> Digest {
     Digest::of(b"not as Git has it")
 }
 
+/// A size, as a merge patch.
+fn sized(kind: &dyn Target, pods: u32) -> Value {
+    let mut patch = Value::Null;
+    kind.sized(&mut patch, pods);
+    patch
+}
+
 impl<W: Whence> Course<'_, W> {
     /// Carries a command out.
     pub(super) async fn act(&mut self, command: &Command, scene: &Scene) -> Result<()> {
+        let bound = self.bound;
         match command {
             Command::Apply(revision) => self.apply(revision, scene, Why::Changed).await,
-            Command::Create(revision, pods) => match self.bound.form {
-                Form::Beside(kind) => self.create(kind, revision, *pods, scene).await,
+            Command::Create(revision, pods) => match &bound.form {
+                Form::Beside(kind) => self.create(kind.as_ref(), revision, *pods, scene).await,
                 Form::Within(kind) => {
                     let much = if kind.measure() == Measure::Pods { *pods } else { 0 };
-                    self.share(kind, revision, much, scene, Why::Changed).await
+                    self.share(*kind, revision, much, scene, Why::Changed).await
                 }
             },
-            Command::SizeCandidate(pods) => match self.bound.form {
-                Form::Beside(_) => {
-                    let object = &self.desired[self.bound.target];
+            Command::SizeCandidate(pods) => match &bound.form {
+                Form::Beside(kind) => {
+                    let (object, patch) = (&self.desired[bound.target], sized(kind.as_ref(), *pods));
                     let key = beside(&object.key);
-                    let lean = self.engine.cluster.resize(&object.gvk, &key, *pods).await?;
+                    let lean = self.engine.cluster.resize(&object.gvk, &key, &patch).await?;
                     self.engine.saw(&object.gvk, &key, lean);
                     Ok(())
                 }
@@ -57,17 +65,17 @@ impl<W: Whence> Course<'_, W> {
                 Form::Within(_) if self.policy.status.phase == RolloutPhase::Aborting => {
                     self.back_within(scene).await
                 }
-                Form::Within(kind) => self.share_on(kind, *pods, scene).await,
+                Form::Within(kind) => self.share_on(*kind, *pods, scene).await,
             },
-            Command::SizeStable(pods) => match self.bound.form {
-                Form::Beside(_) => self.size_stable(*pods).await,
+            Command::SizeStable(pods) => match &bound.form {
+                Form::Beside(kind) => self.size_stable(&sized(kind.as_ref(), *pods)).await,
                 Form::Within(_) => Ok(()),
             },
-            Command::Route(routed) => match self.bound.form {
+            Command::Route(routed) => match &bound.form {
                 Form::Beside(_) => self.route(*routed, scene).await,
-                Form::Within(kind) => self.share_on(kind, routed.weight, scene).await,
+                Form::Within(kind) => self.share_on(*kind, routed.weight, scene).await,
             },
-            Command::Retire => match self.bound.form {
+            Command::Retire => match &bound.form {
                 Form::Beside(_) => self.retire().await,
                 Form::Within(_) => self.back_within(scene).await,
             },
@@ -89,7 +97,13 @@ impl<W: Whence> Course<'_, W> {
     ) -> Result<()> {
         let made = self.revision(revision).await?;
         let mut body = value(&made.target);
-        kind.share(&mut body, scene.target.as_ref().unwrap_or(&Value::Null), much);
+        let live = scene.target.as_ref().unwrap_or(&Value::Null);
+        if revision_of(live) != revision.digest {
+            let unfit = |why| Error::new(Code::RolloutInvalid, why).on_object(&made.target.key);
+            let unfit = |why| unfit(why).hint("give it the strategy `rolling` in a commit before");
+            kind.check_change(&body, live).map_err(unfit)?;
+        }
+        kind.share(&mut body, live, much);
         let written = with_body(&made.target, &body);
         let (owned, managers) = self.engine.apply(self.pass, &written, why).await?;
         if why.is_drift() {
@@ -109,24 +123,55 @@ impl<W: Whence> Course<'_, W> {
     /// waited for, so they go.
     async fn back_within(&mut self, scene: &Scene) -> Result<()> {
         let Some(stable) = self.policy.status.stable.clone() else { return Ok(()) };
-        self.apply(&stable, scene, Why::Changed).await?;
-        let pod = Gvk::parse("v1", "Pod");
         let target = scene.target.as_ref().unwrap_or(&Value::Null);
+        if revision_of(target) == stable.digest {
+            // It is that already; its pods follow. Its own steps are not gone through on the way back.
+            return self.wish(Wish::PromoteFull, scene).await.map(drop);
+        }
+        // Whoever goes in steps itself takes the traffic back at once; what it refuses holds up nothing.
+        let heard = self.wish(Wish::Abort, scene).await;
+        self.apply(&stable, scene, Why::Changed).await?;
+        heard?;
         let is_new = |pod: &&Value| {
             pod["metadata"]["labels"]["controller-revision-hash"] == target["status"]["updateRevision"]
         };
-        for stuck in scene.pods.iter().filter(is_new).filter(|pod| !is_ready(pod)) {
-            let text = |field: &str| stuck["metadata"][field].as_str().unwrap_or_default().to_owned();
+        self.delete_pods(scene.pods.iter().filter(is_new).filter(|pod| !is_ready(pod))).await
+    }
+
+    /// Tells a controller that goes in steps itself, where it has something to hear; whether it had.
+    pub(super) async fn wish(&self, wish: Wish, scene: &Scene) -> Result<bool> {
+        let (Form::Within(kind), Some(live)) = (&self.bound.form, &scene.target) else { return Ok(false) };
+        let Some(status) = kind.wish(live, wish) else { return Ok(false) };
+        let object = &self.desired[self.bound.target];
+        // What it waits for is what was seen: nobody promotes a step twice.
+        let version = &live["metadata"]["resourceVersion"];
+        let patch = json!({"metadata": {"resourceVersion": version}, "status": status});
+        self.engine.cluster.wish(&object.gvk, &object.key, &patch).await.map(|_| true)
+    }
+
+    async fn delete_pods<'p>(&self, pods: impl Iterator<Item = &'p Value>) -> Result<()> {
+        let gvk = Gvk::parse("v1", "Pod");
+        for pod in pods {
+            let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default().to_owned();
             let key = key("", "Pod", &text("namespace"), text("name"));
-            let resource = self.engine.cluster.resource(&pod, false).await?;
+            let resource = self.engine.cluster.resource(&gvk, false).await?;
             self.engine.cluster.delete(&resource, &key, &text("uid"), Propagation::Background).await?;
         }
         Ok(())
     }
 
-    async fn size_stable(&mut self, pods: u32) -> Result<()> {
+    /// Pods that only go by the agent's hand, as far as they may go now.
+    pub(super) async fn expel(&self, scene: &Scene) -> Result<()> {
+        let (Form::Within(kind), Some(target)) = (&self.bound.form, &scene.target) else { return Ok(()) };
+        let canary = self.bound.spec.strategy.canary.as_ref();
+        let is_stated = canary.is_some_and(|canary| !canary.max_unavailable.is_empty());
+        let most = is_stated.then(|| self.bound.rules.unavailable.down(scene.replicas));
+        self.delete_pods(kind.expelled(target, &scene.pods, most).into_iter()).await
+    }
+
+    async fn size_stable(&mut self, patch: &Value) -> Result<()> {
         let object = &self.desired[self.bound.target];
-        let lean = self.engine.cluster.resize(&object.gvk, &object.key, pods).await?;
+        let lean = self.engine.cluster.resize(&object.gvk, &object.key, patch).await?;
         let now = self.engine.saw(&object.gvk, &object.key, lean);
         if let Some(owned) = self.outcome.inventory.get_mut(&object.key) {
             // The size is written by another hand; Git's is applied again in the end.
@@ -141,8 +186,8 @@ impl<W: Whence> Course<'_, W> {
         let body = match &self.bound.division {
             Division::Pods(_) | Division::Kind => return Ok(object),
             Division::Switch(_) => {
-                let none = Value::Null;
-                traffic::turned(&git, scene.candidate.as_ref().unwrap_or(&none), routed.weight)
+                let labels = scene.candidate.as_ref().map(|candidate| self.labels(candidate));
+                traffic::turned(&git, &labels.unwrap_or_default(), routed.weight)
             }
             Division::Routes(service, routes) => {
                 let service = &self.desired[*service].key.name;
@@ -199,7 +244,7 @@ impl<W: Whence> Course<'_, W> {
         // From before its policy, it has no mark.
         body["metadata"]["annotations"][REVISION] = revision.digest.as_str().into();
         if let (Form::Beside(kind), Some(side), Some(wanted)) =
-            (self.bound.form, &scene.stable_side, self.bound.replicas)
+            (&self.bound.form, &scene.stable_side, self.bound.replicas)
             && side.size != wanted
         {
             kind.sized(&mut body, side.size);

@@ -12,7 +12,9 @@ use crate::error::{Code, Error, Result};
 use crate::live::kube::{Applied, Check, Force, Propagation};
 use crate::model::{Digest, Gvk, Key};
 use crate::plan::Desired;
-use crate::rollout::target::{Beside, Mount, Owner, ROLLOUT_LABEL, Target, candidate_name, revision_of};
+use crate::rollout::target::{
+    Beside, Form, Mount, Owner, ROLLOUT_LABEL, Target, candidate_name, revision_of,
+};
 use crate::rollout::traffic::{self, Division};
 
 impl<W: Whence> Course<'_, W> {
@@ -110,7 +112,7 @@ impl<W: Whence> Course<'_, W> {
                 }
             } else {
                 let name = candidate_name(&service.key.name);
-                let body = traffic::candidate_service(&body, candidate, &made_beside);
+                let body = traffic::candidate_service(&body, &self.labels(candidate), &made_beside);
                 all.push((service.gvk.clone(), key("", "Service", &namespace, name), body));
             }
         }
@@ -124,6 +126,14 @@ impl<W: Whence> Course<'_, W> {
             self.memory.written.insert(key, digest);
         }
         Ok(())
+    }
+
+    /// What a candidate's pods are selected by.
+    pub(super) fn labels(&self, candidate: &Value) -> Value {
+        match &self.bound.form {
+            Form::Beside(kind) => kind.selector(candidate)["matchLabels"].clone(),
+            Form::Within(_) => Value::Null,
+        }
     }
 
     /// Endpoints first, then Services, then the candidate; what it mounts goes with it.

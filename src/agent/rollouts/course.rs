@@ -18,7 +18,7 @@ use crate::health::Health;
 use crate::model::Digest;
 use crate::plan::{Desired, Why};
 use crate::rollout::provider::{About, run_name};
-use crate::rollout::target::{Form, Measure, candidate_name};
+use crate::rollout::target::{Form, Measure, Wish, candidate_name};
 use crate::rollout::traffic::Division;
 use crate::rollout::{Bound, Command, Seen, Traffic, decide};
 
@@ -30,6 +30,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub(super) const LOOK: Duration = Duration::from_secs(5);
 /// Words alone are not written more often than this.
 const WORDS: i64 = 1;
+
+const SUSPENDED: &str = "the Application is suspended: it stays at its step";
 
 /// Where objects of other commits come from.
 pub(in crate::agent) trait Whence {
@@ -177,6 +179,12 @@ impl<W: Whence> Course<'_, W> {
                     scene.insert(seen)
                 }
             };
+            if let Some(wish) = self.asked_of_kind(seen) {
+                if self.pass.policy.is_suspended(now) {
+                    return self.say(SUSPENDED.to_owned(), now).await;
+                }
+                self.wish(wish, seen).await?;
+            }
             let wanted = self.wanted(stand, handed);
             let measured = self.memory.answers(&self.policy.status);
             let act = self.policy.act.clone();
@@ -200,8 +208,7 @@ impl<W: Whence> Course<'_, W> {
                 && goes_on(&self.policy.status, next)
             {
                 // Back it goes at any time.
-                let words = "the Application is suspended: it stays at its step".to_owned();
-                return self.say(words, now).await;
+                return self.say(SUSPENDED.to_owned(), now).await;
             }
             if let Some(mut status) = decision.status {
                 if let Some(stable) = status.stable.as_mut().filter(|stable| stable.commit.is_empty()) {
@@ -210,7 +217,7 @@ impl<W: Whence> Course<'_, W> {
                 }
                 // What is within a target is read by the phase.
                 let read_anew =
-                    matches!(self.bound.form, Form::Within(_)) && status.phase != self.policy.status.phase;
+                    matches!(&self.bound.form, Form::Within(_)) && status.phase != self.policy.status.phase;
                 self.decided(status);
                 if read_anew {
                     scene = None;
@@ -279,6 +286,12 @@ impl<W: Whence> Course<'_, W> {
             self.stand_by(candidate, scene, None).await?;
         }
         self.repair(scene).await?;
+        if !self.policy.is_at_rest() {
+            self.expel(scene).await?;
+        }
+        if self.policy.status.phase == RolloutPhase::Promoting && self.policy.status.candidate.is_some() {
+            self.wish(Wish::PromoteFull, scene).await?;
+        }
         if let Traffic::Router(Some(routed)) = scene.traffic
             && !self.policy.is_at_rest()
             && !commands.iter().any(|command| matches!(command, Command::Route(_)))
@@ -286,6 +299,21 @@ impl<W: Whence> Course<'_, W> {
             self.follow_git(routed, scene).await?;
         }
         Ok(())
+    }
+
+    /// What a person asks of a target that goes in steps itself. It is told before that is written down: an agent that ends
+    /// between the two asks again, of what the target waits for then.
+    fn asked_of_kind(&self, seen: &Scene) -> Option<Wish> {
+        let side = seen.candidate_side.as_ref().filter(|side| side.steps_itself)?;
+        let is_it = self.policy.status.candidate.as_ref().is_some_and(|known| known.digest == side.digest);
+        if !is_it || self.policy.status.phase != RolloutPhase::Progressing {
+            return None;
+        }
+        match self.policy.asks()?.verb {
+            RolloutVerb::Promote => Some(Wish::Promote),
+            RolloutVerb::PromoteFull => Some(Wish::PromoteFull),
+            _ => None,
+        }
     }
 
     /// What is live; a target without a mark counts as the stable revision, or as what was there before.
@@ -397,14 +425,14 @@ impl<W: Whence> Course<'_, W> {
             return Ok(());
         }
         if let (Form::Within(kind), Some(candidate), Some(side)) =
-            (self.bound.form, status.candidate.clone(), &scene.candidate_side)
+            (&self.bound.form, status.candidate.clone(), &scene.candidate_side)
         {
             let much = match (kind.measure(), scene.traffic) {
                 (Measure::Traffic, Traffic::Router(Some(routed))) => routed.weight,
                 (Measure::Traffic, _) => status.weight,
                 _ => side.size,
             };
-            return self.share(kind, &candidate, much, scene, why).await;
+            return self.share(*kind, &candidate, much, scene, why).await;
         }
         let runs = scene.stable_side.as_ref().map(|side| side.digest.as_str());
         let revision = match &status.candidate {
@@ -466,7 +494,7 @@ impl<W: Whence> Course<'_, W> {
         About {
             namespace: target.namespace.clone(),
             target: target.name.clone(),
-            candidate: match bound.form {
+            candidate: match &bound.form {
                 Form::Beside(_) => candidate_name(&target.name),
                 Form::Within(_) => target.name.clone(),
             },

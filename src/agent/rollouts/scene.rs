@@ -40,6 +40,19 @@ fn marked(mut side: Side, unmarked: &str) -> Side {
     side
 }
 
+/// The labels that a selector names, as a request says them.
+fn labels_of(selector: &Value) -> String {
+    let labels = selector["matchLabels"].as_object().into_iter().flatten();
+    let labels = labels.filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)));
+    labels.collect::<Vec<_>>().join(",")
+}
+
+/// Whether an object is controlled by the one with this uid.
+fn is_of(object: &Value, uid: &Value) -> bool {
+    let mut owners = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+    owners.any(|owner| &owner["uid"] == uid)
+}
+
 impl Engine {
     /// The live object, `None` where there is none or where its kind is not served.
     pub(super) async fn whole(&self, gvk: &Gvk, key: &Key) -> Result<Option<Value>> {
@@ -83,9 +96,9 @@ impl Engine {
     ) -> Result<Scene> {
         let object = &desired[bound.target];
         let target = self.whole(&object.gvk, &object.key).await?;
-        let kind = match bound.form {
-            Form::Beside(kind) => kind,
-            Form::Within(kind) => return self.within(bound, desired, status, unmarked, kind, target).await,
+        let kind = match &bound.form {
+            Form::Beside(kind) => kind.as_ref(),
+            Form::Within(kind) => return self.within(bound, desired, status, unmarked, *kind, target).await,
         };
         let candidate = self.candidate(bound, &object.gvk, &beside(&object.key)).await?;
         let stable_side = target.as_ref().map(|live| marked(kind.side(live), unmarked));
@@ -94,7 +107,7 @@ impl Engine {
         if let (Some(side), Some(live)) = (candidate_side.as_mut(), candidate.as_ref()) {
             let by_pods = matches!(&bound.division, Division::Pods(services) if !services.is_empty());
             if side.pods > 0 && (by_pods || side.available < side.size) {
-                pods = self.pods_of(live, &object.key.namespace).await?;
+                pods = self.pods_of(&kind.selector(live), &object.key.namespace).await?;
                 if side.obstacle.is_empty() {
                     side.obstacle = target::obstacle(&pods);
                 }
@@ -145,13 +158,26 @@ impl Engine {
         if measure == Measure::Traffic {
             scene.traffic = Traffic::Router(Some(Routed::default()));
         }
-        if let (Some(live), Some(whole), Some(stable)) = (&target, whole, stable)
-            && whole.digest != stable
+        let mut target = target;
+        if let Some(live) = target.as_mut()
+            && measure == Measure::Pods
+            && self.must_know_pods(kind, live, status, unmarked)
         {
-            if moving {
-                if measure == Measure::Pods {
-                    scene.pods = self.pods_of(live, &object.key.namespace).await?;
-                }
+            scene.pods = self.pods_of(&live["spec"]["selector"], &object.key.namespace).await?;
+            let uid = live["metadata"]["uid"].clone();
+            scene.pods.retain(|pod| is_of(pod, &uid));
+            if kind.has_revisions_apart() {
+                live["status"]["updateRevision"] = self.newest_revision(live, &object.key.namespace).await?;
+            }
+        }
+        if let (Some(live), Some(whole), Some(stable)) = (&target, whole, stable) {
+            if whole.digest == stable {
+                let left = (status.phase == RolloutPhase::Aborting).then(|| kind.left(live, &scene.pods));
+                let left = left.flatten().filter(|left| *left > 0);
+                let digest = status.candidate.as_ref().map(|known| known.digest.clone()).unwrap_or_default();
+                scene.candidate_side =
+                    left.map(|left| Side { digest, size: left, pods: left, ..Side::default() });
+            } else if moving {
                 let mut side = by_health(marked(kind.candidate(live, &scene.pods), unmarked));
                 if measure == Measure::Traffic && !kind.is_seen(live) {
                     // Our own write is not seen yet: nothing is known to have gone since.
@@ -161,7 +187,7 @@ impl Engine {
                     Measure::Pods => {
                         (whole.size.saturating_sub(side.size), whole.available.saturating_sub(side.available))
                     }
-                    Measure::Traffic | Measure::Health => (replicas, replicas),
+                    Measure::Traffic | Measure::Health | Measure::Word => (replicas, replicas),
                 };
                 if measure == Measure::Traffic {
                     scene.traffic = Traffic::Router(kind.routed(live));
@@ -177,14 +203,36 @@ impl Engine {
         Ok(scene)
     }
 
-    async fn pods_of(&self, candidate: &Value, namespace: &str) -> Result<Vec<Value>> {
-        let selector = candidate["spec"]["selector"]["matchLabels"].as_object();
-        let labels: Vec<String> = selector
-            .into_iter()
-            .flatten()
-            .filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)))
-            .collect();
-        self.cluster.list_selected(&Gvk::parse("v1", "Pod"), namespace, &labels.join(",")).await
+    /// Of a target that holds both revisions, only while it does.
+    fn must_know_pods(
+        &self,
+        kind: &dyn Within,
+        live: &Value,
+        status: &RolloutStatus,
+        unmarked: &str,
+    ) -> bool {
+        let runs = marked(kind.whole(live), unmarked).digest;
+        let is_other = status.stable.as_ref().is_some_and(|stable| stable.digest != runs);
+        match status.phase {
+            RolloutPhase::Progressing => is_other,
+            RolloutPhase::Aborting => is_other || kind.has_revisions_apart(),
+            RolloutPhase::Promoting => kind.is_by_hand(live) && status.candidate.is_some(),
+            RolloutPhase::Pending | RolloutPhase::Healthy | RolloutPhase::Rejected => false,
+        }
+    }
+
+    /// The hash of the newest `ControllerRevision` of an object, which is that of its template; null where there is none.
+    async fn newest_revision(&self, live: &Value, namespace: &str) -> Result<Value> {
+        let gvk = Gvk::parse("apps/v1", "ControllerRevision");
+        let all = self.cluster.list_selected(&gvk, namespace, &labels_of(&live["spec"]["selector"])).await?;
+        let own = all.iter().filter(|one| is_of(one, &live["metadata"]["uid"]));
+        let newest = own.max_by_key(|one| one["revision"].as_i64());
+        let hash = newest.map(|one| one["metadata"]["labels"]["controller-revision-hash"].clone());
+        Ok(hash.unwrap_or_default())
+    }
+
+    async fn pods_of(&self, selector: &Value, namespace: &str) -> Result<Vec<Value>> {
+        self.cluster.list_selected(&Gvk::parse("v1", "Pod"), namespace, &labels_of(selector)).await
     }
 
     async fn traffic(&self, bound: &Bound, desired: &[Desired]) -> Result<Traffic> {

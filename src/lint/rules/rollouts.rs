@@ -13,7 +13,7 @@ use crate::model::{GROUP, Gvk};
 rules! { "Rollouts":
     POLICY "rollout-policy" Error Certain
         "a RolloutPolicy that the API server refuses"
-        "It states exactly one strategy; weights never go down; gates are declared once in spec.gates, each asks one thing and is named by a step or the background, not by both; what people approve is named by a step; a scale is replicas or percent; only a Deployment's traffic is divided by routes, and shadow needs one that copies; kinds that do not go in steps take rolling alone."
+        "It states exactly one strategy; weights never go down; gates are declared once in spec.gates, each asks one thing and is named by a step or the background, not by both; what people approve is named by a step; a scale is replicas or percent; only the traffic of a Deployment, or of a kind with targetRef.fields, is divided by routes, and shadow needs one that copies; kinds that do not go in steps need targetRef.fields, or take rolling."
     TARGET_MISSING "rollout-target-missing" Warning Likely
         "a RolloutPolicy whose target is not in the tree"
         "The target is an object of the same Application and namespace. While it is not there, nothing of the commit is applied. The name is misspelt, or the target was renamed or removed."
@@ -22,7 +22,7 @@ rules! { "Rollouts":
         "Only one can decide about it: nothing of the commit is applied. Remove one."
     TARGET "rollout-target" Error Certain
         "a target that cannot be rolled out in steps as it stands"
-        "A StatefulSet needs RollingUpdate without a partition of its own, an InferenceService the Knative mode without canaryTrafficPercent, a Knative Service no traffic of its own: the rollout sets these fields. A Deployment needs a label in spec.selector.matchLabels, or it would adopt the pods of its candidate. The strategy rolling works with all of them."
+        "A StatefulSet needs RollingUpdate without a partition of its own, an InferenceService the Knative mode without canaryTrafficPercent, a Knative Service no traffic of its own: the rollout sets these fields. A Deployment needs a label in spec.selector.matchLabels, or it would adopt the pods of its candidate; so does a kind with targetRef.fields, with a template and a selector where these say. The strategy rolling works with all of them, but for an Argo Rollout with a workloadRef, whose template is not its own."
     ROUTE_MISSING "rollout-route-missing" Warning Likely
         "a RolloutPolicy with a route that is not in the tree"
         "A route is an object of the same Application and namespace. While it is not there, nothing of the commit is applied."
@@ -43,13 +43,14 @@ rules! { "Rollouts":
         "Where an autoscaler sizes the target and no route divides the traffic, the candidate has at most as many pods as the target: half of the traffic. Add a route, or leave steps above 50 out; the target takes the revision after the last step."
     FIELD_UNUSED "rollout-field-unused" Warning Certain
         "a field of a RolloutPolicy that nothing reads for this target"
-        "minReplicas and dynamicStableScale are read with routes only, maxSurge without routes only; none of them is read for a kind that holds both revisions itself, and a scale only where the kind counts pods."
+        "minReplicas and dynamicStableScale are read with routes only, maxSurge without routes only; of a kind that holds both revisions itself none of them is read, but maxUnavailable for a DaemonSet, and a scale only where the kind counts pods."
 }
 
 /// Kinds that go in steps.
 const STEPS: &[(&str, &str)] = &[
     ("apps", "Deployment"),
     ("apps", "StatefulSet"),
+    ("apps", "DaemonSet"),
     ("serving.kserve.io", "InferenceService"),
     ("serving.knative.dev", "Service"),
 ];
@@ -72,21 +73,29 @@ struct Target {
     group: String,
     kind: String,
     name: String,
+    /// Whether it says where a kind that is not known has its pods.
+    declared: bool,
 }
 
 impl Target {
     fn of(policy: &Subject) -> Self {
         let text = |field: &str| policy.text(&format!("/spec/targetRef/{field}"));
         let Gvk { group, kind, .. } = Gvk::parse(text("apiVersion"), text("kind"));
-        Self { group, kind, name: text("name").to_owned() }
+        let declared = policy.at("/spec/targetRef/fields").is_some();
+        Self { group, kind, name: text("name").to_owned(), declared }
     }
 
     fn is(&self, group: &str, kind: &str) -> bool {
         self.group == group && self.kind == kind
     }
 
-    fn is_deployment(&self) -> bool {
-        self.is("apps", "Deployment")
+    /// Whether its candidate is another object beside it, whose traffic can be divided.
+    fn has_twin(&self) -> bool {
+        self.is("apps", "Deployment") || self.declared
+    }
+
+    fn is_known(&self) -> bool {
+        STEPS.contains(&(&*self.group, &*self.kind))
     }
 }
 
@@ -120,13 +129,24 @@ fn strategy(policy: &Subject, target: &Target, out: &mut Out) {
     }
     let (rolls, shadow) = (has(policy, "rolling"), has(policy, "shadow"));
     let kind = &target.kind;
-    if !kind.is_empty() && !rolls && !STEPS.contains(&(&*target.group, &*target.kind)) {
+    if target.declared && (rolls || target.is_known()) {
+        let why = if rolls {
+            "rolling reads no fields".into()
+        } else {
+            format!("where a {kind} has its pods is known")
+        };
+        out.add(&POLICY, "/spec/targetRef/fields", why);
+    }
+    if !kind.is_empty() && !rolls && !target.declared && !target.is_known() {
         let names: Vec<String> = STEPS.iter().map(|(group, kind)| format!("{kind}.{group}")).collect();
-        let why = format!("{kind} does not go in steps, as {} do; rolling is for any kind", names.join(", "));
+        let why = format!(
+            "{kind} does not go in steps, as {} do; fields say where another kind has its pods, and rolling is for any",
+            names.join(", ")
+        );
         out.add(&POLICY, "/spec/targetRef/kind", why);
     }
     let routed = !policy.list("/spec/traffic/routes").is_empty();
-    if (routed || policy.at("/spec/traffic/service").is_some()) && (rolls || !target.is_deployment()) {
+    if (routed || policy.at("/spec/traffic/service").is_some()) && (rolls || !target.has_twin()) {
         let why = if rolls {
             "rolling divides no traffic".into()
         } else {
@@ -134,13 +154,13 @@ fn strategy(policy: &Subject, target: &Target, out: &mut Out) {
         };
         out.add(&POLICY, "/spec/traffic", why);
     }
-    if shadow && !target.is_deployment() {
+    if shadow && !target.has_twin() {
         out.add(&POLICY, "/spec/strategy/shadow", format!("the traffic of {kind} is not copied"));
     } else if shadow && !routed {
         out.add(&POLICY, "/spec/strategy/shadow", "only a route can copy traffic, and none is named");
     }
-    if has(policy, "blueGreen") && target.is("apps", "StatefulSet") {
-        out.add(&POLICY, "/spec/strategy/blueGreen", "a StatefulSet cannot have all pods twice");
+    if has(policy, "blueGreen") && (target.is("apps", "StatefulSet") || target.is("apps", "DaemonSet")) {
+        out.add(&POLICY, "/spec/strategy/blueGreen", format!("a {kind} cannot have all pods twice"));
     }
 }
 

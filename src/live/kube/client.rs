@@ -446,12 +446,25 @@ impl Cluster {
         Ok(listed["items"].as_array().cloned().unwrap_or_default())
     }
 
-    /// Gives an object another number of pods, under a name of its own: an apply of the same object says nothing of it.
-    pub async fn resize(&self, gvk: &Gvk, key: &Key, pods: u32) -> Result<Lean> {
+    /// Gives an object another number of pods, by a merge patch, under a name of its own: an apply of the same object says
+    /// nothing of it.
+    pub async fn resize(&self, gvk: &Gvk, key: &Key, patch: &Value) -> Result<Lean> {
+        self.patch_beside(gvk, key, "", patch).await
+    }
+
+    /// Writes into the status of another controller's object what makes it act, as its own command line does.
+    ///
+    /// # Errors
+    /// Those of the API server; `ConflictRefused` where the patch names a resourceVersion that is not the newest.
+    pub async fn wish(&self, gvk: &Gvk, key: &Key, patch: &Value) -> Result<Lean> {
+        self.patch_beside(gvk, key, "/status", patch).await
+    }
+
+    async fn patch_beside(&self, gvk: &Gvk, key: &Key, part: &str, patch: &Value) -> Result<Lean> {
         let resource = self.resource(gvk, false).await.map_err(|error| error.on_object(key))?;
-        let url = format!("{}?fieldManager={RESIZER}", path(&resource, key));
-        let patch = serde_json::json!({"spec": {"replicas": pods}}).to_string().into_bytes();
-        let written = self.write(Method::PATCH, &url, "application/merge-patch+json", patch).await;
+        let url = format!("{}{part}?fieldManager={RESIZER}", path(&resource, key));
+        let body = patch.to_string().into_bytes();
+        let written = self.write(Method::PATCH, &url, "application/merge-patch+json", body).await;
         written.map_err(|error| translate(&error).on_object(key))
     }
 

@@ -274,8 +274,12 @@ impl<'a> Import<'a> {
             ));
             name.clone()
         });
-        policy.target_ref =
-            TargetReference { api_version: "apps/v1".into(), kind: "Deployment".into(), name: target };
+        policy.target_ref = TargetReference {
+            api_version: "apps/v1".into(),
+            kind: "Deployment".into(),
+            name: target,
+            fields: None,
+        };
         policy.strategy.rolling = Some(rolling);
         Some(self.document(&template, &name, policy, comments))
     }

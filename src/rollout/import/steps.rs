@@ -42,10 +42,16 @@ impl<'a> Import<'a> {
                 api_version: word("apiVersion", "apps/v1"),
                 kind: word("kind", "Deployment"),
                 name: target.to_owned(),
+                fields: None,
             }
         } else {
             documents.extend(self.deployment(rollout, &name));
-            TargetReference { api_version: "apps/v1".into(), kind: "Deployment".into(), name: name.clone() }
+            TargetReference {
+                api_version: "apps/v1".into(),
+                kind: "Deployment".into(),
+                name: name.clone(),
+                fields: None,
+            }
         };
         if policy.target_ref.kind != "Deployment" {
             let why = format!("a {} is no target; make it a Deployment", policy.target_ref.kind);

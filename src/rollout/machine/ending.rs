@@ -1,6 +1,6 @@
 //! To the end, and back.
 
-use super::{Command, REJECTED, Routed, Turn, waits_for};
+use super::{Command, REJECTED, Routed, Turn};
 use crate::api::{RejectedRevision, RolloutPhase, RolloutRevision, second};
 use crate::rollout::record::{after, push};
 
@@ -41,7 +41,7 @@ impl Turn<'_> {
         if !target.settled || target.size != seen.replicas || target.available < seen.replicas {
             let begun = self.status.best_at.clone();
             let late = !self.wait(&begun, self.policy.deadline);
-            let waits = waits_for(
+            let waits = self.waits_for(
                 "the target as the new revision",
                 target.available,
                 seen.replicas,

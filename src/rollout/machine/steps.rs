@@ -1,6 +1,6 @@
 //! From step to step: pods, then traffic, then time and gates.
 
-use super::{Command, Routed, Turn, approval, waits_for, word};
+use super::{Command, Routed, Turn, approval, word};
 use crate::api::{RolloutPhase, RolloutRevision, RolloutStatus, second};
 use crate::rollout::gate::{self, Verdict};
 use crate::rollout::policy::{Hold, Step};
@@ -25,7 +25,9 @@ impl Turn<'_> {
             self.status.phase = RolloutPhase::Promoting;
             return String::new();
         };
-        if let Some(why) = self.failed_gate() {
+        let given_up =
+            seen.candidate.filter(|side| side.digest == revision.digest && !side.given_up.is_empty());
+        if let Some(why) = self.failed_gate().or_else(|| given_up.map(|side| side.given_up.clone())) {
             self.abort(why, true);
             return String::new();
         }
@@ -64,7 +66,7 @@ impl Turn<'_> {
             } else {
                 candidate.obstacle.clone()
             };
-            let waits = waits_for(&self.place(), candidate.available, goal.candidate, &obstacle);
+            let waits = self.waits_for(&self.place(), candidate.available, goal.candidate, &obstacle);
             return self.patience(&waits);
         }
         let routed = Routed { weight: step.weight, mirror: step.mirror };
@@ -193,6 +195,10 @@ impl Turn<'_> {
     /// Waits as long as the deadline lets it. What a step has reached and lost again is waited for from then on.
     fn patience(&mut self, waits: &str) -> String {
         if self.status.paused.is_some() {
+            return waits.to_owned();
+        }
+        if self.seen.candidate.is_some_and(|side| side.steps_itself) {
+            self.status.best_at.clear();
             return waits.to_owned();
         }
         if self.status.best_at.is_empty() {

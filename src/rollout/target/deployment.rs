@@ -1,24 +1,27 @@
 //! Deployments: the candidate is another Deployment.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{Beside, Side, Target, candidate_name, count, entry, invalid, mounts, revision_of, selects};
+use super::twin::{Places, put, twin};
+use super::{Beside, Side, TEMPLATE, Target, count, revision_of};
 use crate::error::Result;
 
 pub(super) struct Deployment;
 
+const REPLICAS: &str = "/spec/replicas";
+
 impl Target for Deployment {
-    fn kind(&self) -> (&'static str, &'static str) {
+    fn kind(&self) -> (&str, &str) {
         ("apps", "Deployment")
     }
 
-    fn replicas(&self, object: &Value) -> u32 {
-        count(&object["spec"]["replicas"], 1)
+    fn replicas(&self, object: &Value) -> Option<u32> {
+        object.pointer(REPLICAS).map(|stated| count(stated, 1))
     }
 
     fn side(&self, live: &Value) -> Side {
         let status = &live["status"];
-        let size = self.replicas(live);
+        let size = self.replicas(live).unwrap_or(1);
         let seen = status["observedGeneration"].as_i64() >= live["metadata"]["generation"].as_i64();
         let (pods, updated) = (count(&status["replicas"], 0), count(&status["updatedReplicas"], 0));
         let failed = status["conditions"].as_array().into_iter().flatten().find(|condition| {
@@ -33,69 +36,23 @@ impl Target for Deployment {
             available: count(&status["availableReplicas"], 0),
             settled: seen && updated == size && pods == size,
             obstacle: obstacle.to_owned(),
+            ..Side::default()
         }
     }
 
     fn sized(&self, object: &mut Value, pods: u32) {
-        if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
-            spec.insert("replicas".into(), pods.into());
-        }
+        put(object, REPLICAS, pods.into());
     }
 
     fn candidate(&self, object: &Value, beside: &Beside<'_>) -> Result<Value> {
-        let mut twin = object.clone();
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let selector = object["spec"]["selector"].clone();
-        let own = |labels: &mut Map<String, Value>| {
-            let named =
-                selector["matchLabels"].as_object().into_iter().flatten().map(|(key, _)| key.as_str());
-            let said = selector["matchExpressions"].as_array().into_iter().flatten();
-            let keys: Vec<&str> = named.chain(said.filter_map(|one| one["key"].as_str())).collect();
-            for key in keys {
-                if let Some(value) = labels.get(key).and_then(Value::as_str) {
-                    let own = candidate_name(value);
-                    labels.insert(key.to_owned(), own.into());
-                }
-            }
-        };
-        let Some(fields) = twin.as_object_mut() else { return Err(invalid("it is no object")) };
-        let metadata = entry(fields, "metadata");
-        metadata.insert("name".into(), candidate_name(name).into());
-        own(entry(metadata, "labels"));
-        let spec = entry(fields, "spec");
-        let template = entry(spec, "template");
-        let labels = entry(entry(template, "metadata"), "labels");
-        own(labels);
-        if selects(&selector, labels) {
-            let why = format!(
-                "the pods of a candidate cannot be told from those of {name}: its selector {selector} selects both"
-            );
-            return Err(invalid(why).hint("name a label in spec.selector.matchLabels"));
-        }
-        labels.insert(super::ROLLOUT_LABEL.into(), beside.policy.into());
-        let own_labels: Map<String, Value> = selector["matchLabels"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter_map(|(key, _)| Some((key.clone(), labels.get(key)?.clone())))
-            .chain([(super::ROLLOUT_LABEL.to_owned(), beside.policy.into())])
-            .collect();
-        if let Some(template) = spec.get_mut("template") {
-            mounts::rename(template, |mount| {
-                beside.copies.contains(mount).then(|| candidate_name(&mount.name))
-            });
-        }
-        spec.insert("selector".into(), serde_json::json!({"matchLabels": own_labels}));
-        spec.insert("replicas".into(), beside.pods.into());
-        beside.claim(&mut twin);
-        Ok(twin)
+        twin(object, &Places { template: TEMPLATE, selector: "/spec/selector", replicas: REPLICAS }, beside)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::target::{Mount, Owner};
+    use crate::rollout::target::{Mount, Owner, selects};
     use serde_json::json;
 
     fn deployment() -> Value {

@@ -3,20 +3,28 @@
 //! A kind says what makes a revision, how many pods it is to have, what is seen of it, and how it looks as a candidate
 //! beside itself: with labels of its own, so that nothing which selects the target's pods counts or adopts its.
 
+mod argo_rollout;
+mod daemon_set;
+mod declared;
 mod deployment;
 mod mounts;
 mod pods;
 mod selector;
+mod twin;
 mod within;
+
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 pub use mounts::{Mount, mounts, rename};
 pub use pods::{is_ready, obstacle};
 pub use selector::selects;
-pub use within::{Measure, Within};
+pub use within::{Measure, Wish, Within};
 
+use self::deployment::Deployment;
 use super::machine::Side;
+use crate::api::TargetFields;
 use crate::error::{Code, Error, Result};
 use crate::model::{Digest, Gvk, TRACKING_LABEL};
 
@@ -28,17 +36,35 @@ pub const REVISION: &str = "driftless.dev/revision";
 pub const MOUNTED: &str = "driftless.dev/mounted";
 
 /// A kind.
-pub trait Target: Sync {
+pub trait Target: Send + Sync {
     /// Group and kind.
-    fn kind(&self) -> (&'static str, &'static str);
+    fn kind(&self) -> (&str, &str);
 
-    /// Pods that it is to have.
-    fn replicas(&self, object: &Value) -> u32;
+    /// Where it has the template of its pods, as a JSON pointer.
+    fn template(&self) -> &str {
+        TEMPLATE
+    }
+
+    /// The selector of its pods, with `matchLabels`.
+    fn selector(&self, object: &Value) -> Value {
+        object["spec"]["selector"].clone()
+    }
+
+    /// Why an object cannot be rolled out so.
+    ///
+    /// # Errors
+    /// The reason.
+    fn check(&self, _object: &Value) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Pods that it is to have; `None` where it does not say.
+    fn replicas(&self, object: &Value) -> Option<u32>;
 
     /// What is seen of it.
     fn side(&self, live: &Value) -> Side;
 
-    /// The same with this size.
+    /// Writes this size.
     fn sized(&self, object: &mut Value, pods: u32);
 
     /// The object of the candidate: the target's with another name, labels of its own, and this size.
@@ -48,13 +74,14 @@ pub trait Target: Sync {
     fn candidate(&self, object: &Value, beside: &Beside<'_>) -> Result<Value>;
 }
 
-const BESIDE: &[&dyn Target] = &[&deployment::Deployment];
+/// Where kinds that make pods have their template.
+pub const TEMPLATE: &str = "/spec/template";
 
 /// How a kind is rolled out.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub enum Form {
     /// With a candidate beside the target.
-    Beside(&'static dyn Target),
+    Beside(Arc<dyn Target>),
     /// Within the target.
     Within(&'static dyn Within),
 }
@@ -69,21 +96,39 @@ impl std::fmt::Debug for Form {
     }
 }
 
-/// How a kind is rolled out; `rolls` where that is by its own way of changing, which any kind has.
-pub fn find(gvk: &Gvk, rolls: bool) -> Option<Form> {
-    if rolls {
-        return Some(Form::Within(&within::Rolling));
+impl Form {
+    /// Where the template of the pods stands, as a JSON pointer.
+    pub fn template(&self) -> &str {
+        match self {
+            Self::Beside(kind) => kind.template(),
+            Self::Within(_) => TEMPLATE,
+        }
     }
+}
+
+/// How a kind is rolled out; `rolls` where that is by its own way of changing, which any kind has; `fields` where its policy
+/// says what it looks like.
+pub fn find(gvk: &Gvk, rolls: bool, fields: Option<&TargetFields>) -> Option<Form> {
     let is = |(group, kind): (&str, &str)| gvk.is(group, kind);
-    let beside = BESIDE.iter().copied().find(|kind| is(kind.kind())).map(Form::Beside);
-    beside.or_else(|| within::KINDS.iter().copied().find(|kind| is(kind.kind())).map(Form::Within))
+    if rolls {
+        let own = within::ROLLING.iter().copied().find(|kind| is(kind.kind()));
+        return Some(Form::Within(own.unwrap_or(&within::Rolling)));
+    }
+    if is(Deployment.kind()) {
+        return Some(Form::Beside(Arc::new(Deployment)));
+    }
+    let within = within::KINDS.iter().copied().find(|kind| is(kind.kind())).map(Form::Within);
+    within.or_else(|| Some(Form::Beside(Arc::new(declared::Declared::new(gvk, fields?)))))
 }
 
 /// What is rolled out in steps, for people.
 pub fn names() -> String {
-    let beside = BESIDE.iter().map(|kind| kind.kind());
     let within = within::KINDS.iter().map(|kind| kind.kind());
-    beside.chain(within).map(|(group, kind)| format!("{kind}.{group}")).collect::<Vec<_>>().join(", ")
+    std::iter::once(Deployment.kind())
+        .chain(within)
+        .map(|(group, kind)| format!("{kind}.{group}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// With what an object goes.

@@ -5,6 +5,8 @@
 
 use serde_json::{Value, json};
 
+use super::argo_rollout::ArgoRollout;
+use super::daemon_set::DaemonSet;
 use super::{Side, count, entry, is_ready, revision_of};
 use crate::rollout::machine::Routed;
 
@@ -17,6 +19,19 @@ pub enum Measure {
     Traffic,
     /// Nothing but its health.
     Health,
+    /// What its own controller, which goes in steps itself, says of it.
+    Word,
+}
+
+/// What a controller that goes in steps itself is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// On from where it waits.
+    Promote,
+    /// All of it, now.
+    PromoteFull,
+    /// Back.
+    Abort,
 }
 
 /// A kind.
@@ -35,6 +50,14 @@ pub trait Within: Sync {
     /// # Errors
     /// The reason.
     fn check(&self, _object: &Value) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Why its kind cannot go from what is live to this revision so.
+    ///
+    /// # Errors
+    /// The reason.
+    fn check_change(&self, _wanted: &Value, _live: &Value) -> Result<(), String> {
         Ok(())
     }
 
@@ -59,9 +82,39 @@ pub trait Within: Sync {
     fn routed(&self, _live: &Value) -> Option<Routed> {
         None
     }
+
+    /// The status, as a merge patch, that makes its controller hear a wish; `None` where it has nothing to hear.
+    fn wish(&self, _live: &Value, _wish: Wish) -> Option<Value> {
+        None
+    }
+
+    /// Whether its revisions stand in `ControllerRevisions` alone. Whoever looks writes the newest one's hash into
+    /// `status.updateRevision`, where a `StatefulSet` has it.
+    fn has_revisions_apart(&self) -> bool {
+        false
+    }
+
+    /// Whether its pods become those of another revision by nobody's hand but the agent's.
+    fn is_by_hand(&self, _live: &Value) -> bool {
+        false
+    }
+
+    /// Pods that are left of another revision than its own, on the way back; `None` where nobody needs to wait for them.
+    fn left(&self, _live: &Value, _pods: &[Value]) -> Option<u32> {
+        None
+    }
+
+    /// Pods that are to go now, so that its controller makes them anew, when `most` may be missing; what the object says
+    /// where the policy says nothing.
+    fn expelled<'a>(&self, _live: &Value, _pods: &'a [Value], _most: Option<u32>) -> Vec<&'a Value> {
+        Vec::new()
+    }
 }
 
-pub(super) const KINDS: &[&dyn Within] = &[&StatefulSet, &InferenceService, &KnativeService];
+pub(super) const KINDS: &[&dyn Within] = &[&StatefulSet, &DaemonSet, &InferenceService, &KnativeService];
+
+/// Kinds whose own way of changing is known better than by their health.
+pub(super) const ROLLING: &[&dyn Within] = &[&ArgoRollout];
 
 fn is_seen(live: &Value) -> bool {
     live["status"]["observedGeneration"].as_i64() >= live["metadata"]["generation"].as_i64()
@@ -103,14 +156,7 @@ impl Within for Rolling {
 
     /// Its health is told by whoever judges kinds.
     fn whole(&self, live: &Value) -> Side {
-        Side {
-            digest: revision_of(live),
-            size: 1,
-            pods: 1,
-            available: 0,
-            settled: false,
-            obstacle: String::new(),
-        }
+        Side { digest: revision_of(live), size: 1, pods: 1, available: 0, settled: false, ..Side::default() }
     }
 }
 
@@ -178,6 +224,7 @@ impl Within for StatefulSet {
             available: many(new.iter().filter(ready).count()),
             settled: is_seen(live),
             obstacle: super::obstacle(&new.into_iter().cloned().collect::<Vec<_>>()),
+            ..Side::default()
         }
     }
 
@@ -190,7 +237,7 @@ impl Within for StatefulSet {
             pods,
             available: count(&status["availableReplicas"], 0),
             settled: is_seen(live) && pods == size && status["currentRevision"] == status["updateRevision"],
-            obstacle: String::new(),
+            ..Side::default()
         }
     }
 }
@@ -265,7 +312,15 @@ impl Within for InferenceService {
 
 fn one(live: &Value, ready: bool, obstacle: String) -> Side {
     let available = u32::from(ready);
-    Side { digest: revision_of(live), size: 1, pods: 1, available, settled: ready, obstacle }
+    Side {
+        digest: revision_of(live),
+        size: 1,
+        pods: 1,
+        available,
+        settled: ready,
+        obstacle,
+        ..Side::default()
+    }
 }
 
 /// Percent of the traffic that goes to the newest revision.

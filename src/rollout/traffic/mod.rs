@@ -126,13 +126,13 @@ pub fn divide(
     Ok(Division::Routes(service, found))
 }
 
-/// A Service that selects the candidate's pods, where it is turned to them.
-pub fn turned(service: &Value, candidate: &Value, weight: u32) -> Value {
+/// A Service that selects the candidate's pods (`labels`), where it is turned to them.
+pub fn turned(service: &Value, labels: &Value, weight: u32) -> Value {
     let mut turned = service.clone();
     if weight > 0
         && let Some(spec) = turned.get_mut("spec").and_then(Value::as_object_mut)
     {
-        spec.insert("selector".into(), candidate["spec"]["selector"]["matchLabels"].clone());
+        spec.insert("selector".into(), labels.clone());
     }
     turned
 }

@@ -8,8 +8,8 @@ use crate::rollout::target::{Beside, candidate_name, is_ready};
 /// Endpoints of one slice at most, as the API server has it.
 const ENDPOINTS: usize = 1000;
 
-/// A Service of the candidate's pods alone: the target's, with their labels as its selector.
-pub fn candidate_service(service: &Value, candidate: &Value, beside: &Beside<'_>) -> Value {
+/// A Service of the candidate's pods alone: the target's, with their labels (`labels`) as its selector.
+pub fn candidate_service(service: &Value, labels: &Value, beside: &Beside<'_>) -> Value {
     let name = service["metadata"]["name"].as_str().unwrap_or_default();
     let ports: Vec<Value> = service["spec"]["ports"]
         .as_array()
@@ -26,7 +26,7 @@ pub fn candidate_service(service: &Value, candidate: &Value, beside: &Beside<'_>
     let mut made = json!({"apiVersion": "v1", "kind": "Service",
         "metadata": {"name": candidate_name(name), "namespace": service["metadata"]["namespace"],
             "labels": service["metadata"]["labels"]},
-        "spec": {"selector": candidate["spec"]["selector"]["matchLabels"], "ports": ports}});
+        "spec": {"selector": labels, "ports": ports}});
     if !made["metadata"]["labels"].is_object() {
         made["metadata"]["labels"] = json!({});
     }
@@ -164,8 +164,8 @@ mod tests {
         let service = json!({"metadata": {"name": "fraud", "namespace": "ml", "labels": {"a": "b"}},
             "spec": {"type": "LoadBalancer", "clusterIP": "10.0.0.1", "selector": {"app": "fraud"},
                 "ports": [{"port": 80, "nodePort": 30000}]}});
-        let twin = json!({"spec": {"selector": {"matchLabels": {"app": "fraud-candidate"}}}});
-        let made = beside(|beside| candidate_service(&service, &twin, beside));
+        let labels = json!({"app": "fraud-candidate"});
+        let made = beside(|beside| candidate_service(&service, &labels, beside));
         assert_eq!(made["metadata"]["name"], "fraud-candidate");
         assert_eq!(made["spec"], json!({"selector": {"app": "fraud-candidate"}, "ports": [{"port": 80}]}));
     }

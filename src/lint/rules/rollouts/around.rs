@@ -16,7 +16,7 @@ use crate::model::{GROUP, Gvk, duration};
 const USUAL: u64 = 600;
 
 pub(super) fn check(policy: &Subject, target: &Target, set: &Set<'_>, out: &mut Out) {
-    let Target { group, kind, name } = target;
+    let Target { group, kind, name, .. } = target;
     if name.is_empty() || kind.is_empty() || is_template(name) {
         return;
     }
@@ -30,17 +30,19 @@ pub(super) fn check(policy: &Subject, target: &Target, set: &Set<'_>, out: &mut 
     let mut service = None;
     if let Some(found) = found {
         deadline(policy, found, out);
-        if !has(policy, "rolling") {
-            if let Some(why) = obstacle(found) {
-                out.add(&TARGET, "/spec/targetRef/name", format!("{}: {why}", found.title()));
-            }
-            if target.is_deployment() {
+        let rolls = has(policy, "rolling");
+        let why = if rolls { delegated(found) } else { obstacle(policy, target, found) };
+        if let Some(why) = why {
+            out.add(&TARGET, "/spec/targetRef/name", format!("{}: {why}", found.title()));
+        }
+        if !rolls {
+            if target.has_twin() {
                 weights(policy, found, set, out);
                 service = in_front(policy, found, set, out);
             }
         }
     }
-    if target.is_deployment() && !has(policy, "rolling") {
+    if target.has_twin() && !has(policy, "rolling") {
         let named = policy.text("/spec/traffic/service");
         routes(policy, service.unwrap_or(named), set, out);
     }
@@ -61,10 +63,34 @@ fn twice(policy: &Subject, target: &Target, set: &Set<'_>, out: &mut Out) {
     }
 }
 
+/// Why an object cannot be judged on its kind's own way.
+fn delegated(found: &Subject) -> Option<String> {
+    let elsewhere = found.is("argoproj.io", "Rollout") && found.at("/spec/workloadRef").is_some();
+    elsewhere.then(|| "its template is that of another object (spec.workloadRef)".into())
+}
+
+/// A place of the target: the one that its policy says, or the usual one.
+fn place(policy: &Subject, field: &str, usual: &str) -> String {
+    let stated = policy.text(&format!("/spec/targetRef/fields/{field}"));
+    let path = if stated.is_empty() { usual } else { stated };
+    format!("/{}", path.trim_start_matches('.').replace('.', "/"))
+}
+
 /// Why an object cannot go in steps.
-fn obstacle(found: &Subject) -> Option<String> {
+fn obstacle(policy: &Subject, target: &Target, found: &Subject) -> Option<String> {
+    let (template, selector) =
+        (place(policy, "template", "spec.template"), place(policy, "selector", "spec.selector"));
+    if target.declared {
+        let missing = [("template", &template), ("selector", &selector)]
+            .into_iter()
+            .find(|(_, place)| !found.at(place).is_some_and(Value::is_object));
+        if let Some((what, place)) = missing {
+            let field = place.trim_start_matches('/').replace('/', ".");
+            return Some(format!("it has no {what} of pods at {field}"));
+        }
+    }
     match (found.gvk.group.as_str(), found.gvk.kind.as_str()) {
-        ("apps", "Deployment") => selects_any(found).then(|| {
+        _ if target.has_twin() => selects_any(found, &template, &selector).then(|| {
             "its selector would select the candidate's pods too; name a label in matchLabels".into()
         }),
         ("apps", "StatefulSet") => {
@@ -96,11 +122,11 @@ fn obstacle(found: &Subject) -> Option<String> {
 }
 
 /// Whether the selector still selects pods whose labels it names have other values.
-fn selects_any(deployment: &Subject) -> bool {
-    let labels = deployment.at("/spec/template/metadata/labels");
+fn selects_any(found: &Subject, template: &str, selector: &str) -> bool {
+    let labels = found.at(&format!("{template}/metadata/labels"));
     let other = |key: &str| labels?.get(key)?.as_str().map(|value| format!("{value}-candidate"));
-    let equal = deployment.at("/spec/selector/matchLabels").and_then(Value::as_object);
-    let expressions = deployment.list("/spec/selector/matchExpressions");
+    let equal = found.at(&format!("{selector}/matchLabels")).and_then(Value::as_object);
+    let expressions = found.list(&format!("{selector}/matchExpressions"));
     equal.is_none_or(serde_json::Map::is_empty)
         && !expressions.is_empty()
         && expressions.iter().all(|one| {
@@ -122,7 +148,7 @@ fn selects_any(deployment: &Subject) -> bool {
 fn in_front<'a>(policy: &Subject, found: &Subject, set: &Set<'a>, out: &mut Out) -> Option<&'a str> {
     const NAMED: &str = "/spec/traffic/service";
     let (named, routed) = (policy.text(NAMED), !policy.list("/spec/traffic/routes").is_empty());
-    let labels = found.at("/spec/template/metadata/labels");
+    let labels = found.at(&format!("{}/metadata/labels", place(policy, "template", "spec.template")));
     let services = || set.all("", "Service").filter(|one| same_namespace(&one.namespace, &policy.namespace));
     let fits = |one: &&Subject| selects(one.at("/spec/selector"), labels);
     let all: Vec<&str> = services()
@@ -247,10 +273,14 @@ fn unused(policy: &Subject, target: &Target, out: &mut Out) {
     let routed = !policy.list("/spec/traffic/routes").is_empty();
     let canary = "/spec/strategy/canary";
     let (fields, why): (&[&str], String) = match (&*target.group, &*target.kind) {
-        ("apps", "Deployment") if routed => (&["maxSurge"], "routes divide the traffic".into()),
-        ("apps", "Deployment") => {
+        _ if target.has_twin() && routed => (&["maxSurge"], "routes divide the traffic".into()),
+        _ if target.has_twin() => {
             (&["minReplicas", "dynamicStableScale"], "no route divides the traffic".into())
         }
+        ("apps", "DaemonSet") => (
+            &["maxSurge", "minReplicas", "dynamicStableScale"],
+            "each node has one pod of a DaemonSet".into(),
+        ),
         (_, kind) => (
             &["maxSurge", "maxUnavailable", "minReplicas", "dynamicStableScale"],
             format!("{kind} holds both revisions itself"),
