@@ -108,6 +108,17 @@ pub struct QueryRange {
     pub step: String,
 }
 
+/// How a server is reached that a gate asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Reached<'a> {
+    /// The Secret with credentials.
+    pub secret: Option<&'a GateSecret>,
+    /// Headers to send.
+    pub headers: &'a BTreeMap<String, String>,
+    /// Take any TLS certificate.
+    pub any_certificate: bool,
+}
+
 /// A Secret of the same namespace. It is read in the name of the Application's account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -24,7 +24,7 @@ pub use condition::{Condition, ConditionStatus, second, set_condition};
 pub use crd::{definitions, yaml};
 pub use gate::{
     ApprovalGate, BuiltinMetric, BuiltinQuery, BuiltinSource, CompareErrors, CompareGate, CompareLatency,
-    CompareLevels, GateSecret, JobGate, MlflowGate, ObjectGate, PrometheusGate, QueryRange, WebGate,
+    CompareLevels, GateSecret, JobGate, MlflowGate, ObjectGate, PrometheusGate, QueryRange, Reached, WebGate,
     WebMethod, WorkflowGate, WorkflowTemplateReference,
 };
 pub use health::{CelHealth, HealthRule};

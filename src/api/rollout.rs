@@ -1,11 +1,13 @@
 //! `RolloutPolicy`: how a new revision of one object comes to its users.
 
+use std::collections::BTreeMap;
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{
-    ApprovalGate, CompareGate, Condition, JobGate, MlflowGate, ObjectGate, PrometheusGate, WebGate,
+    ApprovalGate, CompareGate, Condition, JobGate, MlflowGate, ObjectGate, PrometheusGate, Reached, WebGate,
     WorkflowGate, admission,
 };
 
@@ -390,6 +392,23 @@ impl Gate {
     /// The fields of [`Self::ASKS`] that it states; one where it can be used.
     pub fn asks(&self) -> Vec<&'static str> {
         Self::ASKS.iter().filter(|(_, stated)| stated(self)).map(|(name, _)| *name).collect()
+    }
+
+    /// How its server is reached; `None` where it asks none.
+    pub fn reached(&self) -> Option<Reached<'_>> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        let (secret, headers, any_certificate) = if let Some(stated) = &self.prometheus {
+            (&stated.secret_ref, &stated.headers, stated.insecure_skip_verify)
+        } else if let Some(stated) = &self.compare {
+            (&stated.secret_ref, &stated.headers, stated.insecure_skip_verify)
+        } else if let Some(stated) = &self.web {
+            (&stated.secret_ref, &stated.headers, stated.insecure_skip_verify)
+        } else if let Some(stated) = &self.mlflow {
+            (&stated.secret_ref, &NONE, stated.insecure_skip_verify)
+        } else {
+            return None;
+        };
+        Some(Reached { secret: secret.as_ref(), headers, any_certificate })
     }
 
     /// The names of [`Self::ASKS`] as a sentence has them.

@@ -8,13 +8,13 @@ use super::{
     Command, Divider, Event, Policy, Routed, Scenario, Seen, Side, Simulation, Sizing, Traffic, decide,
 };
 use crate::api::{
-    Canary, CanaryStep, Gate, GateAnswer, GateLimits, RolloutPhase, RolloutPolicySpec, RolloutRevision,
-    RolloutStatus, RolloutStrategy, RolloutVerb,
+    ApprovalGate, Canary, CanaryStep, Gate, GateAnswer, GateLimits, RolloutPhase, RolloutPolicySpec,
+    RolloutRevision, RolloutStatus, RolloutStrategy, RolloutVerb,
 };
 
-fn policy(steps: Vec<(u32, bool)>, background: bool) -> Policy {
+fn policy(steps: Vec<(u32, bool)>, background: bool, people: bool) -> Policy {
     let mut weight = 0;
-    let steps: Vec<CanaryStep> = steps
+    let mut steps: Vec<CanaryStep> = steps
         .into_iter()
         .map(|(more, gated)| {
             weight = (weight + more).min(100);
@@ -36,6 +36,11 @@ fn policy(steps: Vec<(u32, bool)>, background: bool) -> Policy {
     if background {
         gates.push(gate("always"));
     }
+    if people {
+        steps[0].gates.push("people".to_owned());
+        let approval = Some(ApprovalGate { timeout: "30m".to_owned(), ..ApprovalGate::default() });
+        gates.push(Gate { name: "people".to_owned(), count: Some(2), approval, ..Gate::default() });
+    }
     let background = if background { vec!["always".to_owned()] } else { Vec::new() };
     let canary = Canary { steps, background, max_surge: "3".to_owned(), ..Canary::default() };
     let strategy = RolloutStrategy { canary: Some(canary), ..RolloutStrategy::default() };
@@ -43,8 +48,8 @@ fn policy(steps: Vec<(u32, bool)>, background: bool) -> Policy {
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
-    (prop::collection::vec((1u32..60, any::<bool>()), 1..5), any::<bool>())
-        .prop_map(|(steps, background)| policy(steps, background))
+    (prop::collection::vec((1u32..60, any::<bool>()), 1..5), any::<bool>(), prop::bool::weighted(0.4))
+        .prop_map(|(steps, background, people)| policy(steps, background, people))
 }
 
 fn answers() -> impl Strategy<Value = Vec<GateAnswer>> {
@@ -62,14 +67,22 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         Just(RolloutVerb::Pause),
         Just(RolloutVerb::Resume)
     ];
+    let word = prop_oneof![6 => Just(RolloutVerb::Approve), 1 => Just(RolloutVerb::Deny)];
+    let said = (word, 0u32..3).prop_map(|(verb, who)| Event {
+        act: Some(verb),
+        gate: "people".to_owned(),
+        by: format!("p{who}"),
+        ..Event::default()
+    });
     let what = prop_oneof![
+        4 => said,
         4 => (1u32..5).prop_map(|number| Event { wanted: Some(format!("v{number}")), ..Event::default() }),
         2 => act.prop_map(|verb| Event { act: Some(verb), ..Event::default() }),
         1 => (1u32..12).prop_map(|pods| Event { replicas: Some(pods), ..Event::default() }),
         1 => (0u32..3).prop_map(|pods| Event { candidate_serves: Some(pods), ..Event::default() }),
         1 => any::<bool>().prop_map(|works| Event { router_works: Some(works), ..Event::default() }),
     ];
-    prop::collection::vec((0u32..1800, what), 0..6).prop_map(|mut all| {
+    prop::collection::vec((0u32..1800, what), 0..9).prop_map(|mut all| {
         all.sort_by_key(|(at, _)| *at);
         all.into_iter().map(|(at, event)| Event { at: format!("{at}s"), ..event }).collect()
     })
@@ -123,6 +136,11 @@ fn check(policy: &Policy, before: &RolloutStatus, after: &RolloutStatus, acted: 
         {
             assert_eq!(after.phase, RolloutPhase::Aborting, "a failed gate stops nothing");
         }
+    }
+    // Whoever approves twice is one person, and nothing but approvals passes for people.
+    for gate in after.gates.iter().filter(|gate| gate.name == "people") {
+        let different: std::collections::BTreeSet<&String> = gate.approvers.iter().collect();
+        assert_eq!((different.len(), gate.approvers.len()), (gate.passed as usize, gate.passed as usize));
     }
     for rejected in &before.rejected {
         let begun = before.candidate.is_none()
@@ -199,7 +217,7 @@ proptest! {
 /// A crash at each place of a run: the end is the same, and so is every step and verdict on the way.
 #[test]
 fn a_crash_at_each_place_changes_nothing() {
-    let policy = policy(vec![(5, true), (45, false), (50, true)], true);
+    let policy = policy(vec![(5, true), (45, false), (50, true)], true, false);
     let scenario = Scenario {
         replicas: 4,
         ready_after: "20s".into(),
@@ -264,7 +282,7 @@ fn what_a_router_sends_is_not_known_for_a_while_and_no_pods_come_for_that() {
             measured: &[],
             act: None,
         };
-        let decision = decide(&policy(vec![(weight, false)], false), &status, &seen);
+        let decision = decide(&policy(vec![(weight, false)], false, false), &status, &seen);
         assert_eq!(decision.commands, expected, "{weight} % after {traffic:?}");
     };
     check(20, None, &[Command::Route(Routed { weight: 20, mirror: 0 })]);

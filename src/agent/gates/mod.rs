@@ -11,15 +11,15 @@ mod reach;
 mod run;
 mod web;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
-use crate::api::Gate;
+use crate::api::{Gate, Reached};
 use crate::error::Result;
 use crate::live::kube::Cluster;
 use crate::model::{Gvk, one_line};
 use crate::rollout::Measurement;
 use crate::rollout::provider::{About, Provider, Reading};
-use reach::Reach;
+use reach::{Access, Reach};
 
 /// How a measurement stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,33 +86,38 @@ impl Gates {
         provider: &Provider,
         about: &About,
     ) -> std::result::Result<Option<Reading>, String> {
-        let access = |secret, any_certificate: bool| {
-            self.reach.access(cluster, &about.namespace, secret, !any_certificate)
-        };
         match provider {
             Provider::Run(known) => return run::ask(cluster, known, &gate.name, about).await,
-            Provider::Object(object) => object::ask(cluster, object, about).await,
+            Provider::Object(known) => object::ask(cluster, known, about).await,
             Provider::Prometheus(known) => {
-                let stated = gate.prometheus.as_ref().ok_or("the gate changed")?;
-                let access = access(stated.secret_ref.as_ref(), stated.insecure_skip_verify).await?;
-                access.hide(prometheus::ask(&access, known, &stated.headers, about).await)
+                let (access, headers) = self.access(cluster, gate, about).await?;
+                access.hide(prometheus::ask(&access, known, headers, about).await)
             }
             Provider::Web(known) => {
-                let stated = gate.web.as_ref().ok_or("the gate changed")?;
-                let access = access(stated.secret_ref.as_ref(), stated.insecure_skip_verify).await?;
+                let (access, _) = self.access(cluster, gate, about).await?;
                 access.hide(web::ask(&access, known, about).await)
             }
             Provider::Compare(known) => {
-                let stated = gate.compare.as_ref().ok_or("the gate changed")?;
-                let access = access(stated.secret_ref.as_ref(), stated.insecure_skip_verify).await?;
-                access.hide(compare::ask(&access, known, &stated.headers, about).await)
+                let (access, headers) = self.access(cluster, gate, about).await?;
+                access.hide(compare::ask(&access, known, headers, about).await)
             }
             Provider::Mlflow(known) => {
-                let stated = gate.mlflow.as_ref().ok_or("the gate changed")?;
-                let access = access(stated.secret_ref.as_ref(), stated.insecure_skip_verify).await?;
+                let (access, _) = self.access(cluster, gate, about).await?;
                 access.hide(mlflow::ask(&access, known).await)
             }
         }
         .map(Some)
+    }
+
+    /// A way to the gate's server, and the headers that it states.
+    async fn access<'a>(
+        &self,
+        cluster: &Cluster,
+        gate: &'a Gate,
+        about: &About,
+    ) -> std::result::Result<(Access, &'a BTreeMap<String, String>), String> {
+        let Reached { secret, headers, any_certificate } = gate.reached().ok_or("the gate asks no server")?;
+        let access = self.reach.access(cluster, &about.namespace, secret, !any_certificate).await?;
+        Ok((access, headers))
     }
 }

@@ -161,8 +161,10 @@ impl<W: Whence> Course<'_, W> {
             return;
         }
         let target = &self.desired[self.bound.target].key;
-        let leased = self.bound.division.leased().into_iter().map(|at| self.desired[at].key.clone());
-        let all = leased.chain([target.clone(), beside(target)]).collect();
+        let leased = self.bound.division.watched().into_iter().map(|at| self.desired[at].key.clone());
+        // What a policy describes may have its fields anywhere.
+        let own = self.bound.spec.target_ref.fields.is_none().then(|| [target.clone(), beside(target)]);
+        let all = leased.chain(own.into_iter().flatten()).collect();
         self.memory.following = Some(self.engine.index.follow(all));
     }
 

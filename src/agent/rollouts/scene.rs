@@ -248,11 +248,7 @@ impl Engine {
                 let mut all: Option<Routed> = None;
                 for (at, fields) in routes {
                     let object = &desired[*at];
-                    let live = if fields.is_in_spec() {
-                        self.whole(&object.gvk, &object.key).await?
-                    } else {
-                        self.asked_for(&object.gvk, &object.key).await?
-                    };
+                    let live = self.whole(&object.gvk, &object.key).await?;
                     let Some(seen) = live.and_then(|live| fields.observed(&live, service)) else {
                         return Ok(Traffic::Router(None));
                     };

@@ -41,6 +41,16 @@ impl Division {
         }
     }
 
+    /// Those of them whose traffic stands in their `spec`, which is what watches bring besides metadata and status.
+    pub fn watched(&self) -> Vec<usize> {
+        match self {
+            Self::Pods(_) | Self::Kind | Self::Switch(_) => self.leased(),
+            Self::Routes(_, routes) => {
+                routes.iter().filter(|(_, fields)| fields.is_in_spec()).map(|(at, _)| *at).collect()
+            }
+        }
+    }
+
     /// The Services in front of the target.
     pub fn services(&self) -> Vec<usize> {
         match self {

@@ -56,7 +56,7 @@ impl Fields {
         }
     }
 
-    /// Whether all of it is within `spec`, which is what watches bring besides metadata and status.
+    /// Whether all of it is within `spec`.
     pub fn is_in_spec(&self) -> bool {
         self.lists.first().is_some_and(|first| first == "spec")
     }
