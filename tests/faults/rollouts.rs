@@ -3,6 +3,7 @@
 use driftless::api::RolloutPhase;
 use futures::FutureExt;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::ListParams;
@@ -119,4 +120,40 @@ async fn killed_after_any_write_a_rollout_comes_to_the_same_end() {
     let every = if std::env::var_os("DRIFTLESS_EVERY_WRITE").is_some() { 1 } else { 4 };
     let kills = Kills { every, all, fewer: all / 4 };
     after_any_write("rolled", |world, proxy| course(world, proxy).boxed(), &reference, kills).await;
+}
+
+/// A Job of a gate is found again by the next agent, which also ends what nobody remembers to have begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_a_gate_outlives_its_agent_and_not_its_rollout() {
+    let (world, proxy) = world("rolled-jobs").await;
+    let rolling = Rolling { world: &world };
+    let jobs: Api<Job> = Api::namespaced(world.client.clone(), &world.namespace);
+    let running = agent(&world, &proxy);
+    let gate = "  abortScaleDownDelay: 1s
+  gates: [{name: never, job: {template: {template: {spec: {nodeSelector: {no: such}, containers: [{name: a, image: x}]}}}}}]
+";
+    let steps = policy("canary: {steps: [{weight: 50, gates: [never]}]}", gate);
+    let first = rolling.commit(&[("fraud", &fraud("model:1", 2, "")), ("policy", &steps)], "One");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    rolling.commit(&[("fraud", &fraud("model:2", 2, ""))], "Two");
+    world.poke("fraud").await;
+    let all = async || jobs.list(&ListParams::default()).await.unwrap().items;
+    let job = eventually("the gate is asked", || async { all().await.pop() }).await;
+    running.kill();
+
+    let running = agent(&world, &proxy);
+    let asked = || proxy.count("get", &format!("/jobs/{}", job.name_any()));
+    let before = asked();
+    eventually("the next agent looks at it", || async { (asked() > before + 1).then_some(()) }).await;
+    let still = all().await;
+    assert_eq!(still.len(), 1, "it makes no other");
+    assert_eq!(still[0].uid(), job.uid());
+    running.kill();
+
+    rolling.ask("Abort", "a").await;
+    let _running = agent(&world, &proxy);
+    rolling.phase(RolloutPhase::Rejected).await;
+    eventually("the Job is gone", || async { all().await.is_empty().then_some(()) }).await;
 }
