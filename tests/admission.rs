@@ -62,6 +62,8 @@ const ROUTES: &str =
     "traffic: {routes: [{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, name: a}]}";
 const SET: &str = "targetRef: {apiVersion: apps/v1, kind: StatefulSet, name: a}";
 
+const INGRESS: &str = "traffic: {routes: [{apiVersion: networking.k8s.io/v1, kind: Ingress, name: a}]}";
+
 /// Strategy, the rest of the spec, and the words that the API server must say.
 const BAD: &[(&str, &str, &[&str])] = &[
     ("{}", "", &["spec.strategy", "states one of canary, blueGreen, shadow and rolling"]),
@@ -220,6 +222,97 @@ const BAD: &[(&str, &str, &[&str])] = &[
         "targetRef: {apiVersion: example.com/v1, kind: Pool, name: a, fields: {replicas: spec..size}}",
         &["spec.targetRef.fields.replicas", "should match"],
     ),
+    (
+        "{canary: {steps: [{weight: 0, headers: [{name: x, exact: a}]}]}}",
+        "",
+        &["spec.strategy.canary.steps", "headers need routes that tell requests by them"],
+    ),
+    (
+        "{canary: {steps: [{weight: 0, headers: [{name: x, exact: a}]}]}}",
+        "traffic: {routes: [{apiVersion: traefik.io/v1alpha1, kind: TraefikService, name: a}]}",
+        &["spec.strategy.canary.steps", "headers need routes that tell requests by them"],
+    ),
+    (
+        "{canary: {steps: [{weight: 0, headers: [{name: x, exact: a}]}]}}",
+        SET,
+        &["spec.strategy.canary.steps", "headers need routes"],
+    ),
+    (
+        "{canary: {steps: [{weight: 0, headers: [{name: x, prefix: a}]}]}}",
+        ROUTES,
+        &["spec.strategy.canary.steps", "by exact or regex, not by prefix"],
+    ),
+    (
+        "{canary: {steps: [{weight: 0, headers: [{name: x, exact: a, regex: a}]}]}}",
+        ROUTES,
+        &["spec.strategy.canary.steps[0].headers[0]", "states one of exact, regex and prefix"],
+    ),
+    (
+        "{canary: {steps: [{weight: 0, headers: [{name: x}]}]}}",
+        ROUTES,
+        &["spec.strategy.canary.steps[0].headers[0]", "states one of exact, regex and prefix"],
+    ),
+    (
+        "{canary: {steps: [{weight: 0, headers: [{name: x y, exact: a}]}]}}",
+        ROUTES,
+        &["spec.strategy.canary.steps[0].headers[0].name", "should match"],
+    ),
+    (
+        "{canary: {steps: [{weight: 0, headers: [{name: x, exact: ''}]}]}}",
+        ROUTES,
+        &["spec.strategy.canary.steps[0].headers[0].exact", "at least 1"],
+    ),
+    (
+        "{canary: {steps: [{weight: 0, headers: [{name: x, exact: a}, {name: X, exact: b}]}]}}",
+        ROUTES,
+        &["spec.strategy.canary.steps", "a step has two matches of one header"],
+    ),
+    (
+        "{canary: {steps: [{weight: 0, headers: [{name: x, exact: a}, {name: z, exact: b}]}]}}",
+        "traffic: {routes: [{apiVersion: networking.k8s.io/v1, kind: Ingress, name: a, router: nginx}]}",
+        &["spec.strategy.canary.steps", "NGINX tells requests by one header"],
+    ),
+    (
+        "{canary: {steps: [{weight: 0, headers: [{name: x, prefix: a}]}]}}",
+        "traffic: {routes: [{apiVersion: networking.k8s.io/v1, kind: Ingress, name: a, router: nginx}]}",
+        &["spec.strategy.canary.steps", "NGINX tells requests by one header, by exact or regex"],
+    ),
+    (
+        "{canary: {steps: [{weight: 0, headers: [{name: x, regex: a}]}]}}",
+        "traffic: {routes: [{apiVersion: networking.k8s.io/v1, kind: Ingress, name: a, router: alb}]}",
+        &["spec.strategy.canary.steps", "an ALB matches a header by exact or prefix"],
+    ),
+    (
+        "{canary: {steps: [{weight: 5, mirror: 10}]}}",
+        "",
+        &["spec.strategy.canary.steps", "mirror needs routes that copy traffic"],
+    ),
+    (
+        "{canary: {steps: [{weight: 5, mirror: 10}]}}",
+        INGRESS,
+        &["spec.strategy.canary.steps", "mirror needs routes that copy traffic"],
+    ),
+    ("{canary: {steps: [{weight: 5, mirror: 0}]}}", ROUTES, &["spec.strategy.canary.steps[0].mirror", "1"]),
+    (
+        "{canary: {steps: [{weight: 5, mirror: 101}]}}",
+        ROUTES,
+        &["spec.strategy.canary.steps[0].mirror", "100"],
+    ),
+    (
+        "{shadow: {percent: 5, hold: 1m}}",
+        INGRESS,
+        &["spec.traffic.routes", "only HTTPRoute, GRPCRoute and VirtualService copy traffic"],
+    ),
+    (
+        "{canary: {steps: [{weight: 5}]}}",
+        "traffic: {routes: [{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, name: a, router: nginx}]}",
+        &["spec.traffic.routes[0].kind", "router and annotationPrefix are of an Ingress"],
+    ),
+    (
+        "{canary: {steps: [{weight: 5}]}}",
+        "traffic: {routes: [{apiVersion: networking.k8s.io/v1, kind: Ingress, name: a, router: haproxy}]}",
+        &["spec.traffic.routes[0].router", "Unsupported value"],
+    ),
     ("{rolling: {}}", "progressDeadline: soon", &["spec.progressDeadline", "should match"]),
     (
         "{rolling: {gates: [a]}}",
@@ -339,6 +432,15 @@ const GOOD: &[(&str, &str)] = &[
     ("{blueGreen: {}}", "targetRef: {apiVersion: serving.knative.dev/v1, kind: Service, name: a}"),
     (
         "{canary: {steps: [{weight: 5}]}}",
+        "traffic: {routes: [{apiVersion: networking.k8s.io/v1, kind: Ingress, name: a}, {apiVersion: networking.k8s.io/v1, kind: Ingress, name: b, router: alb, annotationPrefix: alb.example.org}]}",
+    ),
+    (
+        "{canary: {steps: [{weight: 0, headers: [{name: x, exact: a}, {name: z, regex: b}]}, {weight: 5, headers: [], mirror: 10}]}}",
+        ROUTES,
+    ),
+    ("{canary: {steps: [{weight: 0, headers: [{name: x, prefix: a}]}, {weight: 5}]}}", INGRESS),
+    (
+        "{canary: {steps: [{weight: 5}]}}",
         "traffic: {routes: [{apiVersion: example.com/v1, kind: Route, name: a, fields: {backends: 'spec.rules[*].to', name: to.name, weight: weight}}, {apiVersion: traefik.io/v1alpha1, kind: TraefikService, name: a}]}",
     ),
 ];
@@ -387,7 +489,11 @@ async fn the_largest_policy_is_taken() {
     let (gates, steps): (Vec<_>, Vec<_>) = (
         (0..30).map(|number| json!({"name": name(number)})).collect(),
         (0..50)
-            .map(|weight| json!({"weight": weight, "gates": (0..29).map(name).collect::<Vec<_>>()}))
+            .map(|weight| {
+                let headers = (0..8).map(|at| json!({"name": name(at), "exact": "x".repeat(253)}));
+                json!({"weight": weight, "gates": (0..29).map(name).collect::<Vec<_>>(),
+                    "headers": headers.collect::<Vec<_>>(), "mirror": 100})
+            })
             .collect(),
     );
     let mut large = policy("{}", ROUTES);

@@ -329,7 +329,7 @@ pub(crate) fn shown(weights: &[(String, u64)]) -> String {
 }
 
 /// What a Gateway's controller does with routes: it says which generation it has taken.
-async fn gateway(api: Api<DynamicObject>) {
+pub(crate) async fn gateway(api: Api<DynamicObject>) {
     loop {
         for route in api.list(&ListParams::default()).await.unwrap() {
             let generation = route.metadata.generation.unwrap();

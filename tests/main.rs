@@ -32,6 +32,8 @@ mod registry;
 mod render;
 mod rollout;
 mod rollout_verbs;
+mod routers;
+mod routes;
 mod secrets;
 mod serving;
 mod sops;

@@ -111,6 +111,17 @@ fn what_is_wrong_with_a_policy_is_named() {
         "one of canary, blueGreen, shadow and rolling",
     );
     check("{shadow: {percent: 0, hold: 1m}}", "[]", "spec.strategy.shadow.percent: is from 1 to 100");
+    check(
+        "{canary: {steps: [{weight: 5, headers: [{name: x}]}]}}",
+        "[]",
+        "spec.strategy.canary.steps[0].headers[0]: states one of exact, regex and prefix",
+    );
+    check(
+        "{canary: {steps: [{weight: 5, headers: [{name: x, exact: a}, {name: X, exact: b}]}]}}",
+        "[]",
+        "steps[0].headers[1].name: there are two matches of X; all must hold",
+    );
+    check("{canary: {steps: [{weight: 5, mirror: 101}]}}", "[]", "steps[0].mirror: is from 1 to 100");
     check("{canary: {steps: [{weigth: 5}]}}", "[]", "unknown field `weigth`");
 }
 

@@ -130,6 +130,7 @@ pub(super) fn policy() -> Value {
         ),
         "only HTTPRoute, GRPCRoute and VirtualService copy traffic",
     ));
+    rules.extend(requests(routed));
     rules.push(rule(
         ".strategy.shadow",
         &format!("!has(self.strategy.shadow) || {deployment} || {declared}"),
@@ -141,6 +142,47 @@ pub(super) fn policy() -> Value {
         "StatefulSets and DaemonSets cannot have all pods twice",
     ));
     Value::Array(rules)
+}
+
+/// What steps ask of routes.
+fn requests(routed: &str) -> Vec<Value> {
+    let steps =
+        |asks: &str| format!("(has(self.strategy.canary) && self.strategy.canary.steps.exists(s, {asks}))");
+    let headers = |which: &str| steps(&format!("has(s.headers) && {which}"));
+    let any = |which: &str| headers(&format!("s.headers.exists(h, has(h.{which}))"));
+    let kinds = |kinds: &str| format!("self.traffic.routes.all(r, !has(r.fields) && r.kind in [{kinds}])");
+    let router = |name: &str| {
+        format!("(({routed}) && self.traffic.routes.exists(r, has(r.router) && r.router == '{name}'))")
+    };
+    let (mirrors, speaks) = (steps("has(s.mirror)"), headers("s.headers.size() > 0"));
+    [
+        (
+            format!("!{mirrors} || ({routed}) && {}", kinds("'HTTPRoute', 'GRPCRoute', 'VirtualService'")),
+            "mirror needs routes that copy traffic: HTTPRoute, GRPCRoute and VirtualService do",
+        ),
+        (
+            format!(
+                "!{speaks} || ({routed}) && {}",
+                kinds("'HTTPRoute', 'GRPCRoute', 'VirtualService', 'Ingress'")
+            ),
+            "headers need routes that tell requests by them: HTTPRoute, GRPCRoute, VirtualService and Ingress do",
+        ),
+        (
+            format!("!{} || ({routed}) && {}", any("prefix"), kinds("'VirtualService', 'Ingress'")),
+            "an HTTPRoute and a GRPCRoute match a header by exact or regex, not by prefix",
+        ),
+        (
+            format!("!{} || !{} && !{}", router("nginx"), any("prefix"), headers("s.headers.size() > 1")),
+            "NGINX tells requests by one header, by exact or regex",
+        ),
+        (
+            format!("!{} || !{}", router("alb"), any("regex")),
+            "an ALB matches a header by exact or prefix, not by regex",
+        ),
+    ]
+    .into_iter()
+    .map(|(holds, message)| rule(".strategy.canary.steps", &holds, message))
+    .collect()
 }
 
 /// Of the strategy.
@@ -159,6 +201,11 @@ pub(super) fn canary() -> Value {
             ".steps",
             "self.steps.map(s, s.weight).isSorted()",
             "a weight is less than that of the step before; a rollout only goes up",
+        ),
+        rule(
+            ".steps",
+            "self.steps.all(s, !has(s.headers) || s.headers.all(h, s.headers.exists_one(g, g.name.lowerAscii() == h.name.lowerAscii())))",
+            "a step has two matches of one header; all must hold, so say it in one",
         ),
         telling(
             ".background",
@@ -206,14 +253,30 @@ pub(super) fn scale() -> Value {
     json!([{"rule": "has(self.replicas) != has(self.percent)", "message": "states replicas or percent"}])
 }
 
+/// Of a header of a step.
+pub(super) fn header() -> Value {
+    json!([{
+        "rule": "[has(self.exact), has(self.regex), has(self.prefix)].filter(stated, stated).size() == 1",
+        "message": "states one of exact, regex and prefix",
+    }])
+}
+
 /// Of a route.
 pub(super) fn route() -> Value {
     let gateway = "self.apiVersion.startsWith('gateway.networking.k8s.io/') && self.kind in ['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'UDPRoute']";
     let istio = "self.apiVersion.startsWith('networking.istio.io/') && self.kind == 'VirtualService'";
     let traefik = "(self.apiVersion.startsWith('traefik.io/') || self.apiVersion.startsWith('traefik.containo.us/')) && self.kind == 'TraefikService'";
-    json!([rule(
-        ".kind",
-        &format!("has(self.fields) || {gateway} || {istio} || {traefik}"),
-        "is no route that is known (HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, VirtualService, TraefikService); state its fields",
-    )])
+    let ingress = "self.apiVersion.startsWith('networking.k8s.io/') && self.kind == 'Ingress'";
+    json!([
+        rule(
+            ".kind",
+            &format!("has(self.fields) || {gateway} || {istio} || {traefik} || {ingress}"),
+            "is no route that is known (HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, VirtualService, TraefikService, Ingress); state its fields",
+        ),
+        rule(
+            ".kind",
+            &format!("!has(self.router) && !has(self.annotationPrefix) || !has(self.fields) && {ingress}"),
+            "router and annotationPrefix are of an Ingress",
+        ),
+    ])
 }

@@ -36,9 +36,9 @@ pub use project::{
 };
 pub use rollout::{
     BlueGreen, Canary, CanaryAfter, CanaryScale, CanaryStep, Gate, GateAnswer, GateLimits, GateStatus,
-    KnownGood, RejectedRevision, Rolling, RolloutAct, RolloutPhase, RolloutPolicy, RolloutPolicySpec,
-    RolloutRevision, RolloutStatus, RolloutStrategy, RolloutTraffic, RolloutVerb, RouteFields, Shadow,
-    TargetFields, TargetReference, TrafficRoute,
+    HeaderMatch, IngressRouter, KnownGood, RejectedRevision, Rolling, RolloutAct, RolloutPhase,
+    RolloutPolicy, RolloutPolicySpec, RolloutRevision, RolloutStatus, RolloutStrategy, RolloutTraffic,
+    RolloutVerb, RouteFields, Shadow, TargetFields, TargetReference, TrafficRoute,
 };
 pub use source::{
     Decryption, Directory, HelmFileParameter, HelmOptions, HelmParameter, KustomizeOptions, LocalReference,

@@ -130,7 +130,8 @@ pub struct TrafficRoute {
     /// Such as gateway.networking.k8s.io/v1.
     #[schemars(length(min = 1, max = 253))]
     pub api_version: String,
-    /// `HTTPRoute`, `GRPCRoute`, `TLSRoute`, `TCPRoute`, `VirtualService` or `TraefikService`; any other with `fields`.
+    /// `HTTPRoute`, `GRPCRoute`, `TLSRoute`, `TCPRoute`, `VirtualService`, `TraefikService` or `Ingress`; any other with
+    /// `fields`.
     #[schemars(length(min = 1, max = 63))]
     pub kind: String,
     /// Its name.
@@ -139,6 +140,24 @@ pub struct TrafficRoute {
     /// Where a kind that is not known has its backends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<RouteFields>,
+    /// Who carries an Ingress out; where not given, the class of the Ingress says it, if that is `nginx` or `alb`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<IngressRouter>,
+    /// What the annotations of an Ingress begin with, where its controller has been told another prefix than
+    /// `nginx.ingress.kubernetes.io` or `alb.ingress.kubernetes.io`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"), length(max = 100))]
+    pub annotation_prefix: Option<String>,
+}
+
+/// Who carries an Ingress out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum IngressRouter {
+    /// ingress-nginx.
+    Nginx,
+    /// AWS Load Balancer Controller.
+    Alb,
 }
 
 /// Where a kind has its backends.
@@ -250,6 +269,16 @@ pub struct CanaryStep {
     /// Percent of the traffic.
     #[schemars(range(max = 100))]
     pub weight: u32,
+    /// Requests that have all of these headers go to the new revision only, and what is left by weight. With a route that
+    /// tells requests by their headers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub headers: Vec<HeaderMatch>,
+    /// Percent of the requests that are copied to the new revision; nobody gets its answers to copies. With a route that
+    /// copies traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub mirror: Option<u32>,
     /// Pods of the new revision; those that the weight asks for where not given. With a router only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<CanaryScale>,
@@ -262,6 +291,62 @@ pub struct CanaryStep {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 30), inner(length(max = 63)))]
     pub gates: Vec<String>,
+}
+
+/// A header of a request, by one of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = admission::header()))]
+pub struct HeaderMatch {
+    /// Its name; upper and lower case are the same.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"), length(max = 63))]
+    pub name: String,
+    /// The whole value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub exact: Option<String>,
+    /// A regular expression of the value, as the router reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub regex: Option<String>,
+    /// What the value begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub prefix: Option<String>,
+}
+
+impl HeaderMatch {
+    /// A header by one of `exact`, `regex` and `prefix`; its name in lower case, as all routers take it.
+    pub fn new(name: &str, way: &str, value: String) -> Self {
+        let (mut exact, mut regex, mut prefix) = (None, None, None);
+        match way {
+            "regex" => regex = Some(value),
+            "prefix" => prefix = Some(value),
+            _ => exact = Some(value),
+        }
+        Self { name: name.to_ascii_lowercase(), exact, regex, prefix }
+    }
+
+    /// `exact`, `regex` or `prefix`, and what it is to be.
+    pub fn way(&self) -> (&'static str, &str) {
+        match (&self.exact, &self.regex, &self.prefix) {
+            (None, Some(regex), _) => ("regex", regex),
+            (None, None, Some(prefix)) => ("prefix", prefix),
+            (exact, _, _) => ("exact", exact.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+impl std::fmt::Display for HeaderMatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (way, value) = self.way();
+        let sign = match way {
+            "regex" => "~",
+            "prefix" => "^=",
+            _ => "=",
+        };
+        write!(f, "{}{sign}{value}", self.name)
+    }
 }
 
 /// A size of its own.

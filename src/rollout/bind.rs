@@ -80,6 +80,10 @@ fn within(kind: &dyn Within, spec: &RolloutPolicySpec, body: &Value) -> std::res
     if !spec.traffic.routes.is_empty() || spec.traffic.service.is_some() {
         return Err("spec.traffic: the target's kind divides its traffic itself".into());
     }
+    let mut steps = spec.strategy.canary.iter().flat_map(|canary| &canary.steps);
+    if steps.any(|step| step.mirror.is_some() || !step.headers.is_empty()) {
+        return Err("spec.strategy.canary.steps: only routes copy traffic and tell requests by their headers, and the target's kind divides its traffic itself".into());
+    }
     if spec.strategy.shadow.is_some() {
         return Err("spec.strategy.shadow: the target's kind copies no traffic".into());
     }

@@ -18,7 +18,9 @@ use super::gate::{self, Measurement};
 use super::policy::{Policy, Step};
 use super::record::{after, push};
 use super::sizes::Sizes;
-use crate::api::{RolloutAct, RolloutPhase, RolloutRevision, RolloutStatus, RolloutVerb, second};
+use crate::api::{
+    HeaderMatch, RolloutAct, RolloutPhase, RolloutRevision, RolloutStatus, RolloutVerb, second,
+};
 use crate::model::short_commit;
 
 /// Entries that the lists of the status keep.
@@ -48,7 +50,7 @@ pub struct Side {
 }
 
 /// How traffic is divided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Traffic {
     /// By the number of pods.
     Pods,
@@ -58,12 +60,27 @@ pub enum Traffic {
 }
 
 /// What a router does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routed {
     /// Percent of the traffic.
     pub weight: u32,
     /// Percent of the traffic that is copied.
     pub mirror: u32,
+    /// Requests with all of these headers go to the candidate only; in the order of their names. Nobody's where empty.
+    pub headers: Vec<HeaderMatch>,
+}
+
+impl std::fmt::Display for Routed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} %", self.weight)?;
+        if self.mirror > 0 {
+            write!(f, ", copy {} %", self.mirror)?;
+        }
+        for (at, header) in self.headers.iter().enumerate() {
+            write!(f, "{} {header}", if at == 0 { ", all with" } else { " and" })?;
+        }
+        Ok(())
+    }
 }
 
 /// Who makes the sizes of both sides.
@@ -131,8 +148,7 @@ impl std::fmt::Display for Command {
             }
             Self::SizeCandidate(pods) => write!(f, "candidate to {pods} pods"),
             Self::SizeStable(pods) => write!(f, "stable to {pods} pods"),
-            Self::Route(Routed { weight, mirror: 0 }) => write!(f, "route {weight} %"),
-            Self::Route(Routed { weight, mirror }) => write!(f, "route {weight} %, copy {mirror} %"),
+            Self::Route(routed) => write!(f, "route {routed}"),
             Self::Apply(revision) => write!(f, "apply {} to the target", short(revision)),
             Self::Retire => write!(f, "retire the candidate"),
             Self::Measure(gate) => write!(f, "measure {gate}"),
@@ -423,8 +439,8 @@ impl Turn<'_> {
 
     /// Asks the router, unless it does so already; whether it had to be asked.
     fn route(&mut self, routed: Routed) -> bool {
-        match self.seen.traffic {
-            Traffic::Router(known) if known != Some(routed) => {
+        match &self.seen.traffic {
+            Traffic::Router(known) if known.as_ref() != Some(&routed) => {
                 self.commands.push(Command::Route(routed));
                 true
             }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::gate::Rule;
+use super::machine::Routed;
 use super::replicas::Share;
-use crate::api::{BlueGreen, Canary, KnownGood, Rolling, RolloutPolicySpec, Shadow};
+use crate::api::{BlueGreen, Canary, HeaderMatch, KnownGood, Rolling, RolloutPolicySpec, Shadow};
 use crate::error::{Code, Error, Result};
 use crate::model::duration;
 
@@ -22,10 +23,17 @@ pub enum Hold {
     Promoted,
 }
 
+impl Default for Hold {
+    fn default() -> Self {
+        Self::For(0)
+    }
+}
+
 /// How many pods the candidate has in a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Size {
-    /// As many as its weight asks for.
+    /// As many as its weight asks for, and what is copied.
+    #[default]
     ByWeight,
     /// So many.
     Pods(u32),
@@ -34,12 +42,14 @@ pub enum Size {
 }
 
 /// One step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
     /// Percent of the traffic.
     pub weight: u32,
     /// Percent of the traffic that is copied.
     pub mirror: u32,
+    /// Requests with all of these headers go to the candidate only, in the order of their names.
+    pub headers: Vec<HeaderMatch>,
     /// Pods.
     pub size: Size,
     /// Time.
@@ -53,7 +63,12 @@ pub struct Step {
 impl Step {
     /// All of the traffic.
     fn all(hold: Hold) -> Self {
-        Self { weight: 100, mirror: 0, size: Size::ByWeight, hold, gates: Vec::new(), keeps: false }
+        Self { weight: 100, hold, ..Self::default() }
+    }
+
+    /// What a router is to do.
+    pub(super) fn routed(&self) -> Routed {
+        Routed { weight: self.weight, mirror: self.mirror, headers: self.headers.clone() }
     }
 }
 
@@ -103,6 +118,26 @@ fn hold(text: &str, field: &str) -> Result<Hold> {
         "promoted" => Ok(Hold::Promoted),
         text => Ok(Hold::For(seconds(text, field)?.unwrap_or(0))),
     }
+}
+
+/// The headers of a step, in the order of their names, which are in lower case.
+fn headers(stated: &[HeaderMatch], field: &str) -> Result<Vec<HeaderMatch>> {
+    let mut all: Vec<HeaderMatch> = Vec::with_capacity(stated.len());
+    for (at, header) in stated.iter().enumerate() {
+        let given = [&header.exact, &header.regex, &header.prefix].into_iter().flatten().count();
+        if given != 1 {
+            return Err(invalid(&format!("{field}.headers[{at}]"), "states one of exact, regex and prefix"));
+        }
+        let (way, value) = header.way();
+        let read = HeaderMatch::new(&header.name, way, value.to_owned());
+        if all.iter().any(|known| known.name == read.name) {
+            let why = format!("there are two matches of {}; all must hold, so say it in one", header.name);
+            return Err(invalid(&format!("{field}.headers[{at}].name"), why));
+        }
+        all.push(read);
+    }
+    all.sort();
+    Ok(all)
 }
 
 fn share(text: &str, field: &str, otherwise: Share) -> Result<Share> {
@@ -185,14 +220,13 @@ impl Policy {
                 },
             };
             let hold = hold(&step.hold, &format!("{field}.hold"))?;
-            self.steps.push(Step {
-                weight: step.weight,
-                mirror: 0,
-                size,
-                hold,
-                gates: step.gates.clone(),
-                keeps: false,
-            });
+            let mirror = step.mirror.unwrap_or(0);
+            if step.mirror.is_some_and(|percent| !(1..=100).contains(&percent)) {
+                return Err(invalid(&format!("{field}.mirror"), "is from 1 to 100"));
+            }
+            let headers = headers(&step.headers, &field)?;
+            let (weight, gates) = (step.weight, step.gates.clone());
+            self.steps.push(Step { weight, mirror, headers, size, hold, gates, keeps: false });
         }
         if canary.steps.is_empty() {
             return Err(invalid("strategy.canary.steps", "there are none"));
@@ -218,22 +252,13 @@ impl Policy {
         let delay = seconds(&both.scale_down_delay, &format!("{field}.scaleDownDelay"))?.unwrap_or(DELAY);
         self.steps = vec![
             Step {
-                weight: 0,
-                mirror: 0,
                 size: both.preview_replicas.map_or(Size::Percent(100), Size::Pods),
                 hold: hold(&both.hold, &format!("{field}.hold"))?,
                 gates: both.before.clone(),
-                keeps: false,
+                ..Step::default()
             },
             // The old pods are there while it lasts, so the way back is one change of the weight.
-            Step {
-                weight: 100,
-                mirror: 0,
-                size: Size::ByWeight,
-                hold: Hold::For(delay),
-                gates: both.after.clone(),
-                keeps: false,
-            },
+            Step { weight: 100, hold: Hold::For(delay), gates: both.after.clone(), ..Step::default() },
         ];
         Ok(())
     }
@@ -254,14 +279,8 @@ impl Policy {
         }
         let hold = hold(&shadow.hold, &format!("{field}.hold"))?;
         let size = shadow.replicas.map_or(Size::Percent(100), Size::Pods);
-        self.steps = vec![Step {
-            weight: 0,
-            mirror: shadow.percent,
-            size,
-            hold,
-            gates: shadow.gates.clone(),
-            keeps: false,
-        }];
+        self.steps =
+            vec![Step { mirror: shadow.percent, size, hold, gates: shadow.gates.clone(), ..Step::default() }];
         Ok(())
     }
 

@@ -256,7 +256,7 @@ impl Simulation {
                 stable: stable.as_ref(),
                 candidate: candidate.as_ref(),
                 traffic: match self.scenario.traffic {
-                    Divider::Router => Traffic::Router(Some(self.routed)),
+                    Divider::Router => Traffic::Router(Some(self.routed.clone())),
                     Divider::Pods => Traffic::Pods,
                 },
                 measured: &self.measured,
@@ -290,7 +290,7 @@ impl Simulation {
                     pods.resize(*size, ready);
                 }
             }
-            Command::Route(routed) if self.router_works => self.routed = *routed,
+            Command::Route(routed) if self.router_works => self.routed = routed.clone(),
             Command::Route(_) => {}
             Command::Apply(revision) => {
                 let size =

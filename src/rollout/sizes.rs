@@ -14,6 +14,10 @@ fn pods(side: Option<&Side>) -> Pods {
 /// The step as the arithmetic reads it.
 fn goal(step: &Step) -> Goal {
     let scale = match step.size {
+        // Copies are work too, and so are requests by headers, however few.
+        Size::ByWeight if step.mirror > 0 || !step.headers.is_empty() => {
+            Scale::Weight((step.weight + step.mirror).clamp(1, ALL))
+        }
         Size::ByWeight => Scale::Traffic,
         Size::Pods(pods) => Scale::Pods(pods),
         Size::Percent(percent) => Scale::Weight(percent),
@@ -66,8 +70,8 @@ impl<'a> Sizes<'a> {
 
     /// The candidate's traffic; all of it where nothing is known, which keeps pods where they may be needed.
     fn live(&self) -> u32 {
-        match self.seen.traffic {
-            Traffic::Router(routed) => routed.map_or(ALL, |routed| routed.weight),
+        match &self.seen.traffic {
+            Traffic::Router(routed) => routed.as_ref().map_or(ALL, |routed| routed.weight),
             Traffic::Pods => 0,
         }
     }
@@ -106,7 +110,7 @@ impl<'a> Sizes<'a> {
 
     /// Next, in a step; and where it leads.
     pub(super) fn of(&self, step: &Step) -> (Split, Split) {
-        match self.seen.traffic {
+        match &self.seen.traffic {
             _ if self.is_of_kind() => {
                 let live = self.both();
                 let stable = live.stable.map_or(0, |stable| stable.spec);
@@ -146,7 +150,7 @@ impl<'a> Sizes<'a> {
     /// Whether the pods of a step are there.
     pub(super) fn are_there(&self, target: Split) -> bool {
         let candidate = pods(self.seen.candidate);
-        match self.seen.traffic {
+        match &self.seen.traffic {
             Traffic::Pods if self.seen.sizing == Sizing::Rollout => {
                 let existing = self.seen.stable.map_or(0, |side| side.pods);
                 replicas::settled(target, &self.both(), existing)
@@ -160,7 +164,7 @@ impl<'a> Sizes<'a> {
 
     /// All pods to the target, as far as one pass goes.
     pub(super) fn back(&self) -> Split {
-        match self.seen.traffic {
+        match &self.seen.traffic {
             Traffic::Pods if self.seen.sizing != Sizing::Rollout => {
                 Split { candidate: 0, stable: self.seen.replicas }
             }

@@ -11,15 +11,14 @@ use crate::error::{Code, Error, Result};
 use crate::live::kube::Propagation;
 use crate::model::{Digest, Gvk, Key};
 use crate::plan::{Desired, Owned, Why};
+use crate::rollout::Command;
 use crate::rollout::target::{Form, Measure, REVISION, Target, Wish, Within, is_ready, revision_of};
-use crate::rollout::traffic::{self, Division};
-use crate::rollout::{Command, Routed};
 
 pub(super) fn value(object: &Desired) -> Value {
     serde_json::from_slice(&object.body).unwrap_or_default()
 }
 
-fn with_body(object: &Desired, body: &Value) -> Desired {
+pub(super) fn with_body(object: &Desired, body: &Value) -> Desired {
     let body = body.to_string().into_bytes();
     Desired { digest: Digest::of(&body), body, ..object.clone() }
 }
@@ -72,11 +71,11 @@ impl<W: Whence> Course<'_, W> {
                 Form::Within(_) => Ok(()),
             },
             Command::Route(routed) => match &bound.form {
-                Form::Beside(_) => self.route(*routed, scene).await,
+                Form::Beside(_) => self.route(routed, scene).await,
                 Form::Within(kind) => self.share_on(*kind, routed.weight, scene).await,
             },
             Command::Retire => match &bound.form {
-                Form::Beside(_) => self.retire().await,
+                Form::Beside(_) => self.retire(scene).await,
                 Form::Within(_) => self.back_within(scene).await,
             },
             Command::Measure(gate) => {
@@ -176,57 +175,6 @@ impl<W: Whence> Course<'_, W> {
         if let Some(owned) = self.outcome.inventory.get_mut(&object.key) {
             // The size is written by another hand; Git's is applied again in the end.
             (owned.ours, owned.generation, owned.digest) = (now.ours, now.generation, otherwise());
-        }
-        Ok(())
-    }
-
-    /// A leased object as Git has it, but for the traffic that it divides.
-    fn divided(&self, at: usize, object: Desired, routed: Routed, scene: &Scene) -> Result<Desired> {
-        let git = value(&object);
-        let body = match &self.bound.division {
-            Division::Pods(_) | Division::Kind => return Ok(object),
-            Division::Switch(_) => {
-                let labels = scene.candidate.as_ref().map(|candidate| self.labels(candidate));
-                traffic::turned(&git, &labels.unwrap_or_default(), routed.weight)
-            }
-            Division::Routes(service, routes) => {
-                let service = &self.desired[*service].key.name;
-                let fields = routes.iter().find(|(place, _)| *place == at).map(|(_, fields)| fields);
-                let Some(fields) = fields else { return Ok(object) };
-                let divided = fields.divided(&git, service, routed);
-                divided.map_err(|why| Error::new(Code::RolloutInvalid, why).on_object(&object.key))?
-            }
-        };
-        Ok(if body == git { object } else { with_body(&object, &body) })
-    }
-
-    /// What Git changed of a route meanwhile, with the traffic as it is.
-    pub(super) async fn follow_git(&mut self, routed: Routed, scene: &Scene) -> Result<()> {
-        let mut has_changed = false;
-        for at in self.bound.division.leased() {
-            let object = &self.desired[at];
-            // Without its body nothing of it is new: it was kept since its rollout began.
-            if object.body.is_empty() {
-                continue;
-            }
-            let wanted = self.divided(at, object.clone(), routed, scene)?;
-            let owned = self.outcome.inventory.get(&object.key);
-            has_changed |= owned.is_some_and(|owned| owned.digest != wanted.digest);
-        }
-        if has_changed { self.route(routed, scene).await } else { Ok(()) }
-    }
-
-    async fn route(&mut self, routed: Routed, scene: &Scene) -> Result<()> {
-        for at in self.bound.division.leased() {
-            let object = self.with_its_body(at).await?;
-            let written = self.divided(at, object, routed, scene)?;
-            let (owned, managers) = self.engine.apply(self.pass, &written, Why::Edited).await?;
-            if !managers.is_empty() {
-                // Somebody else set it: it is ours while the rollout lasts.
-                let why = Why::Edited;
-                self.outcome.drift.push(Drift { key: written.key.clone(), why, managers, repaired: true });
-            }
-            self.outcome.inventory.insert(written.key.clone(), owned);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::live::kube::{Applied, Check, Force, Propagation};
 use crate::model::{Digest, Gvk, Key};
 use crate::plan::Desired;
+use crate::rollout::Routed;
 use crate::rollout::target::{
     Beside, Form, Mount, Owner, ROLLOUT_LABEL, Target, candidate_name, revision_of,
 };
@@ -36,6 +37,8 @@ impl<W: Whence> Course<'_, W> {
     ) -> Result<()> {
         let made = self.revision(revision).await?;
         let (owner, copies) = (self.owner(), mounts_of(&made.own));
+        let warms = self.bound.division.warms();
+        let pods = if warms { 0 } else { pods };
         let twin = kind.candidate(
             &value(&made.target),
             &Beside {
@@ -51,7 +54,8 @@ impl<W: Whence> Course<'_, W> {
         let lean = self.engine.put(&made.target.gvk, &key, &twin).await?;
         let mut live = twin;
         live["metadata"]["uid"] = lean.into();
-        self.stand_by(&live, scene, Some(&made)).await
+        self.stand_by(&live, scene, Some(&made)).await?;
+        if warms { self.warm().await } else { Ok(()) }
     }
 
     /// What a candidate needs: copies of what it mounts, Services of its own, its pods among the endpoints.
@@ -63,12 +67,7 @@ impl<W: Whence> Course<'_, W> {
     ) -> Result<()> {
         let object = &self.desired[self.bound.target];
         let namespace = object.key.namespace.clone();
-        let owner = Owner {
-            api_version: object.gvk.api_version(),
-            kind: object.gvk.kind.clone(),
-            name: candidate_name(&object.key.name),
-            uid: candidate["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
-        };
+        let owner = self.candidate_owner(candidate);
         let digest = revision_of(candidate);
         let policy = self.bound.policy.name.clone();
         let made_beside = Beside {
@@ -128,6 +127,17 @@ impl<W: Whence> Course<'_, W> {
         Ok(())
     }
 
+    /// With what goes what a candidate needs.
+    pub(super) fn candidate_owner(&self, candidate: &Value) -> Owner {
+        let object = &self.desired[self.bound.target];
+        Owner {
+            api_version: object.gvk.api_version(),
+            kind: object.gvk.kind.clone(),
+            name: candidate_name(&object.key.name),
+            uid: candidate["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+        }
+    }
+
     /// What a candidate's pods are selected by.
     pub(super) fn labels(&self, candidate: &Value) -> Value {
         match &self.bound.form {
@@ -136,10 +146,21 @@ impl<W: Whence> Course<'_, W> {
         }
     }
 
-    /// Endpoints first, then Services, then the candidate; what it mounts goes with it.
-    pub(super) async fn retire(&mut self) -> Result<()> {
+    /// What leads to it first, then endpoints or Services, then the candidate; what it mounts goes with it.
+    pub(super) async fn retire(&mut self, scene: &Scene) -> Result<()> {
+        let is_named = |at: &usize| {
+            let object = &self.desired[*at];
+            self.outcome.inventory.get(&object.key).is_some_and(|owned| owned.digest != object.digest)
+        };
+        if !self.policy.is_at_rest() && self.bound.division.leased().iter().any(is_named) {
+            self.route(&Routed::default(), scene).await?;
+        }
         let object = &self.desired[self.bound.target];
         let namespace = &object.key.namespace;
+        for (_, at, _) in self.bound.division.doubled() {
+            let route = &self.desired[at];
+            self.engine.remove(&route.gvk, &beside(&route.key), &self.bound.policy.name).await?;
+        }
         for at in self.bound.division.services() {
             let name = candidate_name(&self.desired[at].key.name);
             if matches!(self.bound.division, Division::Pods(_)) {
@@ -187,8 +208,28 @@ impl Engine {
         }
     }
 
+    /// The same for what others may have changed meanwhile; returns who did.
+    pub(super) async fn put_over(&self, gvk: &Gvk, key: &Key, body: &Value) -> Result<Vec<String>> {
+        let resource = self.cluster.resource(gvk, false).await.map_err(|error| error.on_object(key))?;
+        let bytes = body.to_string().into_bytes();
+        let applied = self.cluster.apply(&resource, key, bytes, Force::No, Check::lax(false)).await?;
+        let managers = match applied {
+            crate::live::kube::Applied::Done(lean) => {
+                self.watches
+                    .ensure(gvk, &resource, &key.namespace)
+                    .await
+                    .map_err(|error| error.on_object(key))?;
+                self.saw(gvk, key, *lean);
+                return Ok(Vec::new());
+            }
+            crate::live::kube::Applied::Conflict(managers) => managers,
+        };
+        self.put(gvk, key, body).await?;
+        Ok(managers)
+    }
+
     /// Deletes what stands beside a target, and nothing else that has its name.
-    async fn remove(&self, gvk: &Gvk, key: &Key, policy: &str) -> Result<()> {
+    pub(super) async fn remove(&self, gvk: &Gvk, key: &Key, policy: &str) -> Result<()> {
         let resource = self.cluster.resource(gvk, false).await.map_err(|error| error.on_object(key))?;
         let Some(live) = self.cluster.look(&resource, key).await? else { return Ok(()) };
         let labels = live.metadata.labels.unwrap_or_default();

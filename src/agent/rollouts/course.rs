@@ -1,6 +1,6 @@
 //! One rollout in one pass: what is seen, what the machine says, and what comes of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -164,7 +164,9 @@ impl<W: Whence> Course<'_, W> {
         let leased = self.bound.division.watched().into_iter().map(|at| self.desired[at].key.clone());
         // What a policy describes may have its fields anywhere.
         let own = self.bound.spec.target_ref.fields.is_none().then(|| [target.clone(), beside(target)]);
-        let all = leased.chain(own.into_iter().flatten()).collect();
+        let doubled = self.bound.division.doubled();
+        let doubled = doubled.into_iter().map(|(_, at, _)| beside(&self.desired[at].key));
+        let all = leased.chain(doubled).chain(own.into_iter().flatten()).collect();
         self.memory.following = Some(self.engine.index.follow(all));
     }
 
@@ -200,7 +202,7 @@ impl<W: Whence> Course<'_, W> {
                     sizing: seen.sizing,
                     stable: seen.stable_side.as_ref(),
                     candidate: seen.candidate_side.as_ref(),
-                    traffic: seen.traffic,
+                    traffic: seen.traffic.clone(),
                     measured: &measured,
                     act: act.as_ref(),
                 },
@@ -294,11 +296,11 @@ impl<W: Whence> Course<'_, W> {
         if self.policy.status.phase == RolloutPhase::Promoting && self.policy.status.candidate.is_some() {
             self.wish(Wish::PromoteFull, scene).await?;
         }
-        if let Traffic::Router(Some(routed)) = scene.traffic
+        if let Traffic::Router(Some(routed)) = &scene.traffic
             && !self.policy.is_at_rest()
             && !commands.iter().any(|command| matches!(command, Command::Route(_)))
         {
-            self.follow_git(routed, scene).await?;
+            self.follow_git(&routed.clone(), scene).await?;
         }
         Ok(())
     }
@@ -333,7 +335,13 @@ impl<W: Whence> Course<'_, W> {
                 Digest::of_parts(parts).to_string()[..16].to_owned()
             }
         };
-        self.engine.scene(self.bound, self.desired, &self.policy.status, &unmarked).await
+        let mut scene = self.engine.scene(self.bound, self.desired, &self.policy.status, &unmarked).await?;
+        // Nothing tells that it was carried out; so it does not count before its time.
+        let is_fresh = |at: Instant| at.elapsed() < self.bound.division.settles();
+        if self.memory.routed_at.is_some_and(is_fresh) {
+            scene.traffic = Traffic::Router(None);
+        }
+        Ok(scene)
     }
 
     /// What the machine is to want: what Git wants, as far as the sync has come to it. What lowers the risk needs no leave.
@@ -429,7 +437,7 @@ impl<W: Whence> Course<'_, W> {
         if let (Form::Within(kind), Some(candidate), Some(side)) =
             (&self.bound.form, status.candidate.clone(), &scene.candidate_side)
         {
-            let much = match (kind.measure(), scene.traffic) {
+            let much = match (kind.measure(), &scene.traffic) {
                 (Measure::Traffic, Traffic::Router(Some(routed))) => routed.weight,
                 (Measure::Traffic, _) => status.weight,
                 _ => side.size,

@@ -15,6 +15,7 @@ mod candidate;
 mod course;
 mod endpoints;
 mod revision;
+mod routes;
 mod scene;
 mod stand;
 mod status;
@@ -130,6 +131,8 @@ pub(super) struct Remembered {
     tidied: Option<Place>,
     /// When words alone were written last, in seconds.
     said: i64,
+    /// When what a router is to do was written last.
+    routed_at: Option<Instant>,
     endpoints: Endpoints,
     /// Its objects, until it is at rest.
     following: Option<Following>,

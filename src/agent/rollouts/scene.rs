@@ -22,6 +22,8 @@ pub(super) struct Scene {
     pub(super) stable_side: Option<Side>,
     pub(super) candidate_side: Option<Side>,
     pub(super) traffic: Traffic,
+    /// Routes that others divide beside them, by their places, with what is live of those.
+    pub(super) doubles: Vec<(usize, Value)>,
     /// Pods that the target is to have.
     pub(super) replicas: u32,
     pub(super) sizing: Sizing,
@@ -76,7 +78,7 @@ impl Engine {
     }
 
     /// What stands beside a target: only what is ours, and so is seen by a watch.
-    async fn candidate(&self, bound: &Bound, gvk: &Gvk, key: &Key) -> Result<Option<Value>> {
+    async fn ours_beside(&self, bound: &Bound, gvk: &Gvk, key: &Key) -> Result<Option<Value>> {
         if self.index.is_synced(gvk, &key.namespace) && self.index.get(key).is_none() {
             return Ok(None);
         }
@@ -100,7 +102,7 @@ impl Engine {
             Form::Beside(kind) => kind.as_ref(),
             Form::Within(kind) => return self.within(bound, desired, status, unmarked, *kind, target).await,
         };
-        let candidate = self.candidate(bound, &object.gvk, &beside(&object.key)).await?;
+        let candidate = self.ours_beside(bound, &object.gvk, &beside(&object.key)).await?;
         let stable_side = target.as_ref().map(|live| marked(kind.side(live), unmarked));
         let mut candidate_side = candidate.as_ref().map(|live| kind.side(live));
         let mut pods = Vec::new();
@@ -115,8 +117,8 @@ impl Engine {
         }
         let replicas = bound.replicas.or_else(|| stable_side.as_ref().map(|side| side.size)).unwrap_or(1);
         let sizing = if bound.replicas.is_some() { Sizing::Rollout } else { Sizing::Autoscaler };
-        let traffic = self.traffic(bound, desired).await?;
-        Ok(Scene { target, candidate, pods, stable_side, candidate_side, traffic, replicas, sizing })
+        let (traffic, doubles) = self.traffic(bound, desired).await?;
+        Ok(Scene { target, candidate, pods, stable_side, candidate_side, traffic, doubles, replicas, sizing })
     }
 
     /// A target that holds both revisions.
@@ -151,6 +153,7 @@ impl Engine {
             stable_side: whole.clone(),
             candidate_side: None,
             traffic: Traffic::Pods,
+            doubles: Vec::new(),
             replicas,
             sizing,
             target: None,
@@ -235,30 +238,31 @@ impl Engine {
         self.cluster.list_selected(&Gvk::parse("v1", "Pod"), namespace, &labels_of(selector)).await
     }
 
-    async fn traffic(&self, bound: &Bound, desired: &[Desired]) -> Result<Traffic> {
-        match &bound.division {
-            Division::Pods(_) | Division::Kind => Ok(Traffic::Pods),
+    /// How it is divided, and what stands beside the routes for it.
+    async fn traffic(&self, bound: &Bound, desired: &[Desired]) -> Result<(Traffic, Vec<(usize, Value)>)> {
+        let (service, routes) = match &bound.division {
+            Division::Pods(_) | Division::Kind => return Ok((Traffic::Pods, Vec::new())),
             Division::Switch(at) => {
                 let object = &desired[*at];
                 let live = self.whole(&object.gvk, &object.key).await?;
-                Ok(Traffic::Router(live.map(|live| traffic::turns_to(&live, &bound.policy.name))))
+                let routed = live.map(|live| traffic::turns_to(&live, &bound.policy.name));
+                return Ok((Traffic::Router(routed), Vec::new()));
             }
-            Division::Routes(service, routes) => {
-                let service = &desired[*service].key.name;
-                let mut all: Option<Routed> = None;
-                for (at, fields) in routes {
-                    let object = &desired[*at];
-                    let live = self.whole(&object.gvk, &object.key).await?;
-                    let Some(seen) = live.and_then(|live| fields.observed(&live, service)) else {
-                        return Ok(Traffic::Router(None));
-                    };
-                    if all.is_some_and(|before| before != seen) {
-                        return Ok(Traffic::Router(None));
-                    }
-                    all = Some(seen);
-                }
-                Ok(Traffic::Router(all))
+            Division::Routes(service, routes) => (&desired[*service].key.name, routes),
+        };
+        let (mut all, mut doubles) = (Vec::with_capacity(routes.len()), Vec::new());
+        for (at, router) in routes {
+            let object = &desired[*at];
+            let live = self.whole(&object.gvk, &object.key).await?;
+            let mut double = None;
+            if router.stands_beside() {
+                double = self.ours_beside(bound, &object.gvk, &beside(&object.key)).await?;
             }
+            all.push(live.and_then(|live| router.observed(&live, double.as_ref(), service)));
+            doubles.extend(double.map(|double| (*at, double)));
         }
+        let first = all.first().cloned().flatten();
+        let routed = first.filter(|first| all.iter().all(|one| one.as_ref() == Some(first)));
+        Ok((Traffic::Router(routed), doubles))
     }
 }

@@ -202,7 +202,10 @@ fn span(seconds: i64) -> String {
 
 fn weight(step: &Step) -> String {
     let copied = if step.mirror > 0 { format!(", a copy of {} %", step.mirror) } else { String::new() };
-    format!("{:>3} %{copied}", step.weight)
+    let headers: Vec<String> = step.headers.iter().map(ToString::to_string).collect();
+    let led =
+        if headers.is_empty() { String::new() } else { format!(", all with {}", headers.join(" and ")) };
+    format!("{:>3} %{copied}{led}", step.weight)
 }
 
 /// What a step has besides its weight.
@@ -339,6 +342,11 @@ mod tests {
     #[test]
     fn a_switch_that_is_paused() {
         check("blue-green");
+    }
+
+    #[test]
+    fn steps_with_testers_and_copies() {
+        check("testers");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Rollouts of driftless: policies, and what stands around them.
 
 mod around;
+mod routes;
 
 use std::collections::HashSet;
 
@@ -13,7 +14,7 @@ use crate::model::{GROUP, Gvk};
 rules! { "Rollouts":
     POLICY "rollout-policy" Error Certain
         "a RolloutPolicy that the API server refuses"
-        "It states exactly one strategy; weights never go down; gates are declared once in spec.gates, each asks one thing and is named by a step or the background, not by both; what people approve is named by a step; a scale is replicas or percent; only the traffic of a Deployment, or of a kind with targetRef.fields, is divided by routes, and shadow needs one that copies; kinds that do not go in steps need targetRef.fields, or take rolling."
+        "It states exactly one strategy; weights never go down; gates are declared once in spec.gates, each asks one thing and is named by a step or the background, not by both; what people approve is named by a step; a scale is replicas or percent; only the traffic of a Deployment, or of a kind with targetRef.fields, is divided by routes, and shadow and mirror need one that copies, headers one that tells requests by them; kinds that do not go in steps need targetRef.fields, or take rolling."
     TARGET_MISSING "rollout-target-missing" Warning Likely
         "a RolloutPolicy whose target is not in the tree"
         "The target is an object of the same Application and namespace. While it is not there, nothing of the commit is applied. The name is misspelt, or the target was renamed or removed."
@@ -29,6 +30,9 @@ rules! { "Rollouts":
     ROUTE_ELSEWHERE "rollout-route-elsewhere" Error Certain
         "a route of a RolloutPolicy none of whose backends is the Service of the target"
         "There is nothing in it to divide. Name the Service of the target among its backends, or another route."
+    ROUTE_ROUTER "rollout-route-router" Error Certain
+        "an Ingress of a RolloutPolicy that nobody known carries out, or who cannot do what a step asks"
+        "NGINX and ALB divide traffic by annotations of their own. Which of them it is, router says, or the class of the Ingress where that is nginx or alb. NGINX tells requests by one header (exact or regex), an ALB by exact or prefix; neither copies traffic."
     SERVICE "rollout-service" Error Certain
         "a Service of a RolloutPolicy that is not the one in front of the target"
         "Routes and blueGreen need exactly one Service that selects the target's pods. Where several do, spec.traffic.service says which is meant; the one that is named must select them."
@@ -109,7 +113,7 @@ pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
     after(subject, out);
     gates(subject, out);
     asks(subject, out);
-    routes(subject, out);
+    routes::check(subject, out);
     if !subject.is_hook() {
         around::check(subject, &target, set, out);
     }
@@ -270,38 +274,6 @@ fn asks(policy: &Subject, out: &mut Out) {
                 let why = "result is the output parameter that pass judges: give both or none";
                 out.add(&POLICY, path.as_str(), why);
             }
-        }
-    }
-}
-
-/// Where a kind of route has the lists of its backends and in them the name; none where that is not known.
-fn fields(route: &Value) -> Option<(String, String)> {
-    let text = |path: &str| route.pointer(path).and_then(Value::as_str).unwrap_or_default();
-    if route.get("fields").is_some_and(|fields| !fields.is_null()) {
-        return Some((text("/fields/backends").to_owned(), text("/fields/name").to_owned()));
-    }
-    let Gvk { group, kind, .. } = Gvk::parse(text("/apiVersion"), text("/kind"));
-    let (backends, name) = match (&*group, &*kind) {
-        ("gateway.networking.k8s.io", "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" | "UDPRoute") => {
-            ("spec.rules[*].backendRefs", "name")
-        }
-        ("networking.istio.io", "VirtualService") => ("spec.http[*].route", "destination.host"),
-        ("traefik.io" | "traefik.containo.us", "TraefikService") => ("spec.weighted.services", "name"),
-        _ => return None,
-    };
-    Some((backends.to_owned(), name.to_owned()))
-}
-
-fn routes(policy: &Subject, out: &mut Out) {
-    for (at, route) in policy.list("/spec/traffic/routes").iter().enumerate() {
-        let kind = route.get("kind").and_then(Value::as_str).unwrap_or_default();
-        let path = format!("/spec/traffic/routes/{at}/kind");
-        if fields(route).is_none() {
-            out.add(&POLICY, path, format!("{kind} is no route that is known; state its fields"));
-        } else if has(policy, "shadow")
-            && (!route["fields"].is_null() || !matches!(kind, "HTTPRoute" | "GRPCRoute" | "VirtualService"))
-        {
-            out.add(&POLICY, path, format!("{kind} copies no traffic as far as is known"));
         }
     }
 }

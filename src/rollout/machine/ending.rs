@@ -94,7 +94,7 @@ impl Turn<'_> {
             // What is not there gets nothing, whatever the other side can take.
             let serves = seen.candidate.is_some_and(|side| side.available > 0);
             let lowered = if serves { self.sizes().weight_back() } else { 0 };
-            if self.route(Routed { weight: lowered, mirror: 0 }) || lowered > 0 {
+            if self.route(Routed { weight: lowered, ..Routed::default() }) || lowered > 0 {
                 return format!("{why}; the traffic goes back");
             }
         } else if seen.candidate.is_some_and(|side| side.size > 0) {

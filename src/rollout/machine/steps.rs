@@ -69,7 +69,10 @@ impl Turn<'_> {
             let waits = self.waits_for(&self.place(), candidate.available, goal.candidate, &obstacle);
             return self.patience(&waits);
         }
-        let routed = Routed { weight: step.weight, mirror: step.mirror };
+        let routed = step.routed();
+        if candidate.available == 0 && routed != (Routed { weight: step.weight, ..Routed::default() }) {
+            return self.patience(&format!("{}: no pod of the candidate serves", self.place()));
+        }
         if self.is_routed() {
             if self.status.weight != step.weight {
                 if let Some(why) = self.sizes().refusal(step.weight) {
@@ -188,8 +191,8 @@ impl Turn<'_> {
     }
 
     fn place(&self) -> String {
-        let weight = self.step().map_or(100, |step| step.weight);
-        format!("step {} of {} ({weight} %)", self.status.step + 1, self.policy.steps.len())
+        let routed = self.step().map_or(Routed { weight: 100, ..Routed::default() }, Step::routed);
+        format!("step {} of {} ({routed})", self.status.step + 1, self.policy.steps.len())
     }
 
     /// Waits as long as the deadline lets it. What a step has reached and lost again is waited for from then on.

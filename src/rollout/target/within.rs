@@ -328,7 +328,7 @@ fn to_latest(traffic: &Value, created: &Value) -> Routed {
     let all = traffic.as_array().into_iter().flatten();
     let latest = all.filter(|to| to["latestRevision"] == true || &to["revisionName"] == created);
     let weight = latest.map(|to| count(&to["percent"], 0)).sum::<u32>().min(100);
-    Routed { weight, mirror: 0 }
+    Routed { weight, ..Routed::default() }
 }
 
 struct KnativeService;
@@ -424,7 +424,7 @@ mod tests {
         let live = json!({"metadata": {"generation": 3}, "spec": wanted["spec"], "status": {"observedGeneration": 3,
             "components": {"predictor": {"latestCreatedRevision": "r2", "latestReadyRevision": "r1", "latestRolledoutRevision": "r1",
                 "traffic": [{"revisionName": "r1", "percent": 90, "tag": "prev"}, {"revisionName": "r2", "latestRevision": true, "percent": 10}]}}}});
-        assert_eq!(InferenceService.routed(&live), Some(Routed { weight: 10, mirror: 0 }));
+        assert_eq!(InferenceService.routed(&live), Some(Routed { weight: 10, ..Routed::default() }));
         assert_eq!(InferenceService.candidate(&live, &[]).available, 0, "it is not ready");
         let raw = json!({"metadata": {"annotations": {"serving.kserve.io/deploymentMode": "Standard"}}});
         assert!(InferenceService.check(&raw).unwrap_err().contains("ignores"));
@@ -442,7 +442,7 @@ mod tests {
             "traffic": [{"revisionName": "s-1", "percent": 70}, {"revisionName": "s-2", "latestRevision": true, "percent": 30}]}});
         KnativeService.share(&mut wanted, &live, 30);
         assert_eq!(wanted["spec"]["traffic"][0], json!({"revisionName": "s-1", "percent": 70}));
-        assert_eq!(KnativeService.routed(&live), Some(Routed { weight: 30, mirror: 0 }));
+        assert_eq!(KnativeService.routed(&live), Some(Routed { weight: 30, ..Routed::default() }));
         assert!(!KnativeService.is_whole(&live) && KnativeService.candidate(&live, &[]).settled);
         assert!(
             KnativeService

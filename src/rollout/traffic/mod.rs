@@ -1,32 +1,95 @@
 //! How traffic is divided between a target and its candidate.
 //!
-//! With routes, a Service of the candidate's pods is named beside the target's in each of them, with a weight. A blue-green
+//! With routes, a Service of the candidate's pods is named beside the target's in each of them, with a weight; an Ingress
+//! of NGINX has a copy of its own for that. A blue-green
 //! rollout without routes turns the selector of the Service. Otherwise the number of pods is the traffic: a slice of
 //! the Service's endpoints holds the candidate's pods, which its selector does not select.
 
+mod alb;
+mod ingress;
+mod nginx;
 mod route;
 mod service;
 
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
-pub use route::Fields;
 pub use service::{Slice, candidate_service, slices};
 
 use super::machine::Routed;
 use super::target::{self, selects};
-use crate::api::{RolloutPolicySpec, RolloutTraffic, TrafficRoute};
+use crate::api::{HeaderMatch, RolloutPolicySpec, RolloutTraffic, TrafficRoute};
 use crate::error::{Code, Error, Result};
 use crate::model::{Gvk, Key};
 
+/// Who divides traffic by what an object says. One file is one; nothing else knows any.
+pub trait Router: Debug + Send + Sync {
+    /// Whether all that it reads is in `spec` and metadata, which is what watches bring besides the status.
+    fn is_in_spec(&self) -> bool {
+        true
+    }
+
+    /// Whether it copies requests.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    fn copies(&self) -> Result<(), String>;
+
+    /// Whether it tells requests by these headers, all of which one has.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    fn matches(&self, headers: &[HeaderMatch]) -> Result<(), String>;
+
+    /// The object as Git has it, with the traffic of a Service divided.
+    ///
+    /// # Errors
+    /// Why it cannot: no backend is this Service, or a rule that stands in the way.
+    fn divided(&self, route: &Value, service: &str, routed: &Routed) -> Result<Value, String>;
+
+    /// What was divided, with the candidate named where it has no weight yet, so that its backends are ready before
+    /// anything is sent to them.
+    fn warmed(&self, divided: Value, _service: &str) -> Value {
+        divided
+    }
+
+    /// Whether backends take their time; then the candidate is named before it has pods.
+    fn warms(&self) -> bool {
+        false
+    }
+
+    /// The object beside it that divides in its place, for those whose own object stays as it is.
+    fn beside(&self, _route: &Value, _service: &str, _routed: &Routed) -> Option<Value> {
+        None
+    }
+
+    /// Whether there is such an object.
+    fn stands_beside(&self) -> bool {
+        false
+    }
+
+    /// What the live object, or the one beside it, does with the traffic of a Service; `None` where its rules differ, or
+    /// where whoever carries it out has not taken it.
+    fn observed(&self, live: &Value, beside: Option<&Value>, service: &str) -> Option<Routed>;
+
+    /// How long after it was written it counts, where nothing in the cluster tells that it was carried out.
+    fn settles(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
 /// What divides the traffic of a policy, by the places of the objects among the wanted ones.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Division {
     /// Nothing but the number of pods, behind these Services.
     Pods(Vec<usize>),
     /// The selector of a Service.
     Switch(usize),
     /// Routes to a Service.
-    Routes(usize, Vec<(usize, Fields)>),
+    Routes(usize, Vec<(usize, Arc<dyn Router>)>),
     /// The target's kind itself.
     Kind,
 }
@@ -37,7 +100,38 @@ impl Division {
         match self {
             Self::Pods(_) | Self::Kind => Vec::new(),
             Self::Switch(service) => vec![*service],
-            Self::Routes(_, routes) => routes.iter().map(|(at, _)| *at).collect(),
+            Self::Routes(_, routes) => {
+                routes.iter().filter(|(_, router)| !router.stands_beside()).map(|(at, _)| *at).collect()
+            }
+        }
+    }
+
+    /// The Service that is divided, and the objects beside which others divide it.
+    pub fn doubled(&self) -> Vec<(usize, usize, &dyn Router)> {
+        match self {
+            Self::Pods(_) | Self::Kind | Self::Switch(_) => Vec::new(),
+            Self::Routes(service, routes) => {
+                let beside = routes.iter().filter(|(_, router)| router.stands_beside());
+                beside.map(|(at, router)| (*service, *at, &**router)).collect()
+            }
+        }
+    }
+
+    /// Whether the candidate is named before it has pods.
+    pub fn warms(&self) -> bool {
+        match self {
+            Self::Pods(_) | Self::Kind | Self::Switch(_) => false,
+            Self::Routes(_, routes) => routes.iter().any(|(_, router)| router.warms()),
+        }
+    }
+
+    /// How long after it was written a division counts.
+    pub fn settles(&self) -> Duration {
+        match self {
+            Self::Pods(_) | Self::Kind | Self::Switch(_) => Duration::ZERO,
+            Self::Routes(_, routes) => {
+                routes.iter().map(|(_, router)| router.settles()).max().unwrap_or_default()
+            }
         }
     }
 
@@ -102,14 +196,13 @@ pub fn divide(
             Err(invalid("traffic.service", why))
         }
     };
+    let asked = asked(spec);
     if routes.is_empty() {
-        let turns = spec.strategy.blue_green.is_some() && !in_front.is_empty();
-        if spec.strategy.shadow.is_some() {
-            return Err(invalid(
-                "traffic.routes",
-                "only a route can copy traffic, and there is none".to_owned(),
-            ));
+        if let Some(asked) = asked.iter().find(|asked| asked.headers.is_some() || asked.mirror) {
+            let what = if asked.mirror { "copy traffic" } else { "tell requests by their headers" };
+            return Err(invalid(&asked.field, format!("only a route can {what}, and there is none")));
         }
+        let turns = spec.strategy.blue_green.is_some() && !in_front.is_empty();
         return if turns { one("traffic").map(Division::Switch) } else { Ok(Division::Pods(in_front)) };
     }
     let service = one("traffic")?;
@@ -124,16 +217,84 @@ pub fn divide(
             let why = format!("there is no {kind} {namespace}/{name} among the objects of its Application");
             return Err(invalid(&field, why));
         };
-        let fields = Fields::of(route, &group).map_err(|why| invalid(&field, why))?;
+        let body = objects[at].2;
+        let router = router(route, &group, body).map_err(|why| invalid(&field, why))?;
         let name = &objects[service].1.name;
         // What Git has must lead to the Service, or no weight will ever be seen.
-        fields.divided(objects[at].2, name, Routed::default()).map_err(|why| invalid(&field, why))?;
-        if spec.strategy.shadow.is_some() && !fields.can_copy() {
-            return Err(invalid(&field, format!("a {kind} copies no traffic as far as is known here")));
+        router.divided(body, name, &Routed::default()).map_err(|why| invalid(&field, why))?;
+        for asked in &asked {
+            let refused =
+                |why: String| invalid(&asked.field, format!("{} {}: {why}", route.kind, route.name));
+            if asked.mirror {
+                router.copies().map_err(refused)?;
+            }
+            router.matches(asked.headers.unwrap_or_default()).map_err(refused)?;
+            router.divided(body, name, &asked.routed()).map_err(refused)?;
         }
-        found.push((at, fields));
+        found.push((at, router));
     }
     Ok(Division::Routes(service, found))
+}
+
+/// What a step asks of a router.
+struct Asked<'a> {
+    field: String,
+    weight: u32,
+    mirror: bool,
+    percent: u32,
+    headers: Option<&'a [HeaderMatch]>,
+}
+
+impl Asked<'_> {
+    fn routed(&self) -> Routed {
+        let stated = self.headers.unwrap_or_default().iter();
+        let mut headers: Vec<HeaderMatch> = stated
+            .map(|header| {
+                let (way, value) = header.way();
+                HeaderMatch::new(&header.name, way, value.to_owned())
+            })
+            .collect();
+        headers.sort();
+        Routed { weight: self.weight, mirror: self.percent, headers }
+    }
+}
+
+/// All that steps ask of routers, with the field that does.
+fn asked(spec: &RolloutPolicySpec) -> Vec<Asked<'_>> {
+    let shadow = spec.strategy.shadow.iter().map(|shadow| Asked {
+        field: "strategy.shadow".to_owned(),
+        weight: 0,
+        mirror: true,
+        percent: shadow.percent,
+        headers: None,
+    });
+    let steps = spec.strategy.canary.iter().flat_map(|canary| canary.steps.iter().enumerate());
+    let steps = steps.map(|(at, step)| {
+        let (mirror, headers) = (step.mirror.unwrap_or(0) > 0, !step.headers.is_empty());
+        let end = if headers && !mirror {
+            ".headers"
+        } else if mirror && !headers {
+            ".mirror"
+        } else {
+            ""
+        };
+        Asked {
+            field: format!("strategy.canary.steps[{at}]{end}"),
+            weight: step.weight,
+            mirror,
+            percent: step.mirror.unwrap_or(0),
+            headers: headers.then_some(&step.headers[..]),
+        }
+    });
+    shadow.chain(steps).collect()
+}
+
+/// Who carries a route out.
+fn router(route: &TrafficRoute, group: &str, body: &Value) -> Result<Arc<dyn Router>, String> {
+    if group == ingress::GROUP && route.kind == "Ingress" && route.fields.is_none() {
+        return ingress::router(route, body);
+    }
+    Ok(Arc::new(route::Fields::of(route, group)?))
 }
 
 /// A Service that selects the candidate's pods (`labels`), where it is turned to them.
@@ -150,5 +311,5 @@ pub fn turned(service: &Value, labels: &Value, weight: u32) -> Value {
 /// What the selector of a live Service says.
 pub fn turns_to(live: &Value, policy: &str) -> Routed {
     let to_candidate = live["spec"]["selector"][target::ROLLOUT_LABEL].as_str() == Some(policy);
-    Routed { weight: if to_candidate { 100 } else { 0 }, mirror: 0 }
+    Routed { weight: if to_candidate { 100 } else { 0 }, ..Routed::default() }
 }

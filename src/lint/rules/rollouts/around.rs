@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     DEADLINE, FIELD_UNUSED, ROUTE_ELSEWHERE, ROUTE_MISSING, SERVICE, SERVICE_MISSING, TARGET, TARGET_MISSING,
-    TARGET_TWICE, Target, WEIGHT_CUT, fields, has,
+    TARGET_TWICE, Target, WEIGHT_CUT, has, routes as known,
 };
 use crate::lint::pods::{Pod, matches, pods};
 use crate::lint::rule::Out;
@@ -187,7 +187,8 @@ fn routes(policy: &Subject, service: &str, set: &Set<'_>, out: &mut Out) {
         let text = |field: &str| route.get(field).and_then(Value::as_str).unwrap_or_default();
         let Gvk { group, kind, .. } = Gvk::parse(text("apiVersion"), text("kind"));
         let (name, path) = (text("name"), format!("/spec/traffic/routes/{at}/name"));
-        let Some((backends, named)) = fields(route).filter(|_| !name.is_empty() && !is_template(name)) else {
+        let Some((backends, named)) = known::fields(route).filter(|_| !name.is_empty() && !is_template(name))
+        else {
             continue;
         };
         if set.nowhere(&group, &kind, &policy.namespace, name) {
@@ -195,6 +196,9 @@ fn routes(policy: &Subject, service: &str, set: &Set<'_>, out: &mut Out) {
             continue;
         }
         let Some(found) = set.find(&group, &kind, &policy.namespace, name) else { continue };
+        if known::is_ingress(route) {
+            known::ingress(policy, at, route, found, out);
+        }
         let pointer =
             |text: &str| format!("/{}", text.trim_start_matches('.').replace("[*]", ".*").replace('.', "/"));
         let lists = matches(&found.value, &format!("{}/*", pointer(&backends)));
@@ -205,6 +209,7 @@ fn routes(policy: &Subject, service: &str, set: &Set<'_>, out: &mut Out) {
             let rest = host.strip_prefix(service);
             !other_kind && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         });
+        let leads = leads || known::is_ingress(route) && known::leads(route, found, service);
         if !service.is_empty() && !leads {
             let why = format!("none of the backends of {} is the Service {service}", found.title());
             out.add(&ROUTE_ELSEWHERE, path, why);
