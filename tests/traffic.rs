@@ -276,7 +276,11 @@ impl Places {
 /// Sets the weights of a route, reads them back, and says that it is taken.
 async fn take(site: &Site, routes: &Api<DynamicObject>, route: &DynamicObject) {
     let generation = route.metadata.generation.unwrap();
-    let backends = route.data["spec"]["rules"][0]["backendRefs"].as_array().unwrap();
+    let rules = route.data["spec"]["rules"].as_array().unwrap();
+    let backends = rules.last().unwrap()["backendRefs"].as_array().unwrap();
+    // The rule in front is that of testers.
+    let header = rules.iter().rev().nth(1).map(|rule| &rule["matches"][0]["headers"][0]);
+    site.proxy.lead(header.map(|header| header["value"].as_str().unwrap())).await;
     let weight = |service: &str| -> u64 {
         let found = backends.iter().filter(|backend| backend["name"] == service);
         found.map(|backend| backend["weight"].as_u64().unwrap_or(1)).sum()
@@ -445,6 +449,41 @@ async fn a_good_candidate_takes_the_traffic_and_no_request_is_lost() {
     assert!(lost.is_empty(), "{lost:?}");
     let last = all.last().unwrap();
     assert!(last.body.contains(r#""model_version":"2""#) && !is_candidate(last), "{last:?}");
+    honest(&site);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn testers_get_the_candidate_and_all_others_do_not() {
+    let world = &World::new("traffic-testers").await;
+    let rolling = &Rolling { world };
+    let steps = "canary: {steps: [{weight: 0, headers: [{name: X-Tester, exact: 'yes'}], hold: promoted}]}";
+    let routes = "  abortScaleDownDelay: 2s\n  traffic: {routes: [{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, name: fraud}]}\n";
+    let (site, _tasks) = serving(rolling, BTreeMap::new(), "model:1", |_| policy(steps, routes)).await;
+    let others = site.load();
+    let url = format!("http://{}/v1/models/fraud:predict", site.proxy.host());
+    let headers = [("x-tester", "yes")].map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    let testers = Load::with(url, r#"{"instances": [[1, 2]]}"#, EVERY, headers.into_iter().collect());
+    rolling.commit(&[("fraud", &fraud("model:2", 4, ""))], "Two");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 2 (0 %, all with x-tester=yes): waits").await;
+    let reached = Instant::now();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let left = Instant::now();
+    rolling.ask("Abort", "a").await;
+    rolling.phase(RolloutPhase::Rejected).await;
+    let rejected = Instant::now();
+    rolling.gone("fraud-candidate").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (others, testers) = (others.answers(), testers.answers());
+    let meanwhile: Vec<&Answer> =
+        testers.iter().filter(|answer| answer.at >= reached && answer.at < left).collect();
+    let after: Vec<&Answer> = testers.iter().filter(|answer| answer.at > rejected).collect();
+    println!("testers: {} of {} meanwhile, {} after it", meanwhile.len(), testers.len(), after.len());
+    assert!(meanwhile.len() >= 20 && meanwhile.iter().all(|answer| is_candidate(answer)));
+    assert!(after.len() >= 20 && after.iter().all(|answer| !is_candidate(answer)));
+    assert!(others.len() >= 40 && others.iter().all(|answer| !is_candidate(answer)));
+    let lost: Vec<&Answer> = others.iter().chain(&testers).filter(|answer| answer.code != 200).collect();
+    assert!(lost.is_empty(), "{lost:?}");
     honest(&site);
 }
 

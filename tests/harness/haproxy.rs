@@ -37,10 +37,16 @@ defaults
   timeout server 60s
 frontend web
   bind {host}
+  use_backend led if {{ hdr(x-tester),map_str({}) -m found }}
   default_backend be
+backend led
+  server led unix@{}
 ",
-                control.display()
+                control.display(),
+                folder.join("led").display(),
+                folder.join(services[services.len() - 1]).display()
             );
+            std::fs::write(folder.join("led"), "").expect("written");
             for service in services {
                 writeln!(text, "listen {service}\n  bind unix@{}", folder.join(service).display()).unwrap();
                 for place in 0..PLACES {
@@ -91,6 +97,17 @@ frontend web
     /// Sets how much of the traffic a Service gets.
     pub(crate) async fn weigh(&self, service: &str, weight: u32) {
         self.tell(&format!("set weight be/{service} {weight}")).await;
+    }
+
+    /// Requests that name this tester go to the last Service; all are told by weight where there is none.
+    pub(crate) async fn lead(&self, tester: Option<&str>) {
+        let map = self.socket.with_file_name("led");
+        self.tell(&format!("clear map {}", map.display())).await;
+        if let Some(tester) = tester {
+            self.tell(&format!("add map {} {tester} led", map.display())).await;
+        }
+        let known = self.ask(&format!("show map {}", map.display())).await.expect("haproxy answers");
+        assert_eq!(known.is_empty(), tester.is_none(), "{known}");
     }
 
     /// A place of a Service gets a pod.

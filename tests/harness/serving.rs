@@ -146,6 +146,11 @@ impl Drop for Load {
 impl Load {
     /// Posts `body` this often.
     pub(crate) fn start(url: String, body: &'static str, every: Duration) -> Self {
+        Self::with(url, body, every, HeaderMap::new())
+    }
+
+    /// The same with headers.
+    pub(crate) fn with(url: String, body: &'static str, every: Duration, headers: HeaderMap) -> Self {
         let answers = Arc::new(Mutex::new(Vec::new()));
         let (shared, client) = (answers.clone(), client());
         let task = tokio::spawn(async move {
@@ -153,6 +158,7 @@ impl Load {
             loop {
                 ticks.tick().await;
                 let request = client.post(&url).header("content-type", "application/json").body(body);
+                let request = request.headers(headers.clone());
                 let shared = shared.clone();
                 tokio::spawn(async move {
                     let at = Instant::now();
