@@ -6,7 +6,8 @@ use super::metric::{duration, seconds};
 use super::place::Place;
 use super::{Document, Import};
 use crate::api::{
-    BlueGreen, Canary, CanaryScale, CanaryStep, KnownGood, RolloutPolicySpec, TargetReference, TrafficRoute,
+    BlueGreen, Canary, CanaryScale, CanaryStep, HeaderMatch, IngressRouter, KnownGood, RolloutPolicySpec,
+    TargetReference, TrafficRoute,
 };
 
 fn share(value: &Value) -> Option<String> {
@@ -164,6 +165,7 @@ impl<'a> Import<'a> {
                 ("scaleDownDelaySeconds", false, "the pods of the candidate go when the target has become the new revision"),
             ],
         );
+        self.one_header_route(stated);
         for step in stated.at("steps").items() {
             self.step(rollout, &step, &mut canary, policy, comments);
         }
@@ -189,8 +191,10 @@ impl<'a> Import<'a> {
         policy: &mut RolloutPolicySpec,
         comments: &mut Vec<String>,
     ) {
-        let (weight, scale) = canary.steps.last().map_or((0, None), |last| (last.weight, last.scale));
-        let fresh = CanaryStep { weight, scale, ..CanaryStep::default() };
+        let last = canary.steps.last().cloned().unwrap_or_default();
+        let weight = last.weight;
+        // What there is set stays until it is set otherwise; here each step says it.
+        let fresh = CanaryStep { hold: String::new(), gates: Vec::new(), ..last };
         if let Some(wanted) = step.whole("setWeight") {
             match u32::try_from(wanted).ok().filter(|wanted| (weight..=100).contains(wanted)) {
                 Some(wanted) => canary.steps.push(CanaryStep { weight: wanted, ..fresh }),
@@ -222,19 +226,57 @@ impl<'a> Import<'a> {
                 (None, None) => None,
             };
             canary.steps.push(CanaryStep { scale, ..fresh });
+        } else if let Some(led) = step.stated("setHeaderRoute") {
+            let headers = self.headers(rollout, &led);
+            self.open(canary, fresh).headers = headers;
+        } else if let Some(copied) = step.stated("setMirrorRoute") {
+            let percent = copied.whole("percentage").map_or(Some(100), |percent| u32::try_from(percent).ok());
+            let matches = copied.stated("match");
+            if let Some(matches) = &matches {
+                self.remarks
+                    .push(matches.person("all requests of the routes are copied here, whatever they match"));
+            }
+            self.open(canary, fresh).mirror = percent.filter(|percent| matches.is_some() && *percent > 0);
         } else {
             let because = match step.fields().first().map_or("", |(name, _)| *name) {
                 "experiment" => {
                     "there are no experiments; compare the candidate with the stable side in a gate, or copy traffic to it (strategy shadow)"
                 }
-                "setHeaderRoute" => "no step routes by header; write the rule into the route itself",
-                "setMirrorRoute" => "no step of a canary copies traffic; a policy with strategy shadow does",
                 "plugin" => "plugins of Argo are not known; a gate that runs a Job can do what it does",
                 "" => "this step is empty",
                 _ => "this step is not known",
             };
             self.remarks.push(step.person(because));
         }
+    }
+
+    /// Header routes of several names are there at once; a step of ours has one.
+    fn one_header_route(&mut self, canary: &Place<'a>) {
+        let all = canary.at("steps").items();
+        let all: Vec<Place<'_>> = all.iter().filter_map(|step| step.stated("setHeaderRoute")).collect();
+        let first = all.first().and_then(|route| route.text("name"));
+        for other in all.iter().filter(|route| route.text("name") != first) {
+            let why = "a step tells requests by one list of headers, and this one takes the place of the one before";
+            self.remarks.push(other.person(why));
+        }
+    }
+
+    /// The headers of a header route; none where it ends.
+    fn headers(&mut self, rollout: &Place<'a>, stated: &Place<'a>) -> Vec<HeaderMatch> {
+        let all = stated.at("match").items();
+        let is_alb = rollout.value().pointer("/spec/strategy/canary/trafficRouting/alb").is_some();
+        if all.len() > 1 && !is_alb {
+            let why = "all of these must hold here, where one of them does for Istio; a regex can say several values";
+            self.remarks.push(stated.at("match").person(why));
+        }
+        let read = all.iter().map(|one| {
+            let (name, value) = (one.text("headerName").unwrap_or_default(), one.at("headerValue"));
+            let ways = ["exact", "regex", "prefix"];
+            let way = ways.into_iter().find(|way| value.is_stated(way)).unwrap_or("exact");
+            let text = value.text(way).unwrap_or_default().to_owned();
+            HeaderMatch { name: name.to_owned(), ..HeaderMatch::new(name, way, text) }
+        });
+        read.collect()
     }
 
     /// The step that was begun last, where nothing waits in it yet; else another of the same weight.
@@ -294,10 +336,14 @@ impl<'a> Import<'a> {
                 api_version: version.into(),
                 kind: kind.into(),
                 name: name.into(),
-                fields: None,
+                ..TrafficRoute::default()
             });
         };
-        for (router, stated) in routing.fields() {
+        for (router, stated) in routing
+            .fields()
+            .into_iter()
+            .filter(|(router, _)| !INGRESSES.iter().any(|(name, ..)| name == router))
+        {
             let because = match router {
                 "istio" => {
                     let mut services = stated.at("virtualServices").items();
@@ -356,12 +402,6 @@ impl<'a> Import<'a> {
                     continue;
                 }
                 "maxTrafficWeight" => "a weight is a percentage; divide those of the steps",
-                "nginx" => {
-                    "an Ingress of nginx has no weights that two tools can share; use an HTTPRoute of the Gateway API"
-                }
-                "alb" => {
-                    "an annotation holds the weights; use an HTTPRoute of the Gateway API (the AWS load balancer controller serves it)"
-                }
                 "smi" => {
                     "Argo makes the TrafficSplit; put one in Git and name it in traffic.routes with fields: {backends: spec.backends, name: service, weight: weight}"
                 }
@@ -376,9 +416,46 @@ impl<'a> Import<'a> {
                 "not converted, and without a route the number of pods divides the traffic: {because}"
             )));
         }
+        routes.extend(self.ingresses(routing));
+        routes
+    }
+
+    /// Ingresses of NGINX and of an ALB.
+    fn ingresses(&mut self, routing: &Place<'a>) -> Vec<TrafficRoute> {
+        let mut routes = Vec::new();
+        for (field, router, one, many) in INGRESSES {
+            let Some(stated) = routing.stated(field) else { continue };
+            let listed = stated.at(many).value().as_array().into_iter().flatten().filter_map(Value::as_str);
+            for name in stated.text(one).into_iter().chain(listed) {
+                routes.push(TrafficRoute {
+                    api_version: "networking.k8s.io/v1".into(),
+                    kind: "Ingress".into(),
+                    name: name.into(),
+                    router: Some(*router),
+                    annotation_prefix: stated.text("annotationPrefix").map(str::to_owned),
+                    ..TrafficRoute::default()
+                });
+            }
+            self.without(
+                &stated,
+                &[
+                    ("additionalIngressAnnotations", true, "a step says which requests it leads by their headers; other annotations of the controller are those of the Ingress"),
+                    ("canaryIngressAnnotations", true, "the copy has the annotations of the controller that the Ingress has"),
+                    ("rootService", true, "Argo writes its action; write it into the Ingress, or let its backend name the Service and its port"),
+                    ("servicePort", false, "it is that of the backend, or of the action"),
+                    ("stickinessConfig", true, "write it into the action of the Ingress, where it stays"),
+                ],
+            );
+        }
         routes
     }
 }
+
+/// Routers by an Ingress: the field, its router, and the fields with one name and with several.
+const INGRESSES: &[(&str, IngressRouter, &str, &str)] = &[
+    ("nginx", IngressRouter::Nginx, "stableIngress", "stableIngresses"),
+    ("alb", IngressRouter::Alb, "ingress", "ingresses"),
+];
 
 /// Fields of the Gateway API's plugin.
 const GATEWAY: &[(&str, &str, &str, &str)] = &[
