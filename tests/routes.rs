@@ -2,7 +2,7 @@
 
 use driftless::api::RolloutPhase;
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -291,6 +291,23 @@ async fn nginx_has_a_canary_beside_the_ingress() {
     rolling.ask("Abort", "b").await;
     eventually("no traffic", || async { live().await.contains("-weight=0").then_some(()) }).await;
     rolling.phase(RolloutPhase::Rejected).await;
+    rolling.gone("fraud-candidate").await;
+    eventually("the copy goes too", || async {
+        api.get_opt("fraud-candidate").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    // Somebody has the name.
+    let stranger = serde_json::from_value(json!({"metadata": {"name": "fraud-candidate"}, "spec": {
+        "defaultBackend": {"service": {"name": "other", "port": {"number": 80}}}}}));
+    api.create(&PostParams::default(), &stranger.unwrap()).await.unwrap();
+    next(world, "model:4").await;
+    let words = "step 1 of 4 (0 %, all with x-tester=yes): the router is to send 0 %: ";
+    let message = rolling.says(words).await.message;
+    assert!(message.contains("it is not of this rollout, which needs the name"), "{message}");
+    assert_eq!(shown(&api.get("fraud-candidate").await.unwrap()), "");
+    api.delete("fraud-candidate", &DeleteParams::default()).await.unwrap();
+    next(world, "model:1").await;
+    rolling.phase(RolloutPhase::Healthy).await;
     rolling.gone("fraud-candidate").await;
     assert_eq!(api.list(&ListParams::default()).await.unwrap().items.len(), 1, "the copy goes too");
 

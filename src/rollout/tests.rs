@@ -270,7 +270,7 @@ fn what_a_router_sends_is_not_known_for_a_while_and_no_pods_come_for_that() {
             best_at: "2026-01-01T00:00:00Z".into(),
             ..RolloutStatus::default()
         };
-        let traffic = Traffic::Router(traffic.map(|weight| Routed { weight, mirror: 0 }));
+        let traffic = Traffic::Router(traffic.map(|weight| Routed { weight, ..Routed::default() }));
         let seen = Seen {
             now,
             wanted: &wanted,
@@ -285,8 +285,8 @@ fn what_a_router_sends_is_not_known_for_a_while_and_no_pods_come_for_that() {
         let decision = decide(&policy(vec![(weight, false)], false, false), &status, &seen);
         assert_eq!(decision.commands, expected, "{weight} % after {traffic:?}");
     };
-    check(20, None, &[Command::Route(Routed { weight: 20, mirror: 0 })]);
-    check(10, None, &[Command::Route(Routed { weight: 10, mirror: 0 })]);
+    check(20, None, &[Command::Route(Routed { weight: 20, ..Routed::default() })]);
+    check(10, None, &[Command::Route(Routed { weight: 10, ..Routed::default() })]);
     check(50, None, &[Command::SizeCandidate(5)]);
     // What is seen counts.
     check(20, Some(40), &[Command::SizeCandidate(4)]);

@@ -1,5 +1,7 @@
 //! What stands beside a target while it is rolled out.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::acts::{key, value};
@@ -51,6 +53,7 @@ impl<W: Whence> Course<'_, W> {
             },
         )?;
         let key = beside(&made.target.key);
+        self.engine.refuse_other(&made.target.gvk, &key, &self.bound.policy.name).await?;
         let lean = self.engine.put(&made.target.gvk, &key, &twin).await?;
         let mut live = twin;
         live["metadata"]["uid"] = lean.into();
@@ -120,6 +123,9 @@ impl<W: Whence> Course<'_, W> {
             let gone = self.engine.index.is_synced(&gvk, &namespace) && self.engine.index.get(&key).is_none();
             if self.memory.written.get(&key) == Some(&digest) && !gone {
                 continue;
+            }
+            if !self.memory.written.contains_key(&key) {
+                self.engine.refuse_other(&gvk, &key, &policy).await?;
             }
             self.engine.put(&gvk, &key, &body).await?;
             self.memory.written.insert(key, digest);
@@ -206,6 +212,20 @@ impl Engine {
                 Err(Error::new(Code::ConflictRefused, why).on_object(key))
             }
         }
+    }
+
+    /// Whatever has the name of what is to stand beside an object, and is not of the rollout, stays as it is.
+    pub(super) async fn refuse_other(&self, gvk: &Gvk, key: &Key, policy: &str) -> Result<()> {
+        let resource = self.cluster.resource(gvk, false).await.map_err(|error| error.on_object(key))?;
+        let live = self.cluster.look(&resource, key).await?;
+        let labels = live.and_then(|live| live.metadata.labels.or_else(|| Some(BTreeMap::new())));
+        let is_other =
+            |labels: &BTreeMap<String, String>| labels.get(ROLLOUT_LABEL).map(String::as_str) != Some(policy);
+        if labels.as_ref().is_some_and(is_other) {
+            let why = "it is not of this rollout, which needs the name; rename it".to_owned();
+            return Err(Error::new(Code::OwnedByAnother, why).on_object(key));
+        }
+        Ok(())
     }
 
     /// The same for what others may have changed meanwhile; returns who did.

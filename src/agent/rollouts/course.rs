@@ -20,7 +20,7 @@ use crate::plan::{Desired, Why};
 use crate::rollout::provider::{About, run_name};
 use crate::rollout::target::{Form, Measure, Wish, candidate_name};
 use crate::rollout::traffic::Division;
-use crate::rollout::{Bound, Command, Seen, Traffic, decide};
+use crate::rollout::{Bound, Command, Routed, Seen, Traffic, decide};
 
 /// Decisions in one pass; each is a write.
 const TURNS: usize = 40;
@@ -321,7 +321,7 @@ impl<W: Whence> Course<'_, W> {
     }
 
     /// What is live; a target without a mark counts as the stable revision, or as what was there before.
-    async fn look(&self, delivered: &str) -> Result<Scene> {
+    async fn look(&mut self, delivered: &str) -> Result<Scene> {
         let target = &self.desired[self.bound.target];
         let digest = self.outcome.inventory.get(&target.key).map(|owned| owned.digest);
         let unmarked = match &self.policy.status.stable {
@@ -336,9 +336,14 @@ impl<W: Whence> Course<'_, W> {
             }
         };
         let mut scene = self.engine.scene(self.bound, self.desired, &self.policy.status, &unmarked).await?;
-        // Nothing tells that it was carried out; so it does not count before its time.
-        let is_fresh = |at: Instant| at.elapsed() < self.bound.division.settles();
-        if self.memory.routed_at.is_some_and(is_fresh) {
+        // Nothing tells that it was carried out; so it does not count before its time. What another process wrote may be as
+        // new as this one.
+        let settles = self.bound.division.settles();
+        let divides = matches!(&scene.traffic, Traffic::Router(Some(routed)) if *routed != Routed::default());
+        if divides && !settles.is_zero() && self.memory.routed_at.is_none() {
+            self.memory.routed_at = Some(Instant::now());
+        }
+        if self.memory.routed_at.is_some_and(|at| at.elapsed() < settles) {
             scene.traffic = Traffic::Router(None);
         }
         Ok(scene)

@@ -126,6 +126,9 @@ impl<W: Whence> Course<'_, W> {
             return self.engine.remove(&object.gvk, &beside(&object.key), &self.bound.policy.name).await;
         };
         let before = self.memory.written.get(&key) == Some(&digest);
+        if !scene.doubles.iter().any(|(_, double)| double["metadata"]["name"] == *key.name) {
+            self.engine.refuse_other(&object.gvk, &key, &self.bound.policy.name).await?;
+        }
         let managers = self.engine.put_over(&object.gvk, &key, &body).await?;
         if !before || !managers.is_empty() {
             self.memory.routed_at = Some(Instant::now());

@@ -49,6 +49,10 @@ const GATEWAY: &str = "gateway.networking.k8s.io";
 /// Rules that an `HTTPRoute` and a `GRPCRoute` have at most, by their CRDs.
 const RULES: usize = 16;
 
+/// Matches of all their rules, and headers of one match.
+const MATCHES: usize = 128;
+const HEADERS: usize = 16;
+
 /// The greatest weight of a Gateway API backend; that of others is not stated.
 const MOST: u64 = 1_000_000;
 
@@ -207,10 +211,13 @@ impl Fields {
             }
             all.push(rule);
         }
-        if self.rules == Rules::Gateway && all.len() > RULES {
-            let why =
-                format!("with rules for headers it would have {} rules, and {RULES} are allowed", all.len());
-            return Err(why);
+        if self.rules == Rules::Gateway {
+            let matches = all.iter().map(|rule| rule["matches"].as_array().map_or(1, |all| all.len().max(1)));
+            let counts = [("rules", all.len(), RULES), ("matches", matches.sum(), MATCHES)];
+            if let Some((what, count, most)) = counts.into_iter().find(|(_, count, most)| count > most) {
+                let why = "with rules for headers it would have";
+                return Err(format!("{why} {count} {what}, and {most} are allowed"));
+            }
         }
         *rules = all;
         Ok(())
@@ -235,6 +242,10 @@ impl Fields {
         }
         for one in matches.as_array_mut().into_iter().flatten() {
             let known = self.headers_of(one);
+            if self.rules == Rules::Gateway && known.len() + headers.len() > HEADERS {
+                let count = known.len() + headers.len();
+                return Err(format!("a match would ask for {count} headers, and {HEADERS} are allowed"));
+            }
             for header in headers {
                 if known.iter().any(|known| known.name == header.name) {
                     return Err(format!("a rule of it asks for the header {} already", header.name));

@@ -121,8 +121,8 @@ pub(super) fn check(policy: &Subject, out: &mut Out) {
                 );
             }
         }
-        for (path, why) in refusals(policy, route, route.get("router").and_then(Value::as_str).unwrap_or(""))
-        {
+        let named = route.get("router").and_then(Value::as_str).filter(|_| is_ingress(route));
+        for (path, why) in refusals(policy, route, named.unwrap_or_default()) {
             out.add(&POLICY, path, why);
         }
     }
