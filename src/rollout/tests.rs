@@ -278,7 +278,7 @@ fn what_a_router_sends_is_not_known_for_a_while_and_no_pods_come_for_that() {
             sizing: Sizing::Rollout,
             stable: Some(&stable),
             candidate: Some(&candidate),
-            traffic,
+            traffic: traffic.clone(),
             measured: &[],
             act: None,
         };
