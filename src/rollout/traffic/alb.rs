@@ -201,6 +201,10 @@ impl Router for Alb {
                 "none of its backends is the Service {service}, or an action that leads to it"
             ));
         }
+        let candidate = candidate_name(service);
+        if !self.actions(route, &candidate)?.is_empty() {
+            return Err(format!("one of its backends is {candidate}, the Service of the candidate alone"));
+        }
         let mut made = route.clone();
         // First, because it copies paths as Git has them.
         if !routed.headers.is_empty() {

@@ -376,6 +376,14 @@ impl Router for Fields {
 
     fn divided(&self, route: &Value, service: &str, routed: &Routed) -> Result<Value, String> {
         let mut divided = route.clone();
+        let (mut has_candidate, candidate) = (false, candidate_name(service));
+        self.each_list(&mut divided, &mut |_, list| {
+            has_candidate |= list.iter().any(|backend| self.is(backend, &candidate));
+        });
+        if has_candidate {
+            // It could not be told from a rule of ours.
+            return Err(format!("one of its backends is {candidate}, the Service of the candidate alone"));
+        }
         if !routed.headers.is_empty() {
             self.lead(&mut divided, service, &routed.headers)?;
         }
