@@ -108,10 +108,15 @@ async fn what_runs_for_a_gate_ends_with_its_rollout() {
     job: {template: {template: {spec: {nodeSelector: {no: such}, containers: [{name: a, image: x}]}}}}
   - name: evaluation
     workflow: {workflowTemplateRef: {name: evaluate}}
+  - name: always
+    job: {template: {template: {spec: {nodeSelector: {no: such}, containers: [{name: a, image: x}]}}}}
   - name: smoke
     job: {template: {template: {spec: {containers: [{name: a, image: x}]}}}}
 ";
-    let steps = policy("canary: {steps: [{weight: 50, gates: [never, evaluation, smoke]}]}", gates);
+    let steps = policy(
+        "canary: {background: [always], steps: [{weight: 50, gates: [never, evaluation, smoke]}, {weight: 80, hold: promoted}]}",
+        gates,
+    );
     let files = [("fraud", &*fraud("model:1", 2, "")), ("policy", &steps)];
     let first = rolling.commit(&files, "One");
     world.application("fraud", json!({})).await;
@@ -157,12 +162,21 @@ async fn what_runs_for_a_gate_ends_with_its_rollout() {
     rolling.ask("Retry", "b").await;
     let (second, again) = begun("never").await;
     assert!(second != job && again != workflow, "{second} {again}");
-    // A step that is left needs its measurements no more either.
+    // A step that is left needs its measurements no more either; what is asked all along goes on.
+    let (always, _) = begun("always").await;
+    let uid = jobs.get(&always).await.unwrap().uid();
     rolling.ask("Promote", "c").await;
-    rolling.phase(RolloutPhase::Healthy).await;
     eventually("they are ended", || async {
         let shutdown = api.get(&again).await.unwrap().data["spec"]["shutdown"].clone();
         (jobs.get_opt(&second).await.unwrap().is_none() && shutdown == "Stop").then_some(())
+    })
+    .await;
+    rolling.says("step 2 of 3 (80 %): waits for `driftless rollout promote`").await;
+    assert_eq!(jobs.get(&always).await.unwrap().uid(), uid);
+    rolling.ask("Promote", "d").await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    eventually("the last one is ended", || async {
+        jobs.get_opt(&always).await.unwrap().is_none().then_some(())
     })
     .await;
 }

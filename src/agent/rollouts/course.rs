@@ -519,7 +519,8 @@ impl<W: Whence> Course<'_, W> {
             stable_revision: digest(status.stable.as_ref()).unwrap_or_default(),
             policy: bound.policy.name.clone(),
             uid: self.policy.uid.clone(),
-            step: status.step,
+            // What is asked in the background goes on from step to step.
+            step: if bound.rules.background.iter().any(|name| name == gate) { 0 } else { status.step },
             turn: known.map(About::next).unwrap_or_default(),
             // Both are of one form, so the later one is the greater text.
             since: known.map(|known| known.since.clone()).unwrap_or_default().max(status.reached_at.clone()),

@@ -54,7 +54,7 @@ pub struct About {
     pub policy: String,
     /// Its uid.
     pub uid: String,
-    /// The step, from 0.
+    /// The step, from 0; 0 for what is asked in the background.
     pub step: u32,
     /// What tells this measurement from the others of its gate in this step, and is the same after a crash: the time of the
     /// one before, or since when the gate is asked.
