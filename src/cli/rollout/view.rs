@@ -350,6 +350,11 @@ mod tests {
     }
 
     #[test]
+    fn a_gate_that_waits_for_people() {
+        check("approval");
+    }
+
+    #[test]
     fn a_shadow_without_a_status() {
         check("shadow");
     }
