@@ -96,6 +96,65 @@ async fn workflows_decide() {
     check(&judged, &about, Error, "which is not of this policy").await;
 }
 
+/// The controller, and what it evaluates: each revision has the next accuracy.
+async fn controller(api: Api<DynamicObject>, mut left: Vec<f64>) {
+    let mut known = std::collections::BTreeMap::new();
+    loop {
+        for workflow in list(&api).await {
+            if workflow.data["status"]["phase"] == "Succeeded" {
+                continue;
+            }
+            let revision = workflow.data["spec"]["arguments"]["parameters"][0]["value"].to_string();
+            let accuracy = *known.entry(revision).or_insert_with(|| left.remove(0));
+            let name = workflow.name_any();
+            stands(&api, &name, json!({"phase": "Running"})).await;
+            let report = json!({"name": "report", "value": json!({"accuracy": accuracy}).to_string()});
+            let root = json!({"id": name, "name": name, "type": "Pod", "phase": "Succeeded", "outputs": {"parameters": [report]}});
+            let outputs = json!({"phase": "Succeeded", "nodes": {name.clone(): root}});
+            stands(&api, &name, outputs).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_decides_a_rollout() {
+    let world = &World::new("workflow-decides").await;
+    let rolling = &Rolling { world };
+    crds::install(&world.client, &crds::ARGO_WORKFLOWS, &["Workflow"]).await;
+    let gates = "  abortScaleDownDelay: 1s
+  gates:
+  - name: evaluation
+    interval: 1s
+    count: 2
+    workflow: {workflowTemplateRef: {name: evaluate}, parameters: {revision: '{{revision}}'}, result: report, pass: result.accuracy > 0.9}
+";
+    let steps = policy("canary: {steps: [{weight: 50, gates: [evaluation]}]}", gates);
+    let files = [("fraud", &*fraud("model:1", 2, "")), ("policy", &steps)];
+    let first = rolling.commit(&files, "One");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    let api = workflows(&world.client, &world.namespace);
+    let played = tokio::spawn(controller(api.clone(), vec![0.93, 0.5]));
+    let second = rolling.commit(&[("fraud", &fraud("model:2", 2, ""))], "Two");
+    world.poke("fraud").await;
+    world.ready("fraud", &second).await;
+    let status = rolling.phase(RolloutPhase::Healthy).await;
+    assert_eq!(status.stable.unwrap().commit, second);
+    assert_eq!(list(&api).await.len(), 2, "one for each measurement");
+    rolling.commit(&[("fraud", &fraud("model:3", 2, ""))], "Three");
+    world.poke("fraud").await;
+    let status = rolling.phase(RolloutPhase::Rejected).await;
+    let why = &status.rejected[0].why;
+    assert!(
+        why.ends_with(r#"1 measurement failed (0 are borne): {"accuracy":0.5} is not result.accuracy > 0.9"#),
+        "{why}"
+    );
+    assert_eq!(rolling.image("fraud").await, "model:2");
+    played.abort();
+}
+
 /// Neither a Job nor a Workflow goes on for a revision that is on its way back; what has ended stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_runs_for_a_gate_ends_with_its_rollout() {
