@@ -1,4 +1,4 @@
-//! Rollouts of more kinds than serve models: DaemonSets by real controllers; what else has a controller of its own is played
+//! Rollouts of more kinds than serve models: `DaemonSets` by real controllers; what else has a controller of its own is played
 //! by the test, which says so.
 
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use kube::api::{DynamicObject, ListParams, Patch, PatchParams, WatchEvent, Watch
 use serde_json::{Value, json};
 
 use crate::agent::{World, cli, map};
-use crate::canary::{Rolling, policy, resource};
+use crate::canary::{Rolling, gateway, policy, resource};
 use crate::harness::{crds, eventually};
 
 /// Nodes of a pool of their own. KWOK says what their pods do.
@@ -196,7 +196,8 @@ fn next(live: &DynamicObject, heard: &Heard) -> Value {
     let hash = spec["template"]["spec"]["containers"][0]["image"].clone();
     let steps = spec["strategy"]["canary"]["steps"].as_array().unwrap();
     let heard = |word: &str| heard.lock().unwrap().push(format!("{word} {}", hash.as_str().unwrap()));
-    let mut index = status["currentStepIndex"].as_u64().unwrap_or(0) as usize;
+    let known = status["currentStepIndex"].as_u64().and_then(|index| usize::try_from(index).ok());
+    let mut index = known.unwrap_or(0);
     let over = |status: &mut Value| {
         status["pauseConditions"] = Value::Null;
         status["controllerPause"] = false.into();
@@ -271,16 +272,19 @@ async fn argo(api: Api<DynamicObject>, heard: Heard) {
     }
 }
 
-/// Notes aborts. The template is taken back right after, so whoever looks from time to time may see none.
-async fn aborts(api: Api<DynamicObject>, heard: Heard) {
+/// Notes what an object goes through, so that nothing which is short is missed.
+async fn notes(api: Api<DynamicObject>, heard: Heard, note: fn(&Value) -> Option<String>) {
     let mut events = Box::pin(api.watch(&WatchParams::default(), "0").await.unwrap());
     while let Some(event) = events.try_next().await.unwrap() {
         let WatchEvent::Modified(live) = event else { continue };
-        if live.data["status"]["abort"] == true {
-            let image = &live.data["spec"]["template"]["spec"]["containers"][0]["image"];
-            heard.lock().unwrap().push(format!("abort {}", image.as_str().unwrap()));
-        }
+        heard.lock().unwrap().extend(note(&live.data));
     }
+}
+
+/// Its template is taken back right after.
+fn abort(live: &Value) -> Option<String> {
+    let image = live["spec"]["template"]["spec"]["containers"][0]["image"].as_str()?;
+    (live["status"]["abort"] == true).then(|| format!("abort {image}"))
 }
 
 #[tokio::test]
@@ -292,7 +296,7 @@ async fn a_rollout_of_argo_goes_its_own_steps_and_is_judged() {
     let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), &world.namespace, &kind);
     let heard = Heard::default();
     tokio::spawn(argo(api.clone(), heard.clone()));
-    tokio::spawn(aborts(api.clone(), heard.clone()));
+    tokio::spawn(notes(api.clone(), heard.clone(), abort));
     let rollout = |image: &str| {
         format!(
             "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {{name: fraud}}\nspec:\n  replicas: 2\n  selector: {{matchLabels: {{app: fraud}}}}\n  strategy: {{canary: {{steps: [{{setWeight: 20}}, {{pause: {{}}}}, {{setWeight: 60}}, {{pause: {{}}}}]}}}}\n  template:\n    metadata: {{labels: {{app: fraud}}}}\n    spec: {{containers: [{{name: server, image: '{image}'}}]}}\n"
@@ -476,4 +480,142 @@ async fn a_kind_that_a_policy_describes_has_a_twin() {
     assert_eq!(image("fraud").await, ("model:3".to_owned(), 5));
     assert!(pools.get_opt("fraud-candidate").await.unwrap().is_none());
     eventually("five endpoints", || async { (rolling.endpoints("fraud").await == 5).then_some(()) }).await;
+}
+
+/// KServe without Knative: it says of each canary whether it is there, and a route of its own divides the traffic, where this
+/// KServe makes one. `0.20.0` does not.
+async fn kserve(services: Api<DynamicObject>, routes: Api<DynamicObject>, divides: bool) {
+    loop {
+        for live in services.list(&ListParams::default()).await.unwrap() {
+            let name = live.metadata.name.clone().unwrap();
+            let canary = &live.data["spec"]["canary"][0];
+            let loads = |predictor: &Value| {
+                predictor["minReplicas"] != 0
+                    && !predictor["model"]["storageUri"].as_str().unwrap().contains("bad")
+            };
+            let ready = canary.is_object() && loads(&canary["predictor"]);
+            let share = canary["trafficPercent"].as_u64().unwrap_or(0);
+            let own = &canary["predictor"]["name"];
+            let statuses = json!([{"name": own, "ready": ready, "trafficPercent": share, "modelStatus": {"transitionStatus": "UpToDate"}}]);
+            let status = json!({"observedGeneration": live.metadata.generation, "deploymentMode": "Standard",
+                "canaryStatuses": if canary.is_object() { statuses } else { Value::Null },
+                "modelStatus": {"transitionStatus": "UpToDate"},
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+            if status["observedGeneration"] == live.data["status"]["observedGeneration"] {
+                continue;
+            }
+            let stable = format!("{name}-predictor");
+            let mut backends = vec![
+                json!({"name": stable, "port": 80, "weight": if ready && divides { 100 - share } else { 100 }}),
+            ];
+            if ready && divides {
+                backends.push(json!({"name": format!("{name}-{}-predictor", own.as_str().unwrap()), "port": 80, "weight": share}));
+            }
+            let route = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": name},
+                "spec": {"parentRefs": [{"name": "web"}], "rules": [{"backendRefs": backends}]}});
+            routes.patch(&name, &PatchParams::apply("kserve").force(), &Patch::Apply(&route)).await.unwrap();
+            let patch = Patch::Merge(json!({ "status": status }));
+            services.patch_status(&name, &PatchParams::default(), &patch).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn standard(uri: &str) -> String {
+    format!(
+        "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {{name: fraud, annotations: {{serving.kserve.io/deploymentMode: Standard}}}}\nspec:\n  predictor:\n    minReplicas: 4\n    model: {{modelFormat: {{name: sklearn}}, storageUri: '{uri}'}}\n"
+    )
+}
+
+/// A model, and the share of the canary beside it.
+fn both(live: &Value) -> Option<String> {
+    let percent = live["spec"]["canary"][0]["trafficPercent"].as_u64()?;
+    Some(format!("{} {percent}", live["spec"]["predictor"]["model"]["storageUri"].as_str()?))
+}
+
+/// A world with KServe, and its first model.
+async fn served<'a>(
+    world: &'a World,
+    divides: bool,
+    steps: &str,
+) -> (Rolling<'a>, Api<DynamicObject>, Api<DynamicObject>) {
+    let rolling = Rolling { world };
+    crds::install(&world.client, &crds::KSERVE, &["InferenceService"]).await;
+    crds::install(&world.client, &crds::GATEWAY, &["HTTPRoute"]).await;
+    let of = |kind| Api::namespaced_with(world.client.clone(), &world.namespace, &kind);
+    let services: Api<DynamicObject> =
+        of(resource("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices"));
+    let routes: Api<DynamicObject> =
+        of(resource("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"));
+    tokio::spawn(gateway(routes.clone()));
+    tokio::spawn(kserve(services.clone(), routes.clone(), divides));
+    let steps = policy(steps, "  progressDeadline: 4s\n  abortScaleDownDelay: 1s\n")
+        .replace("apps/v1, kind: Deployment", "serving.kserve.io/v1beta1, kind: InferenceService");
+    let first = rolling.commit(&[("model", &standard("s3://m/1")), ("policy", &steps)], "One");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    (rolling, services, routes)
+}
+
+#[tokio::test]
+async fn an_inference_service_without_knative_has_a_canary_in_its_list() {
+    let world = &World::new("kserve-list").await;
+    let steps = "canary: {steps: [{weight: 10, hold: promoted}, {weight: 50, hold: promoted}]}";
+    let (rolling, services, routes) = served(world, true, steps).await;
+    let spec = || async { services.get("fraud").await.unwrap().data["spec"].clone() };
+    rolling.commit(&[("model", &standard("s3://m/2"))], "Two");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 3 (10 %): waits for").await;
+    let live = spec().await;
+    assert_eq!(live["predictor"]["model"]["storageUri"], "s3://m/1", "the stable revision's");
+    let canary = &live["canary"][0];
+    assert_eq!((&canary["trafficPercent"], &canary["predictor"]["minReplicas"]), (&json!(10), &json!(1)));
+    assert_eq!(canary["predictor"]["model"]["storageUri"], "s3://m/2");
+    rolling.ask("Promote", "a").await;
+    rolling.says("step 2 of 3 (50 %): waits for").await;
+    let route = routes.get("fraud").await.unwrap().data;
+    assert_eq!(route["spec"]["rules"][0]["backendRefs"][1]["weight"], 50);
+    assert_eq!(spec().await["canary"][0]["predictor"]["minReplicas"], 2);
+    rolling.ask("Abort", "b").await;
+    rolling.phase(RolloutPhase::Rejected).await;
+    let live = spec().await;
+    assert_eq!(
+        (&live["predictor"]["model"]["storageUri"], &live["canary"]),
+        (&json!("s3://m/1"), &Value::Null)
+    );
+
+    // One that never loads gets nothing.
+    rolling.commit(&[("model", &standard("s3://m/bad"))], "Three");
+    world.poke("fraud").await;
+    eventually("it is rejected", || async { (rolling.status().await.rejected.len() == 2).then_some(()) })
+        .await;
+    assert_eq!(spec().await["canary"], Value::Null);
+
+    let heard = Heard::default();
+    tokio::spawn(notes(services.clone(), heard.clone(), both));
+    let last = rolling.commit(&[("model", &standard("s3://m/4"))], "Four");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 3 (10 %): waits for").await;
+    rolling.ask("PromoteFull", "c").await;
+    world.ready("fraud", &last).await;
+    let live = services.get("fraud").await.unwrap();
+    assert_eq!(live.data["spec"]["predictor"]["model"]["storageUri"], "s3://m/4");
+    assert_eq!(live.data["spec"]["canary"], Value::Null);
+    assert!(!live.metadata.annotations.unwrap().contains_key("driftless.dev/keeps"));
+    let kept = "s3://m/4 100".to_owned();
+    assert!(heard.lock().unwrap().contains(&kept), "its canary goes after it is up: {heard:?}");
+}
+
+#[tokio::test]
+async fn a_share_that_nobody_divides_is_not_taken_for_one() {
+    let world = &World::new("kserve-echo").await;
+    let (rolling, services, _) = served(world, false, "canary: {steps: [{weight: 10, hold: 1s}]}").await;
+    rolling.commit(&[("model", &standard("s3://m/2"))], "Two");
+    world.poke("fraud").await;
+    let status = rolling.phase(RolloutPhase::Rejected).await;
+    let why = &status.rejected[0].why;
+    assert!(why.contains("the router is to send 10 %"), "{why}");
+    let live = services.get("fraud").await.unwrap().data;
+    assert_eq!(live["spec"]["predictor"]["model"]["storageUri"], "s3://m/1");
 }

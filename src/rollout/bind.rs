@@ -126,9 +126,12 @@ pub fn bind(desired: &mut [Desired]) -> Result<Vec<Bound>> {
             );
             return Err(invalid(policy, why));
         };
-        let Some(form) =
-            target::find(&desired[target].gvk, spec.strategy.rolling.is_some(), named.fields.as_ref())
-        else {
+        let Some(form) = target::find(
+            &desired[target].gvk,
+            &bodies[target],
+            spec.strategy.rolling.is_some(),
+            named.fields.as_ref(),
+        ) else {
             let why = format!(
                 "spec.targetRef: {} is not a kind that goes in steps ({}); say in spec.targetRef.fields where it has its pods, or take `rolling`, which is for any",
                 named.kind,

@@ -30,8 +30,8 @@ pub(crate) const ISTIO: Archive = Archive {
 };
 
 pub(crate) const KSERVE: Archive = Archive {
-    module: "github.com/kserve/kserve@v0.15.2",
-    sum: "h1:uph7Umk331fvBMrHHpTJNDt6+lf3IAuyiskaQw8wIAk=",
+    module: "github.com/kserve/kserve@v0.20.0",
+    sum: "h1:Bs7HxmGV4KFqqptDcWseKv+mwD4YOYHJWcuVgPG2Gug=",
     files: "config/crd/full",
 };
 pub(crate) const KNATIVE: Archive = Archive {

@@ -97,12 +97,17 @@ impl<W: Whence> Course<'_, W> {
         let made = self.revision(revision).await?;
         let mut body = value(&made.target);
         let live = scene.target.as_ref().unwrap_or(&Value::Null);
+        let stable = match self.policy.status.stable.clone() {
+            Some(stable) if kind.needs_stable() => Some(value(&self.revision(&stable).await?.target)),
+            _ => None,
+        };
+        let before = stable.as_ref().unwrap_or(live);
         if revision_of(live) != revision.digest {
             let unfit = |why| Error::new(Code::RolloutInvalid, why).on_object(&made.target.key);
             let unfit = |why| unfit(why).hint("give it the strategy `rolling` in a commit before");
-            kind.check_change(&body, live).map_err(unfit)?;
+            kind.check_change(&body, before).map_err(unfit)?;
         }
-        kind.share(&mut body, live, much);
+        kind.share(&mut body, before, much);
         let written = with_body(&made.target, &body);
         let (owned, managers) = self.engine.apply(self.pass, &written, why).await?;
         if why.is_drift() {
@@ -197,6 +202,13 @@ impl<W: Whence> Course<'_, W> {
         {
             kind.sized(&mut body, side.size);
             as_git_has_it = false;
+        }
+        if let (Form::Within(kind), Some(live), RolloutPhase::Promoting) =
+            (&self.bound.form, &scene.target, self.policy.status.phase)
+        {
+            let git = body.clone();
+            kind.promoted(&mut body, live);
+            as_git_has_it &= body == git;
         }
         target.body = body.to_string().into_bytes();
         let (mut owned, managers) = self.engine.apply(self.pass, &target, why).await?;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::agent::Engine;
 use crate::api::{RolloutPhase, RolloutStatus};
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::health::Status;
 use crate::model::{Gvk, Key};
 use crate::plan::Desired;
@@ -53,6 +53,18 @@ fn labels_of(selector: &Value) -> String {
 fn is_of(object: &Value, uid: &Value) -> bool {
     let mut owners = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
     owners.any(|owner| &owner["uid"] == uid)
+}
+
+/// Of a target that holds both revisions, only while it does.
+fn must_know_pods(kind: &dyn Within, live: &Value, status: &RolloutStatus, unmarked: &str) -> bool {
+    let runs = marked(kind.whole(live), unmarked).digest;
+    let is_other = status.stable.as_ref().is_some_and(|stable| stable.digest != runs);
+    match status.phase {
+        RolloutPhase::Progressing => is_other,
+        RolloutPhase::Aborting => is_other || kind.has_revisions_apart(),
+        RolloutPhase::Promoting => kind.is_by_hand(live) && status.candidate.is_some(),
+        RolloutPhase::Pending | RolloutPhase::Healthy | RolloutPhase::Rejected => false,
+    }
 }
 
 impl Engine {
@@ -164,7 +176,7 @@ impl Engine {
         let mut target = target;
         if let Some(live) = target.as_mut()
             && measure == Measure::Pods
-            && self.must_know_pods(kind, live, status, unmarked)
+            && must_know_pods(kind, live, status, unmarked)
         {
             scene.pods = self.pods_of(&live["spec"]["selector"], &object.key.namespace).await?;
             let uid = live["metadata"]["uid"].clone();
@@ -193,7 +205,8 @@ impl Engine {
                     Measure::Traffic | Measure::Health | Measure::Word => (replicas, replicas),
                 };
                 if measure == Measure::Traffic {
-                    scene.traffic = Traffic::Router(kind.routed(live));
+                    let route = self.router(kind, live, &object.key.namespace).await?;
+                    scene.traffic = Traffic::Router(kind.routed(live, route.as_ref()));
                 }
                 scene.stable_side =
                     Some(Side { digest: stable, size, pods: size, available, ..Side::default() });
@@ -206,21 +219,19 @@ impl Engine {
         Ok(scene)
     }
 
-    /// Of a target that holds both revisions, only while it does.
-    fn must_know_pods(
-        &self,
-        kind: &dyn Within,
-        live: &Value,
-        status: &RolloutStatus,
-        unmarked: &str,
-    ) -> bool {
-        let runs = marked(kind.whole(live), unmarked).digest;
-        let is_other = status.stable.as_ref().is_some_and(|stable| stable.digest != runs);
-        match status.phase {
-            RolloutPhase::Progressing => is_other,
-            RolloutPhase::Aborting => is_other || kind.has_revisions_apart(),
-            RolloutPhase::Promoting => kind.is_by_hand(live) && status.candidate.is_some(),
-            RolloutPhase::Pending | RolloutPhase::Healthy | RolloutPhase::Rejected => false,
+    /// What tells how a kind divides its traffic, where that is another object.
+    async fn router(&self, kind: &dyn Within, live: &Value, namespace: &str) -> Result<Option<Value>> {
+        let Some(route) = kind.router(live) else { return Ok(None) };
+        let gvk = Gvk::parse(&route.api_version, &route.kind);
+        let key = Key {
+            group: gvk.group.clone(),
+            kind: gvk.kind.clone(),
+            namespace: namespace.to_owned(),
+            name: route.name,
+        };
+        match self.whole(&gvk, &key).await {
+            Err(error) if error.code == Code::KindUnknown => Ok(None),
+            found => found,
         }
     }
 

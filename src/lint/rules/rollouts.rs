@@ -23,7 +23,7 @@ rules! { "Rollouts":
         "Only one can decide about it: nothing of the commit is applied. Remove one."
     TARGET "rollout-target" Error Certain
         "a target that cannot be rolled out in steps as it stands"
-        "A StatefulSet needs RollingUpdate without a partition of its own, an InferenceService the Knative mode without canaryTrafficPercent, a Knative Service no traffic of its own: the rollout sets these fields. A Deployment needs a label in spec.selector.matchLabels, or it would adopt the pods of its candidate; so does a kind with targetRef.fields, with a template and a selector where these say. The strategy rolling works with all of them, but for an Argo Rollout with a workloadRef, whose template is not its own."
+        "A StatefulSet needs RollingUpdate without a partition of its own, an InferenceService neither canaryTrafficPercent nor, without Knative, a canary, a transformer, an explainer or a workerSpec, a Knative Service no traffic of its own: the rollout sets these fields. A Deployment needs a label in spec.selector.matchLabels, or it would adopt the pods of its candidate; so does a kind with targetRef.fields, with a template and a selector where these say. The strategy rolling works with all of them, but for an Argo Rollout with a workloadRef, whose template is not its own."
     ROUTE_MISSING "rollout-route-missing" Warning Likely
         "a RolloutPolicy with a route that is not in the tree"
         "A route is an object of the same Application and namespace. While it is not there, nothing of the commit is applied."

@@ -1,4 +1,4 @@
-//! DaemonSets: the new revision has a share of the nodes.
+//! `DaemonSets`: the new revision has a share of the nodes.
 //!
 //! Its controller knows no share. While a rollout is on its way the strategy is `OnDelete`, an annotation says how many nodes
 //! are to have the new revision, and the pods of so many nodes are deleted, in the order of the nodes' names; the controller
@@ -10,7 +10,7 @@ use super::{Measure, Side, Within, count, entry, is_ready, obstacle, revision_of
 
 pub(super) struct DaemonSet;
 
-/// On the DaemonSet: on how many nodes its newest revision is to run.
+/// On the object: on how many nodes its newest revision is to run.
 const NODES: &str = "driftless.dev/nodes";
 
 /// What its pods say.
@@ -27,7 +27,7 @@ fn leaves(pod: &Value) -> bool {
     !pod["metadata"]["deletionTimestamp"].is_null()
 }
 
-fn serves(pod: &&Value) -> bool {
+fn serves(pod: &Value) -> bool {
     is_ready(pod) && !leaves(pod)
 }
 
@@ -116,8 +116,8 @@ impl Within for DaemonSet {
 
     fn candidate(&self, live: &Value, pods: &[Value]) -> Side {
         let new = Self::pods(live, pods).map(|pods| pods.new).unwrap_or_default();
-        let ready = many(pods.iter().filter(serves).count());
-        let available = many(new.iter().copied().filter(serves).count());
+        let ready = many(pods.iter().filter(|pod| serves(pod)).count());
+        let available = many(new.iter().filter(|pod| serves(pod)).count());
         let is_new = |pod: &&Value| new.iter().any(|one| std::ptr::eq(*one, *pod));
         let waiting: Vec<Value> = pods.iter().filter(is_new).cloned().collect();
         Side {
@@ -170,7 +170,7 @@ impl Within for DaemonSet {
         let Some(found) = Self::pods(live, pods).filter(|_| self.is_seen(live)) else { return Vec::new() };
         let gone = many(found.new.len() + found.leaving);
         let due = Self::goal(live).saturating_sub(gone) as usize;
-        let ready = many(pods.iter().filter(serves).count());
+        let ready = many(pods.iter().filter(|pod| serves(pod)).count());
         let serving = ready.saturating_sub(Self::young(live, ready));
         let missing = Self::nodes(live).saturating_sub(serving);
         let most = most.map_or_else(|| Self::most(live), |most| most.max(1));

@@ -7,6 +7,7 @@ mod argo_rollout;
 mod daemon_set;
 mod declared;
 mod deployment;
+mod kserve_canary;
 mod mounts;
 mod pods;
 mod selector;
@@ -20,6 +21,7 @@ use serde_json::{Map, Value, json};
 pub use mounts::{Mount, mounts, rename};
 pub use pods::{is_ready, obstacle};
 pub use selector::selects;
+use within::is_seen;
 pub use within::{Measure, Wish, Within};
 
 use self::deployment::Deployment;
@@ -106,9 +108,9 @@ impl Form {
     }
 }
 
-/// How a kind is rolled out; `rolls` where that is by its own way of changing, which any kind has; `fields` where its policy
+/// How an object is rolled out; `rolls` where that is by its own way of changing, which any kind has; `fields` where its policy
 /// says what it looks like.
-pub fn find(gvk: &Gvk, rolls: bool, fields: Option<&TargetFields>) -> Option<Form> {
+pub fn find(gvk: &Gvk, object: &Value, rolls: bool, fields: Option<&TargetFields>) -> Option<Form> {
     let is = |(group, kind): (&str, &str)| gvk.is(group, kind);
     if rolls {
         let own = within::ROLLING.iter().copied().find(|kind| is(kind.kind()));
@@ -117,18 +119,18 @@ pub fn find(gvk: &Gvk, rolls: bool, fields: Option<&TargetFields>) -> Option<For
     if is(Deployment.kind()) {
         return Some(Form::Beside(Arc::new(Deployment)));
     }
-    let within = within::KINDS.iter().copied().find(|kind| is(kind.kind())).map(Form::Within);
+    let within = within::KINDS.iter().copied().find(|kind| is(kind.kind()) && kind.takes(object));
+    let within = within.map(Form::Within);
     within.or_else(|| Some(Form::Beside(Arc::new(declared::Declared::new(gvk, fields?)))))
 }
 
 /// What is rolled out in steps, for people.
 pub fn names() -> String {
     let within = within::KINDS.iter().map(|kind| kind.kind());
-    std::iter::once(Deployment.kind())
-        .chain(within)
-        .map(|(group, kind)| format!("{kind}.{group}"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    let all = std::iter::once(Deployment.kind()).chain(within);
+    let mut names: Vec<String> = all.map(|(group, kind)| format!("{kind}.{group}")).collect();
+    names.dedup();
+    names.join(", ")
 }
 
 /// With what an object goes.

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::argo_rollout::ArgoRollout;
 use super::daemon_set::DaemonSet;
+use super::kserve_canary::CanaryList;
 use super::{Side, count, entry, is_ready, revision_of};
+use crate::api::TrafficRoute;
 use crate::rollout::machine::Routed;
 
 /// What tells how far a kind has come.
@@ -39,6 +41,11 @@ pub trait Within: Sync {
     /// Group and kind.
     fn kind(&self) -> (&'static str, &'static str);
 
+    /// Whether it is for this object, where a kind can be had in two ways.
+    fn takes(&self, _object: &Value) -> bool {
+        true
+    }
+
     /// What makes a revision.
     fn revision(&self, object: &Value) -> Value;
 
@@ -53,6 +60,12 @@ pub trait Within: Sync {
         Ok(())
     }
 
+    /// Whether the object has both revisions in full: then `share` and `check_change` get the stable one as Git had it instead
+    /// of what is live.
+    fn needs_stable(&self) -> bool {
+        false
+    }
+
     /// Why its kind cannot go from what is live to this revision so.
     ///
     /// # Errors
@@ -63,6 +76,9 @@ pub trait Within: Sync {
 
     /// Writes into the new revision's object how much of it there is to be: pods, or percent of the traffic.
     fn share(&self, wanted: &mut Value, live: &Value, much: u32);
+
+    /// Writes into the new revision's object what it keeps of the way until it is up itself.
+    fn promoted(&self, _wanted: &mut Value, _live: &Value) {}
 
     /// Whether a live object has nothing of a second revision.
     fn is_whole(&self, live: &Value) -> bool;
@@ -78,8 +94,13 @@ pub trait Within: Sync {
         is_seen(live)
     }
 
-    /// How its router divides the traffic.
-    fn routed(&self, _live: &Value) -> Option<Routed> {
+    /// Another object that tells how the traffic is divided.
+    fn router(&self, _live: &Value) -> Option<TrafficRoute> {
+        None
+    }
+
+    /// How its router divides the traffic; `route` is that other object, where it is there.
+    fn routed(&self, _live: &Value, _route: Option<&Value>) -> Option<Routed> {
         None
     }
 
@@ -111,12 +132,13 @@ pub trait Within: Sync {
     }
 }
 
-pub(super) const KINDS: &[&dyn Within] = &[&StatefulSet, &DaemonSet, &InferenceService, &KnativeService];
+pub(super) const KINDS: &[&dyn Within] =
+    &[&StatefulSet, &DaemonSet, &CanaryList, &InferenceService, &KnativeService];
 
 /// Kinds whose own way of changing is known better than by their health.
 pub(super) const ROLLING: &[&dyn Within] = &[&ArgoRollout];
 
-fn is_seen(live: &Value) -> bool {
+pub(super) fn is_seen(live: &Value) -> bool {
     live["status"]["observedGeneration"].as_i64() >= live["metadata"]["generation"].as_i64()
 }
 
@@ -268,15 +290,25 @@ impl Within for InferenceService {
 
     fn check(&self, object: &Value) -> Result<(), String> {
         let mode = object["metadata"]["annotations"]["serving.kserve.io/deploymentMode"].as_str();
-        if let Some(mode @ ("Standard" | "RawDeployment" | "ModelMesh")) = mode {
-            return Err(format!(
-                "its deploymentMode is {mode}, where KServe ignores canaryTrafficPercent; `rolling` is for it"
-            ));
+        if mode == Some("ModelMesh") {
+            return Err(
+                "its deploymentMode is ModelMesh, where KServe has no canary; `rolling` is for it".into()
+            );
         }
         if !object["spec"]["predictor"][PERCENT].is_null() {
             return Err("it states canaryTrafficPercent, which the rollout sets".into());
         }
         Ok(())
+    }
+
+    /// The mode may be the cluster's, which no file says.
+    fn check_change(&self, _wanted: &Value, live: &Value) -> Result<(), String> {
+        match live["status"]["deploymentMode"].as_str() {
+            Some(mode @ ("Standard" | "RawDeployment" | "ModelMesh")) => Err(format!(
+                "KServe runs it in the mode {mode}, where it ignores canaryTrafficPercent: say that mode in its annotation serving.kserve.io/deploymentMode"
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn share(&self, wanted: &mut Value, _live: &Value, much: u32) {
@@ -304,7 +336,7 @@ impl Within for InferenceService {
         one(live, ready && all, String::new())
     }
 
-    fn routed(&self, live: &Value) -> Option<Routed> {
+    fn routed(&self, live: &Value, _route: Option<&Value>) -> Option<Routed> {
         let status = &live["status"]["components"]["predictor"];
         is_seen(live).then(|| to_latest(&status["traffic"], &status["latestCreatedRevision"]))
     }
@@ -383,7 +415,7 @@ impl Within for KnativeService {
         one(live, ready, String::new())
     }
 
-    fn routed(&self, live: &Value) -> Option<Routed> {
+    fn routed(&self, live: &Value, _route: Option<&Value>) -> Option<Routed> {
         is_seen(live)
             .then(|| to_latest(&live["status"]["traffic"], &live["status"]["latestCreatedRevisionName"]))
     }
@@ -424,10 +456,13 @@ mod tests {
         let live = json!({"metadata": {"generation": 3}, "spec": wanted["spec"], "status": {"observedGeneration": 3,
             "components": {"predictor": {"latestCreatedRevision": "r2", "latestReadyRevision": "r1", "latestRolledoutRevision": "r1",
                 "traffic": [{"revisionName": "r1", "percent": 90, "tag": "prev"}, {"revisionName": "r2", "latestRevision": true, "percent": 10}]}}}});
-        assert_eq!(InferenceService.routed(&live), Some(Routed { weight: 10, ..Routed::default() }));
+        assert_eq!(InferenceService.routed(&live, None), Some(Routed { weight: 10, ..Routed::default() }));
         assert_eq!(InferenceService.candidate(&live, &[]).available, 0, "it is not ready");
-        let raw = json!({"metadata": {"annotations": {"serving.kserve.io/deploymentMode": "Standard"}}});
-        assert!(InferenceService.check(&raw).unwrap_err().contains("ignores"));
+        let mesh = json!({"metadata": {"annotations": {"serving.kserve.io/deploymentMode": "ModelMesh"}}});
+        assert!(InferenceService.check(&mesh).unwrap_err().contains("ModelMesh"));
+        let raw = json!({"status": {"deploymentMode": "Standard"}});
+        assert!(InferenceService.check_change(&wanted, &raw).unwrap_err().contains("ignores"));
+        assert!(InferenceService.check_change(&wanted, &live).is_ok());
     }
 
     #[test]
@@ -442,7 +477,7 @@ mod tests {
             "traffic": [{"revisionName": "s-1", "percent": 70}, {"revisionName": "s-2", "latestRevision": true, "percent": 30}]}});
         KnativeService.share(&mut wanted, &live, 30);
         assert_eq!(wanted["spec"]["traffic"][0], json!({"revisionName": "s-1", "percent": 70}));
-        assert_eq!(KnativeService.routed(&live), Some(Routed { weight: 30, ..Routed::default() }));
+        assert_eq!(KnativeService.routed(&live, None), Some(Routed { weight: 30, ..Routed::default() }));
         assert!(!KnativeService.is_whole(&live) && KnativeService.candidate(&live, &[]).settled);
         assert!(
             KnativeService

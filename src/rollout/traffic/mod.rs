@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+pub(super) use route::Fields;
 pub use service::{Slice, candidate_service, slices};
 
 use super::machine::Routed;

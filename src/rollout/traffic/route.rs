@@ -24,7 +24,7 @@ enum Rules {
 
 /// Where a kind has its backends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fields {
+pub(in crate::rollout) struct Fields {
     /// As people call it.
     kind: String,
     /// The path of the lists, such as `spec.rules[*].backendRefs`.
@@ -82,7 +82,7 @@ impl Fields {
     }
 
     /// Of a route: those that it states, or those that are known of its kind.
-    pub(super) fn of(route: &TrafficRoute, group: &str) -> Result<Self, String> {
+    pub(in crate::rollout) fn of(route: &TrafficRoute, group: &str) -> Result<Self, String> {
         if let Some(stated) = &route.fields {
             let all = [&stated.backends, &stated.name, &stated.weight];
             if all.iter().any(|text| text.is_empty() || text.contains("..")) {
@@ -169,6 +169,47 @@ impl Fields {
             }
         }
         Ok(())
+    }
+
+    /// What a live route does between two Services; `None` where its rules differ, or where whoever carries it out has not
+    /// taken it.
+    pub(in crate::rollout) fn between(&self, live: &Value, service: &str, other: &str) -> Option<Routed> {
+        if self.parents && !is_taken(live) {
+            return None;
+        }
+        let mut all = Vec::new();
+        // A rule for headers, until the one that it stems from is seen.
+        let (mut ahead, mut broken) = (None, false);
+        let mut copy = live.clone();
+        self.each_list(&mut copy, &mut |rule, list| {
+            let sum = |name: &str| -> u64 {
+                let found = list.iter().filter(|backend| self.is(backend, name));
+                found.map(|backend| self.weight_of(backend)).sum()
+            };
+            let has = |name: &str| list.iter().any(|backend| self.is(backend, name));
+            let (stable, candidate) = (sum(service), sum(other));
+            if has(other) && !has(service) && self.rules != Rules::Weights {
+                broken |= ahead.is_some();
+                ahead = rule.map(|rule| rule.clone());
+                return;
+            }
+            let headers = match (ahead.take(), rule.as_deref()) {
+                (Some(ahead), Some(rule)) => self.asked(&ahead, rule),
+                _ => Some(Vec::new()),
+            };
+            let Some(headers) = headers.filter(|headers| headers.is_empty() || has(service)) else {
+                broken = true;
+                return;
+            };
+            if stable + candidate == 0 {
+                return;
+            }
+            let mirror = rule.map_or(0, |rule| self.copied(rule, other));
+            let weight = u32::try_from(percent(candidate, stable + candidate)).unwrap_or(100);
+            all.push(Routed { weight, mirror, headers });
+        });
+        let first = all.first().filter(|_| ahead.is_none() && !broken)?;
+        all.iter().all(|one| one == first).then(|| first.clone())
     }
 
     fn copied(&self, rule: &Value, candidate: &str) -> u32 {
@@ -411,43 +452,7 @@ impl Router for Fields {
     }
 
     fn observed(&self, live: &Value, _: Option<&Value>, service: &str) -> Option<Routed> {
-        if self.parents && !is_taken(live) {
-            return None;
-        }
-        let other = candidate_name(service);
-        let mut all = Vec::new();
-        // A rule for headers, until the one that it stems from is seen.
-        let (mut ahead, mut broken) = (None, false);
-        let mut copy = live.clone();
-        self.each_list(&mut copy, &mut |rule, list| {
-            let sum = |name: &str| -> u64 {
-                let found = list.iter().filter(|backend| self.is(backend, name));
-                found.map(|backend| self.weight_of(backend)).sum()
-            };
-            let has = |name: &str| list.iter().any(|backend| self.is(backend, name));
-            let (stable, candidate) = (sum(service), sum(&other));
-            if has(&other) && !has(service) && self.rules != Rules::Weights {
-                broken |= ahead.is_some();
-                ahead = rule.map(|rule| rule.clone());
-                return;
-            }
-            let headers = match (ahead.take(), rule.as_deref()) {
-                (Some(ahead), Some(rule)) => self.asked(&ahead, rule),
-                _ => Some(Vec::new()),
-            };
-            let Some(headers) = headers.filter(|headers| headers.is_empty() || has(service)) else {
-                broken = true;
-                return;
-            };
-            if stable + candidate == 0 {
-                return;
-            }
-            let mirror = rule.map_or(0, |rule| self.copied(rule, &other));
-            let weight = u32::try_from(percent(candidate, stable + candidate)).unwrap_or(100);
-            all.push(Routed { weight, mirror, headers });
-        });
-        let first = all.first().filter(|_| ahead.is_none() && !broken)?;
-        all.iter().all(|one| one == first).then(|| first.clone())
+        self.between(live, service, &candidate_name(service))
     }
 }
 

@@ -35,11 +35,9 @@ pub(super) fn check(policy: &Subject, target: &Target, set: &Set<'_>, out: &mut 
         if let Some(why) = why {
             out.add(&TARGET, "/spec/targetRef/name", format!("{}: {why}", found.title()));
         }
-        if !rolls {
-            if target.has_twin() {
-                weights(policy, found, set, out);
-                service = in_front(policy, found, set, out);
-            }
+        if !rolls && target.has_twin() {
+            weights(policy, found, set, out);
+            service = in_front(policy, found, set, out);
         }
     }
     if target.has_twin() && !has(policy, "rolling") {
@@ -105,11 +103,26 @@ fn obstacle(policy: &Subject, target: &Target, found: &Subject) -> Option<String
         }
         ("serving.kserve.io", "InferenceService") => {
             let mode = found.annotation("serving.kserve.io/deploymentMode").unwrap_or_default();
-            if matches!(mode, "Standard" | "RawDeployment" | "ModelMesh") {
-                Some(format!("its mode is {mode}, where KServe ignores canaryTrafficPercent"))
+            let states = |pointer: &str| found.at(pointer).is_some();
+            let standard = matches!(mode, "Standard" | "RawDeployment");
+            if mode == "ModelMesh" {
+                Some("its mode is ModelMesh, where KServe has no canary".into())
+            } else if states("/spec/predictor/canaryTrafficPercent") {
+                Some("it states canaryTrafficPercent, which the rollout sets".into())
+            } else if !standard {
+                None
+            } else if states("/spec/canary") {
+                Some("it states spec.canary, which the rollout sets".into())
+            } else if states("/spec/transformer") || states("/spec/explainer") {
+                Some(
+                    "it has a transformer or an explainer, past which KServe sends the traffic of a canary"
+                        .into(),
+                )
+            } else if states("/spec/predictor/workerSpec") {
+                Some("it has a workerSpec, and KServe has no canary over several nodes".into())
             } else {
-                let stated = found.at("/spec/predictor/canaryTrafficPercent");
-                stated.map(|_| "it states canaryTrafficPercent, which the rollout sets".into())
+                let none = found.at("/spec/predictor/minReplicas").and_then(Value::as_u64) == Some(0);
+                none.then(|| "its minReplicas are 0, and KServe gives a canary no more than these".into())
             }
         }
         ("serving.knative.dev", "Service") => match found.list("/spec/traffic") {
