@@ -380,7 +380,10 @@ async fn a_route_divides_traffic_and_keeps_what_is_not_of_the_rollout() {
     assert_eq!(shown(&live().await[0]), "fraud 80, fraud-candidate 20");
     assert_eq!((rolling.size("fraud").await, rolling.size("fraud-candidate").await), (5, 1));
     assert_eq!(rolling.endpoints("fraud-candidate").await, 1);
-    assert_eq!(rolling.endpoints("fraud").await, 5, "the Service has none of its pods");
+    eventually("the Service has all of its pods and none of the candidate's", || async {
+        (rolling.endpoints("fraud").await == 5).then_some(())
+    })
+    .await;
 
     // Git and the cluster differ as they are meant to.
     let (code, text, errors) = cli(world, &["drift", "fraud"]).await;

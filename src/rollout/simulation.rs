@@ -406,7 +406,7 @@ impl Simulation {
     #[cfg(test)]
     pub(super) fn assert_served(&self, command: &Command) {
         if let Command::Route(routed) = command
-            && routed.weight > 0
+            && *routed != Routed::default()
         {
             let (_, candidate) = self.sides();
             assert!(candidate.is_some_and(|side| side.available > 0), "{command} to nobody");

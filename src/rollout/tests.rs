@@ -8,18 +8,28 @@ use super::{
     Command, Divider, Event, Policy, Routed, Scenario, Seen, Side, Simulation, Sizing, Traffic, decide,
 };
 use crate::api::{
-    ApprovalGate, Canary, CanaryStep, Gate, GateAnswer, GateLimits, RolloutPhase, RolloutPolicySpec,
-    RolloutRevision, RolloutStatus, RolloutStrategy, RolloutVerb,
+    ApprovalGate, Canary, CanaryStep, Gate, GateAnswer, GateLimits, HeaderMatch, RolloutPhase,
+    RolloutPolicySpec, RolloutRevision, RolloutStatus, RolloutStrategy, RolloutVerb,
 };
 
-fn policy(steps: Vec<(u32, bool)>, background: bool, people: bool) -> Policy {
+/// What a step asks of a router beside its weight.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asks {
+    testers: bool,
+    copies: u32,
+}
+
+fn policy(steps: Vec<(u32, bool, Asks)>, background: bool, people: bool) -> Policy {
     let mut weight = 0;
     let mut steps: Vec<CanaryStep> = steps
         .into_iter()
-        .map(|(more, gated)| {
+        .map(|(more, gated, asks)| {
             weight = (weight + more).min(100);
             let gates = if gated { vec!["step".to_owned()] } else { Vec::new() };
-            CanaryStep { weight, hold: "2m".to_owned(), gates, ..CanaryStep::default() }
+            let testers = HeaderMatch::new("x-tester", "exact", "yes".to_owned());
+            let headers = if asks.testers { vec![testers] } else { Vec::new() };
+            let mirror = (asks.copies > 0).then_some(asks.copies);
+            CanaryStep { weight, headers, mirror, hold: "2m".to_owned(), gates, ..CanaryStep::default() }
         })
         .collect();
     let gate = |name: &str| Gate {
@@ -48,7 +58,10 @@ fn policy(steps: Vec<(u32, bool)>, background: bool, people: bool) -> Policy {
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
-    (prop::collection::vec((1u32..60, any::<bool>()), 1..5), any::<bool>(), prop::bool::weighted(0.4))
+    let asks = (any::<bool>(), prop_oneof![2 => Just(0), 1 => 1u32..=100])
+        .prop_map(|(testers, copies)| Asks { testers, copies });
+    let steps = prop::collection::vec((0u32..60, any::<bool>(), asks), 1..5);
+    (steps, any::<bool>(), prop::bool::weighted(0.4))
         .prop_map(|(steps, background, people)| policy(steps, background, people))
 }
 
@@ -151,6 +164,12 @@ fn check(policy: &Policy, before: &RolloutStatus, after: &RolloutStatus, acted: 
 
 /// Runs to the end; what is decided is lost, or done in part, where the crashes say so.
 fn run(policy: &Policy, scenario: &Scenario, mut crashes: impl FnMut() -> u32) -> Simulation {
+    let mut policy = policy.clone();
+    if scenario.traffic == Divider::Pods {
+        // Nobody could do it, so it is not bound.
+        policy.steps.iter_mut().for_each(|step| (step.mirror, step.headers) = (0, Vec::new()));
+    }
+    let policy = &policy;
     let mut simulation = Simulation::new(policy.clone(), scenario.clone()).unwrap();
     for _ in 0..20_000 {
         let before = simulation.status.clone();
@@ -217,7 +236,9 @@ proptest! {
 /// A crash at each place of a run: the end is the same, and so is every step and verdict on the way.
 #[test]
 fn a_crash_at_each_place_changes_nothing() {
-    let policy = policy(vec![(5, true), (45, false), (50, true)], true, false);
+    let asks = Asks { testers: true, copies: 20 };
+    let plain = Asks::default();
+    let policy = policy(vec![(5, true, asks), (45, false, plain), (50, true, plain)], true, false);
     let scenario = Scenario {
         replicas: 4,
         ready_after: "20s".into(),
@@ -282,7 +303,7 @@ fn what_a_router_sends_is_not_known_for_a_while_and_no_pods_come_for_that() {
             measured: &[],
             act: None,
         };
-        let decision = decide(&policy(vec![(weight, false)], false, false), &status, &seen);
+        let decision = decide(&policy(vec![(weight, false, Asks::default())], false, false), &status, &seen);
         assert_eq!(decision.commands, expected, "{weight} % after {traffic:?}");
     };
     check(20, None, &[Command::Route(Routed { weight: 20, ..Routed::default() })]);
