@@ -7,7 +7,7 @@ use std::time::Duration;
 use driftless::api::RolloutPhase;
 use futures::TryStreamExt;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
@@ -480,6 +480,31 @@ async fn a_kind_that_a_policy_describes_has_a_twin() {
     assert_eq!(image("fraud").await, ("model:3".to_owned(), 5));
     assert!(pools.get_opt("fraud-candidate").await.unwrap().is_none());
     eventually("five endpoints", || async { (rolling.endpoints("fraud").await == 5).then_some(()) }).await;
+
+    // All of it at once, by the selector of the Service.
+    let both = steps.replace(
+        "canary: {steps: [{weight: 50, hold: promoted}]}",
+        "blueGreen: {hold: promoted, scaleDownDelay: 1s}",
+    );
+    let last = rolling.commit(&[("fraud", &pool("model:4", 5)), ("policy", &both)], "Four");
+    world.poke("fraud").await;
+    rolling.says("step 1 of 2 (0 %): waits for").await;
+    let services = rolling.api::<Service>();
+    let selector = |name: &'static str| {
+        let services = services.clone();
+        async move { services.get(name).await.unwrap().spec.unwrap().selector.unwrap()["app"].clone() }
+    };
+    assert_eq!(
+        (selector("fraud").await, selector("fraud-candidate").await),
+        ("fraud".into(), "fraud-candidate".into())
+    );
+    rolling.ask("Promote", "c").await;
+    eventually("the Service is turned", || async {
+        (selector("fraud").await == "fraud-candidate").then_some(())
+    })
+    .await;
+    world.ready("fraud", &last).await;
+    assert_eq!((selector("fraud").await, image("fraud").await.0), ("fraud".into(), "model:4".into()));
 }
 
 /// KServe without Knative: it says of each canary whether it is there, and a route of its own divides the traffic, where this

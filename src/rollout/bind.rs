@@ -349,6 +349,27 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_that_is_described_has_its_pods_where_it_says() {
+        let pool = |size: u32, image: &str| {
+            json!({"apiVersion": "ml.example.org/v1", "kind": "Pool", "metadata": {"name": "pool", "namespace": "ml"},
+                "spec": {"size": size, "labels": {"app": "pool"}, "worker": {"metadata": {"labels": {"app": "pool"}}, "spec": {
+                    "volumes": [{"name": "c", "configMap": {"name": "settings"}}], "containers": [{"image": image}]}}}})
+        };
+        let mut described = policy("p", "pool");
+        described["spec"]["targetRef"] = json!({"apiVersion": "ml.example.org/v1", "kind": "Pool", "name": "pool",
+            "fields": {"template": "spec.worker", "selector": "spec.labels", "replicas": "spec.size"}});
+        let of = |size: u32, image: &str| {
+            bound(&[pool(size, image), config("settings", "x"), described.clone()]).unwrap()
+        };
+        let (desired, found) = of(3, "a");
+        assert_eq!((found[0].replicas, &found[0].own), (Some(3), &vec![1]));
+        let body: Value = serde_json::from_slice(&desired[0].body).unwrap();
+        assert!(body["spec"]["worker"]["metadata"]["annotations"][MOUNTED].is_string());
+        assert_eq!(found[0].revision, of(5, "a").1[0].revision);
+        assert_ne!(found[0].revision, of(3, "b").1[0].revision);
+    }
+
+    #[test]
     fn what_cannot_be_bound_is_refused() {
         for (all, why) in [
             (vec![policy("p", "fraud")], "there is no Deployment ml/fraud"),
@@ -363,6 +384,15 @@ mod tests {
                     odd
                 }],
                 "ConfigMap is not a kind that goes in steps (Deployment.apps",
+            ),
+            (
+                vec![config("c", "x"), {
+                    let mut odd = policy("p", "c");
+                    let target = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "fields": {}});
+                    odd["spec"]["targetRef"] = target;
+                    odd
+                }],
+                "spec.targetRef: it has no template of pods at spec.template",
             ),
             (
                 vec![deployment("a", 1), {

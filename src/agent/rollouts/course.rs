@@ -270,7 +270,7 @@ impl<W: Whence> Course<'_, W> {
             let again = decision.again.map(|at| left(at, now).max(Duration::from_millis(50)));
             let orders = (!before.is_empty()).then_some(AGAIN);
             // Not all that is waited for is told by an event: a last pod may end without a change of anybody's health.
-            let moves = !self.policy.is_at_rest() && self.policy.status.reached_at.is_empty();
+            let moves = !self.policy.is_at_rest() && self.moves();
             let tidy = self.tidy().await;
             let again = [again, orders, moves.then_some(LOOK), self.memory.endpoints.again(), tidy];
             let again = again.into_iter().flatten().min();
@@ -303,6 +303,14 @@ impl<W: Whence> Course<'_, W> {
             self.follow_git(&routed.clone(), scene).await?;
         }
         Ok(())
+    }
+
+    /// Whether something is waited for that no event may tell of: on the way to a step and back, and pods of a kind whose health
+    /// nobody judges at any time.
+    fn moves(&self) -> bool {
+        let status = &self.policy.status;
+        let is_told = !matches!(&self.bound.form, Form::Beside(kind) if !kind.is_known());
+        !is_told || status.reached_at.is_empty() || status.phase != RolloutPhase::Progressing
     }
 
     /// What a person asks of a target that goes in steps itself. It is told before that is written down: an agent that ends

@@ -31,6 +31,20 @@ fn serves(pod: &Value) -> bool {
     is_ready(pod) && !leaves(pod)
 }
 
+/// Pods that were broken before: they count as missing, and may be what the rollout waits for.
+fn broken(old: &[&Value]) -> String {
+    let mut nodes: Vec<&str> =
+        old.iter().filter(|pod| !serves(pod)).filter_map(|pod| pod["spec"]["nodeName"].as_str()).collect();
+    nodes.sort_unstable();
+    match nodes.as_slice() {
+        [] => String::new(),
+        [first, rest @ ..] => {
+            let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+            format!("the pod of before on {first}{more} does not serve, which counts towards maxUnavailable")
+        }
+    }
+}
+
 fn many(pods: usize) -> u32 {
     u32::try_from(pods).unwrap_or(u32::MAX)
 }
@@ -115,7 +129,7 @@ impl Within for DaemonSet {
     }
 
     fn candidate(&self, live: &Value, pods: &[Value]) -> Side {
-        let new = Self::pods(live, pods).map(|pods| pods.new).unwrap_or_default();
+        let (new, old) = Self::pods(live, pods).map(|pods| (pods.new, pods.old)).unwrap_or_default();
         let ready = many(pods.iter().filter(|pod| serves(pod)).count());
         let available = many(new.iter().filter(|pod| serves(pod)).count());
         let is_new = |pod: &&Value| new.iter().any(|one| std::ptr::eq(*one, *pod));
@@ -126,7 +140,7 @@ impl Within for DaemonSet {
             pods: many(new.len()),
             available: available.saturating_sub(Self::young(live, ready)),
             settled: self.is_seen(live),
-            obstacle: obstacle(&waiting),
+            obstacle: Some(obstacle(&waiting)).filter(|why| !why.is_empty()).unwrap_or_else(|| broken(&old)),
             ..Side::default()
         }
     }
@@ -284,6 +298,13 @@ mod tests {
         let pods = [pod("a", "new", "ready"), pod("b", "new", "starts"), pod("c", "old", "ready")];
         let side = DaemonSet.candidate(&live, &pods);
         assert_eq!((side.size, side.pods, side.available), (2, 2, 1));
+        assert_eq!(side.obstacle, "");
+        let pods_of_before = [pod("b", "old", "starts"), pod("a", "old", "starts"), pod("c", "new", "ready")];
+        let said = DaemonSet.candidate(&live, &pods_of_before).obstacle;
+        assert_eq!(
+            said,
+            "the pod of before on a and 1 more does not serve, which counts towards maxUnavailable"
+        );
         // One of the two that are ready is too young to count, and it is the new one.
         live["spec"]["minReadySeconds"] = 10.into();
         live["status"]["numberAvailable"] = 1.into();

@@ -49,6 +49,10 @@ impl Target for Declared {
         (&self.group, &self.kind)
     }
 
+    fn is_known(&self) -> bool {
+        false
+    }
+
     fn template(&self) -> &str {
         &self.template
     }

@@ -42,6 +42,11 @@ pub trait Target: Send + Sync {
     /// Group and kind.
     fn kind(&self) -> (&str, &str);
 
+    /// Whether its health is judged, so that events tell of its pods.
+    fn is_known(&self) -> bool {
+        true
+    }
+
     /// Where it has the template of its pods, as a JSON pointer.
     fn template(&self) -> &str {
         TEMPLATE
