@@ -313,6 +313,23 @@ const BAD: &[(&str, &str, &[&str])] = &[
         "traffic: {routes: [{apiVersion: networking.k8s.io/v1, kind: Ingress, name: a, router: haproxy}]}",
         &["spec.traffic.routes[0].router", "Unsupported value"],
     ),
+    (
+        "{blueGreen: {}}",
+        "unschedulable: NoSurge",
+        &["spec.unschedulable", "NoSurge is for a canary of a Deployment"],
+    ),
+    (
+        "{canary: {steps: [{weight: 5}]}}",
+        "targetRef: {apiVersion: apps/v1, kind: StatefulSet, name: a}
+unschedulable: NoSurge",
+        &["spec.unschedulable", "NoSurge is for a canary of a Deployment"],
+    ),
+    (
+        "{canary: {steps: [{weight: 5}], maxUnavailable: 0%}}",
+        "unschedulable: NoSurge",
+        &["spec.strategy.canary.maxUnavailable", "one pod at least makes place"],
+    ),
+    ("{canary: {steps: [{weight: 5}]}}", "unschedulable: Wait", &["spec.unschedulable", "Hold"]),
     ("{rolling: {}}", "progressDeadline: soon", &["spec.progressDeadline", "should match"]),
     (
         "{rolling: {gates: [a]}}",
@@ -399,6 +416,8 @@ const GOOD: &[(&str, &str)] = &[
         "{canary: {steps: [{weight: 5}], background: [a], after: {hold: 10m, gates: [b]}}}",
         "gates: [{name: a}, {name: b}]",
     ),
+    ("{canary: {steps: [{weight: 5}], maxUnavailable: 10%}}", "unschedulable: NoSurge"),
+    ("{rolling: {}}", "unschedulable: Reject"),
     ("{blueGreen: {before: [a], after: [a]}}", "gates: [{name: a}]\ntraffic: {service: a}"),
     (
         "{shadow: {percent: 5, hold: 1m, gates: [a]}}",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use driftless::api::{RolloutPhase, RolloutPolicy, RolloutStatus};
+use futures::FutureExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -84,11 +85,14 @@ impl Rolling<'_> {
     /// Until the message begins so.
     pub(crate) async fn says(&self, begin: &str) -> RolloutStatus {
         let what = format!("the policy says {begin:?}");
-        eventually(&what, || async {
+        let last = std::sync::Mutex::new(String::new());
+        let wait = eventually(&what, || async {
             let status = self.status().await;
+            *last.lock().unwrap() = format!("{:?}: {}", status.phase, status.message);
             status.message.starts_with(begin).then_some(status)
-        })
-        .await
+        });
+        let found = std::panic::AssertUnwindSafe(wait).catch_unwind().await;
+        found.unwrap_or_else(|_| panic!("not so after 120 s: {what}, but {}", last.lock().unwrap()))
     }
 
     pub(crate) async fn deployment(&self, name: &str) -> Option<Deployment> {
@@ -184,7 +188,8 @@ async fn a_canary_goes_by_pods_and_ends_as_git_has_it() {
 async fn what_does_not_come_up_is_rejected_and_a_revert_takes_it_back() {
     let world = &World::new("canary-rejected").await;
     let rolling = Rolling { world };
-    let steps = policy("canary: {steps: [{weight: 50}]}", "  progressDeadline: 4s\n");
+    let steps =
+        policy("canary: {steps: [{weight: 50}]}", "  progressDeadline: 4s\n  unschedulable: Reject\n");
     let old = map("old", "x");
     let first =
         rolling.commit(&[("fraud", &fraud("model:1", 2, "")), ("policy", &steps), ("old", &old)], "One");
@@ -509,7 +514,7 @@ async fn a_stateful_set_goes_by_its_partition() {
     let rolling = Rolling { world };
     let steps = policy(
         "canary: {steps: [{weight: 25, hold: promoted}, {weight: 75, hold: promoted}]}",
-        "  progressDeadline: 6s\n",
+        "  progressDeadline: 6s\n  unschedulable: Reject\n",
     )
     .replace("kind: Deployment", "kind: StatefulSet");
     let first = rolling.commit(&[("fraud", &ordinals("model:1", "")), ("policy", &steps)], "One");
@@ -678,7 +683,10 @@ async fn waves_and_hooks_wait_for_a_rollout() {
     const WAVE: &str = "argocd.argoproj.io/sync-wave";
     let world = &World::new("canary-waves").await;
     let rolling = Rolling { world };
-    let steps = policy("canary: {steps: [{weight: 50, hold: promoted}]}", "  progressDeadline: 3s\n");
+    let steps = policy(
+        "canary: {steps: [{weight: 50, hold: promoted}]}",
+        "  progressDeadline: 3s\n  unschedulable: Reject\n",
+    );
     let late = |value: &str| annotated(&map("late", value), &[(WAVE, "1")]);
     let hook = |phase: &str| {
         let name = phase.to_lowercase();

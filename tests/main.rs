@@ -27,6 +27,7 @@ mod import;
 mod lint;
 mod moves;
 mod operations;
+mod places;
 mod projects;
 mod registry;
 mod render;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::Outcome;
 use crate::api::Application;
 use crate::error::Code;
-use crate::model::short_commit;
+use crate::model::{GROUP, Key, short_commit};
 use crate::plan::Why;
 
 /// Events waiting to be sent; more are dropped, since the status says the same.
@@ -34,6 +34,21 @@ impl Events {
     /// A warning that is no result of a pass.
     pub(super) fn warn(&self, application: &Application, code: Code, note: &str) {
         self.send(application, EventType::Warning, code.reason().into(), note);
+    }
+
+    /// What is the matter with a rollout: about its policy, and the Application beside it.
+    pub(super) fn alarm(&self, application: &Application, policy: &Key, reason: String, note: &str) {
+        let about = ObjectReference {
+            api_version: Some(format!("{GROUP}/v1alpha1")),
+            kind: Some("RolloutPolicy".into()),
+            name: Some(policy.name.clone()),
+            namespace: Some(policy.namespace.clone()),
+            ..ObjectReference::default()
+        };
+        let note = Some(note.chars().take(1000).collect());
+        let secondary = Some(application.object_ref(&()));
+        let event = Event { type_: EventType::Warning, reason, note, action: "Roll".into(), secondary };
+        let _ = self.0.try_send((event, about));
     }
 
     fn send(&self, application: &Application, type_: EventType, reason: String, note: &str) {

@@ -141,6 +141,19 @@ pub(super) fn policy() -> Value {
         &format!("!has(self.strategy.blueGreen) || !{set}"),
         "StatefulSets and DaemonSets cannot have all pods twice",
     ));
+    let makes_place = "has(self.unschedulable) && self.unschedulable == 'NoSurge'";
+    rules.push(rule(
+        ".unschedulable",
+        &format!("!({makes_place}) || has(self.strategy.canary) && {deployment}"),
+        "NoSurge is for a canary of a Deployment: the other strategies need both sides in full, other kinds hold both themselves",
+    ));
+    rules.push(rule(
+        ".strategy.canary.maxUnavailable",
+        &format!(
+            "!({makes_place}) || !has(self.strategy.canary) || !has(self.strategy.canary.maxUnavailable) || !self.strategy.canary.maxUnavailable.matches('^0+%?$')"
+        ),
+        "is 0, and with NoSurge one pod at least makes place",
+    ));
     Value::Array(rules)
 }
 

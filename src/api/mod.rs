@@ -38,7 +38,7 @@ pub use rollout::{
     BlueGreen, Canary, CanaryAfter, CanaryScale, CanaryStep, Gate, GateAnswer, GateLimits, GateStatus,
     HeaderMatch, IngressRouter, KnownGood, RejectedRevision, Rolling, RolloutAct, RolloutPhase,
     RolloutPolicy, RolloutPolicySpec, RolloutRevision, RolloutStatus, RolloutStrategy, RolloutTraffic,
-    RolloutVerb, RouteFields, Shadow, TargetFields, TargetReference, TrafficRoute,
+    RolloutVerb, RouteFields, Shadow, TargetFields, TargetReference, TrafficRoute, Unschedulable,
 };
 pub use source::{
     Decryption, Directory, HelmFileParameter, HelmOptions, HelmParameter, KustomizeOptions, LocalReference,

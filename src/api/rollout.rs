@@ -54,6 +54,9 @@ pub struct RolloutPolicySpec {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(regex(pattern = r"^([0-9]+(s|m|h))*$"), length(max = 16))]
     pub abort_scale_down_delay: String,
+    /// What is done where pods find no place, such as GPUs that are all taken.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unschedulable: Unschedulable,
     /// What a revision goes through that was deployed and good before, as after `git revert`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub known_good: KnownGood,
@@ -523,6 +526,20 @@ pub struct GateLimits {
     pub error: Option<u32>,
 }
 
+/// What is done where pods cannot be scheduled and nothing else is wrong with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Unschedulable {
+    /// It waits at its step for as long as it takes; `progressDeadline` stands still, and `Stalled` says so.
+    #[default]
+    Hold,
+    /// Pods of the stable revision make place, as many as `maxUnavailable` lets go at a time (1 at least), and both sides
+    /// together have no more than the target's replicas. For a canary of a Deployment with two replicas at least that no
+    /// autoscaler sizes; else as Hold.
+    NoSurge,
+    /// It is no progress: the revision is rejected after `progressDeadline`.
+    Reject,
+}
+
 /// What a revision goes through that was good before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum KnownGood {
@@ -742,6 +759,13 @@ pub struct RolloutStatus {
     /// Since when it came no further (RFC 3339); empty while it has what it is to have.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub best_at: String,
+    /// Since when pods cannot be scheduled and nothing else is wrong with them (RFC 3339); empty while it is not so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unschedulable_at: String,
+    /// There was no place for more pods than the target's replicas: one side makes place for the other, to the end of this
+    /// rollout.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_surge: bool,
     /// Percent of the traffic that the candidate is to get.
     #[serde(default)]
     pub weight: u32,

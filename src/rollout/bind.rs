@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::policy::Policy;
 use super::target::{self, Form, MOUNTED, Measure, Mount, REVISION, Within, mounts};
 use super::traffic::{Division, divide};
-use crate::api::RolloutPolicySpec;
+use crate::api::{RolloutPolicySpec, Unschedulable};
 use crate::error::{Code, Error, Result};
 use crate::model::{Digest, GROUP, Key};
 use crate::plan::Desired;
@@ -89,6 +89,9 @@ fn within(kind: &dyn Within, spec: &RolloutPolicySpec, body: &Value) -> std::res
     }
     if spec.strategy.blue_green.is_some() && kind.measure() != Measure::Traffic {
         return Err("spec.strategy.blueGreen: the target's kind cannot have all pods twice".into());
+    }
+    if spec.unschedulable == Unschedulable::NoSurge {
+        return Err("spec.unschedulable: the target's kind holds both revisions itself".into());
     }
     kind.check(body).map_err(|why| format!("spec.targetRef: {why}"))
 }

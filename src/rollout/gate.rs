@@ -32,6 +32,8 @@ pub struct Rule {
     pub error: u32,
     /// Binds nobody.
     pub dry_run: bool,
+    /// What it asks runs for as long as it takes: a Job or a Workflow.
+    pub runs: bool,
     /// People decide; nothing is measured.
     pub approval: Option<Approval>,
 }
@@ -102,6 +104,7 @@ impl Rule {
             no_data: limits.no_data.unwrap_or(if gate.compare.is_some() { u32::MAX } else { 10 }),
             error: limits.error.unwrap_or(4),
             dry_run: gate.dry_run,
+            runs: gate.job.is_some() || gate.workflow.is_some(),
             approval: Approval::read(gate)?,
         })
     }

@@ -19,10 +19,13 @@ use super::policy::{Policy, Step};
 use super::record::{after, push};
 use super::sizes::Sizes;
 use crate::api::{
-    HeaderMatch, RolloutAct, RolloutPhase, RolloutRevision, RolloutStatus, RolloutVerb, second,
+    HeaderMatch, RolloutAct, RolloutPhase, RolloutRevision, RolloutStatus, RolloutVerb, Unschedulable, second,
 };
 use crate::model::short_commit;
 
+/// Seconds for which pods wait for a place before others make it: pods on their way out still free theirs, and a scheduler
+/// tries again after 1 to 10 s.
+const PLACE: i64 = 10;
 /// Entries that the lists of the status keep.
 const REJECTED: usize = 10;
 const GOOD: usize = 10;
@@ -102,6 +105,8 @@ pub enum Sizing {
 pub struct Seen<'a> {
     /// When.
     pub now: Timestamp,
+    /// Since when it is looked at without a break.
+    pub since: Timestamp,
     /// What Git wants.
     pub wanted: &'a RolloutRevision,
     /// Pods that the target is to have, whoever decides that.
@@ -112,6 +117,8 @@ pub struct Seen<'a> {
     pub stable: Option<&'a Side>,
     /// The new revision beside it; `None` where it does not exist.
     pub candidate: Option<&'a Side>,
+    /// Pods are missing that cannot be scheduled, and nothing else is wrong with any.
+    pub unschedulable: bool,
     /// How traffic is divided.
     pub traffic: Traffic,
     /// Measurements that have ended.
@@ -172,9 +179,11 @@ pub struct Decision {
 /// What to do next.
 pub fn decide(policy: &Policy, status: &RolloutStatus, seen: &Seen<'_>) -> Decision {
     let mut turn = Turn { policy, seen, status: status.clone(), commands: Vec::new(), again: None };
+    turn.correct_clock();
     turn.hear();
     turn.measured();
     turn.expire();
+    turn.note_place();
     // What people and gates said is written down before it has effects.
     let message = if turn.status == *status { turn.go() } else { String::new() };
     let Turn { status: after, commands, again, .. } = turn;
@@ -205,12 +214,22 @@ impl Turn<'_> {
     }
 
     fn wait(&mut self, text: &str, seconds: i64) -> bool {
-        let until = after(text, seconds);
+        self.wait_until(after(text, seconds))
+    }
+
+    fn wait_until(&mut self, until: Timestamp) -> bool {
         let waits = until > self.seen.now;
         if waits {
             self.wake(until);
         }
         waits
+    }
+
+    /// When it has made no progress for too long. Time in which nobody looked does not count: what came to a stand, and why,
+    /// is not known of it.
+    fn deadline_of_progress(&self) -> Timestamp {
+        let (begun, seconds) = (after(&self.status.best_at, 0), self.policy.deadline);
+        after(&second(begun.max(self.seen.since)), seconds)
     }
 
     fn is_rejected(&self, revision: &RolloutRevision) -> bool {
@@ -222,11 +241,54 @@ impl Turn<'_> {
     }
 
     fn sizes(&self) -> Sizes<'_> {
-        Sizes::new(self.policy, self.seen)
+        Sizes::new(self.policy, self.seen, self.status.without_surge)
     }
 
     fn is_routed(&self) -> bool {
         matches!(self.seen.traffic, Traffic::Router(_))
+    }
+
+    /// Times that are not yet, as of a clock that went wrong and was set right, would be waited for: they are now.
+    fn correct_clock(&mut self) {
+        let (now, status) = (self.now(), &mut self.status);
+        let own = [
+            &mut status.reached_at,
+            &mut status.best_at,
+            &mut status.drained_at,
+            &mut status.unschedulable_at,
+        ];
+        let gates = status.gates.iter_mut().flat_map(|gate| [&mut gate.since, &mut gate.measured_at]);
+        for time in own.into_iter().chain(gates).filter(|time| after(time, 0) > self.seen.now) {
+            time.clone_from(&now);
+        }
+    }
+
+    /// Whether pods wait for a place, since when, and whether others are to make it.
+    fn note_place(&mut self) {
+        use RolloutPhase::{Aborting, Progressing, Promoting};
+        let phase = self.status.phase;
+        let waits = self.seen.unschedulable && matches!(phase, Progressing | Promoting | Aborting);
+        if !waits {
+            if !self.status.unschedulable_at.is_empty() {
+                self.status.unschedulable_at.clear();
+                // The deadline stood still.
+                if !self.status.best_at.is_empty() {
+                    self.status.best_at = self.now();
+                }
+            }
+            return;
+        }
+        if self.status.unschedulable_at.is_empty() {
+            self.status.unschedulable_at = self.now();
+            return;
+        }
+        // To the end and back it would wait for places that its own pods have.
+        let asked = phase != Progressing || self.policy.unschedulable == Unschedulable::NoSurge;
+        let can = self.seen.sizing == Sizing::Rollout && self.seen.replicas > 1;
+        if asked && can && self.seen.candidate.is_some() && !self.status.without_surge {
+            let since = self.status.unschedulable_at.clone();
+            self.status.without_surge = !self.wait(&since, PLACE);
+        }
     }
 
     // ---- what people say ----
@@ -382,6 +444,7 @@ impl Turn<'_> {
         self.status.drained_at.clear();
         self.status.rejects = false;
         self.status.skips = false;
+        self.status.without_surge = false;
         self.status.gates.clear();
         self.enter_step(0);
         let known = self.status.good.contains(&wanted.digest);

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::gate::Rule;
 use super::machine::Routed;
 use super::replicas::Share;
-use crate::api::{BlueGreen, Canary, HeaderMatch, KnownGood, Rolling, RolloutPolicySpec, Shadow};
+use crate::api::{
+    BlueGreen, Canary, HeaderMatch, KnownGood, Rolling, RolloutPolicySpec, Shadow, Unschedulable,
+};
 use crate::error::{Code, Error, Result};
 use crate::model::duration;
 
@@ -85,6 +87,8 @@ pub struct Policy {
     pub deadline: i64,
     /// Seconds for which a rejected revision stays.
     pub abort_delay: i64,
+    /// What is done where pods cannot be scheduled.
+    pub unschedulable: Unschedulable,
     /// What was good before goes without steps.
     pub skips_known_good: bool,
     /// Pods above the replicas.
@@ -178,6 +182,7 @@ impl Policy {
             gates,
             deadline: seconds(&spec.progress_deadline, "progressDeadline")?.unwrap_or(DEADLINE),
             abort_delay: seconds(&spec.abort_scale_down_delay, "abortScaleDownDelay")?.unwrap_or(DELAY),
+            unschedulable: spec.unschedulable,
             skips_known_good: spec.known_good == KnownGood::SkipSteps,
             surge: Share::Percent(25),
             unavailable: Share::Count(0),
@@ -191,6 +196,9 @@ impl Policy {
             (None, None, Some(shadow), None) => policy.shadow(shadow)?,
             (None, None, None, Some(rolling)) => policy.rolling(rolling)?,
             _ => return Err(invalid("strategy", "states one of canary, blueGreen, shadow and rolling")),
+        }
+        if spec.unschedulable == Unschedulable::NoSurge {
+            policy.makes_place(strategy.canary.as_ref())?;
         }
         policy.check()?;
         Ok(policy)
@@ -244,6 +252,22 @@ impl Policy {
             share(&canary.max_unavailable, "strategy.canary.maxUnavailable", self.unavailable)?;
         self.min_replicas = canary.min_replicas.unwrap_or(1);
         self.dynamic = canary.dynamic_stable_scale;
+        Ok(())
+    }
+
+    /// Whether there is something that can make place.
+    fn makes_place(&self, canary: Option<&Canary>) -> Result<()> {
+        let Some(canary) = canary else {
+            return Err(invalid(
+                "unschedulable",
+                "NoSurge is for canary; the others need both sides in full",
+            ));
+        };
+        let none = [Share::Count(0), Share::Percent(0)];
+        if !canary.max_unavailable.is_empty() && none.contains(&self.unavailable) {
+            let why = "is 0, and with NoSurge one pod at least makes place";
+            return Err(invalid("strategy.canary.maxUnavailable", why));
+        }
         Ok(())
     }
 

@@ -5,7 +5,8 @@
 //! was frozen when the step began: an autoscaler that counts both versions would else feed on its own answer.
 //!
 //! 1. Without a router pods are the traffic: [`target`] says where to go, [`basic`] and [`others`] how far in one pass.
-//! 2. With a router [`routed`] gives sizes at once, [`guard`] and [`abort_weight`] say what traffic may follow.
+//! 2. With a router [`routed`] gives sizes at once, [`guard`] and [`abort_weight`] say what traffic may follow. Where no place
+//!    is left for that, [`exchanged`] goes there pod by pod.
 //! 3. Pods come before their traffic and go after it. What is shrunk loses its unavailable pods first, as Kubernetes
 //!    does it; the promise of [`Fences::unavailable`] rests on that.
 
@@ -353,6 +354,35 @@ pub fn routed(rollout: &Routed) -> Split {
         }
     }
     Split { candidate, stable }
+}
+
+/// The next sizes with a router, where there is no place for more pods than the replicas: one pass of [`basic`] on the way
+/// to `target`, but neither side goes below the pods for the traffic that it has, save what may be unavailable.
+///
+/// Both sides hold places, so the one that loses traffic has to give pods before the other can grow.
+pub fn exchanged(rollout: &Routed, fences: Fences, target: Split) -> Split {
+    let seen = Seen { stable: rollout.stable, candidate: rollout.candidate, others: &[] };
+    let next = basic(rollout.replicas, fences, target, &seen);
+    // A weight of whole percents stands for up to one less.
+    let kept = |pods: Pods, live: u32| {
+        let carry = rollout.pods(live.saturating_sub(1)).saturating_sub(fences.unavailable);
+        carry.max(u32::from(live > 0)).min(pods.spec)
+    };
+    Split {
+        candidate: next.candidate.max(kept(rollout.candidate, rollout.live)),
+        stable: next.stable.max(kept(rollout.stable.unwrap_or_default(), rollout.live_stable)),
+    }
+}
+
+/// The weight that the candidate's pods can take on the way to `to`, where the sides exchange places: each pod its share;
+/// all of it when no more are missing than may be, or the last stable pods could not go.
+pub fn exchanged_weight(replicas: u32, unavailable: u32, candidate: Pods, to: u32) -> u32 {
+    let ready = candidate.lasting();
+    if to >= 100 && ready > 0 && ready.saturating_add(unavailable) >= replicas {
+        return 100;
+    }
+    let share = u64::from(ready) * 100 / u64::from(replicas.max(1));
+    narrow(share).min(to)
 }
 
 /// When the candidate of an aborted rollout goes; the clock is the caller's.

@@ -13,6 +13,8 @@ use crate::error::{Code, Error, Result};
 
 /// Decisions after which a simulation ends that comes to no rest.
 const MOST: usize = 20_000;
+/// When a pod serves that has no place.
+const NEVER: i64 = i64::MAX;
 /// Where a simulation begins, so that the same file gives the same lines.
 const BEGIN: &str = "2026-01-01T00:00:00Z";
 
@@ -26,6 +28,9 @@ pub struct Scenario {
     /// Who divides the traffic.
     #[serde(default)]
     pub traffic: Divider,
+    /// Pods that the nodes have a place for, of both sides; any number where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub places: Option<u32>,
     /// How long a pod takes to serve, such as 20s.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ready_after: String,
@@ -81,6 +86,9 @@ pub struct Event {
     /// At most so many pods of the candidate serve from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate_serves: Option<u32>,
+    /// The nodes have a place for so many pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub places: Option<u32>,
     /// The router does what it is told, or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router_works: Option<bool>,
@@ -126,12 +134,26 @@ impl Pods {
         self.ready.resize(size as usize, ready);
     }
 
+    /// Pods that have a place.
+    fn placed(&self) -> usize {
+        self.ready.iter().filter(|ready| **ready != NEVER).count()
+    }
+
     fn side(&self, now: i64, most: u32) -> Side {
         let serving = self.ready.iter().filter(|ready| **ready <= now).count();
         let size = u32::try_from(self.ready.len()).unwrap_or(u32::MAX);
         let available = u32::try_from(serving).unwrap_or(u32::MAX).min(most);
-        let settled = self.ready.iter().all(|ready| *ready <= now);
-        Side { digest: self.digest.clone(), size, pods: size, available, settled, ..Side::default() }
+        let obstacle = if self.ready.contains(&NEVER) { "a pod has no place" } else { "" }.to_owned();
+        // All of them change at once, so none is left of before.
+        Side {
+            digest: self.digest.clone(),
+            size,
+            pods: size,
+            available,
+            settled: true,
+            obstacle,
+            ..Side::default()
+        }
     }
 }
 
@@ -211,6 +233,25 @@ impl Simulation {
         (stable, self.candidate.as_ref().map(|pods| pods.side(self.now, self.serves)))
     }
 
+    /// Whether pods are missing that have no place, and no others.
+    fn is_short_of_places(&self) -> bool {
+        let all = [&self.stable, &self.candidate];
+        let mut missing = all.into_iter().flatten().flat_map(|pods| &pods.ready).filter(|at| **at > self.now);
+        let first = missing.next();
+        first == Some(&NEVER) && missing.all(|at| *at == NEVER)
+    }
+
+    /// Pods come to the places that are free, those of the target first.
+    fn place(&mut self) {
+        let Some(places) = self.scenario.places else { return };
+        let ready = self.now + self.ready_after;
+        let mut all = [&mut self.stable, &mut self.candidate];
+        let taken: usize = all.iter().filter_map(|pods| pods.as_ref()).map(Pods::placed).sum();
+        let free = (places as usize).saturating_sub(taken);
+        let waiting = all.iter_mut().filter_map(|pods| pods.as_mut()).flat_map(|pods| &mut pods.ready);
+        waiting.filter(|at| **at == NEVER).take(free).for_each(|at| *at = ready);
+    }
+
     fn happen(&mut self) {
         while self.events.front().is_some_and(|(at, _)| *at <= self.now) {
             let Some((_, event)) = self.events.pop_front() else { break };
@@ -222,6 +263,9 @@ impl Simulation {
             }
             if let Some(serves) = event.candidate_serves {
                 self.serves = serves;
+            }
+            if let Some(places) = event.places {
+                self.scenario.places = Some(places);
             }
             if let Some(works) = event.router_works {
                 self.router_works = works;
@@ -244,6 +288,7 @@ impl Simulation {
     /// What is decided now; nothing is done yet.
     pub fn ask(&mut self) -> Decision {
         self.happen();
+        self.place();
         let (stable, candidate) = self.sides();
         decide(
             &self.policy,
@@ -251,6 +296,8 @@ impl Simulation {
             &Seen {
                 sizing: Sizing::Rollout,
                 now: self.time(),
+                since: self.begin,
+                unschedulable: self.is_short_of_places(),
                 wanted: &self.wanted,
                 replicas: self.scenario.replicas,
                 stable: stable.as_ref(),
@@ -273,7 +320,7 @@ impl Simulation {
 
     /// Does what was decided.
     pub fn act(&mut self, command: &Command) {
-        let ready = self.now + self.ready_after;
+        let ready = if self.scenario.places.is_some() { NEVER } else { self.now + self.ready_after };
         match command {
             Command::Create(revision, size) => {
                 let mut pods = Pods { digest: revision.digest.clone(), ready: Vec::new() };
@@ -300,6 +347,7 @@ impl Simulation {
             Command::Retire => self.candidate = None,
             Command::Measure(gate) => self.measure(gate),
         }
+        self.place();
     }
 
     fn measure(&mut self, gate: &str) {
@@ -320,7 +368,10 @@ impl Simulation {
     pub fn pass(&mut self, again: Option<Timestamp>) -> bool {
         let again = again.map(|at| at.as_second() - self.begin.as_second());
         let ready = [&self.stable, &self.candidate].into_iter().flatten();
-        let ready = ready.flat_map(|pods| pods.ready.iter().copied()).filter(|at| *at > self.now).min();
+        let ready = ready
+            .flat_map(|pods| pods.ready.iter().copied())
+            .filter(|at| *at > self.now && *at != NEVER)
+            .min();
         let event = self.events.front().map(|(at, _)| *at);
         let Some(next) = [again, ready, event].into_iter().flatten().filter(|at| *at > self.now).min() else {
             return false;
@@ -400,6 +451,28 @@ impl Simulation {
             return true;
         }
         self.pass(again)
+    }
+
+    /// As many pods serve as there are to be, on the whole and for the traffic of each side, save so many.
+    #[cfg(test)]
+    pub(super) fn assert_no_more_missing(&self, unavailable: u32) {
+        let replicas = self.scenario.replicas;
+        let serve = |side: Option<Side>| side.map_or(0, |side| side.available);
+        let (stable, candidate) = self.sides();
+        let (stable, candidate) = (serve(stable), serve(candidate));
+        let status = &self.status;
+        assert!(stable + candidate + unavailable >= replicas, "{stable} and {candidate}: {status:?}");
+        if self.scenario.traffic == Divider::Router {
+            let weight = self.routed.weight;
+            assert!(
+                candidate + unavailable >= replicas * weight / 100,
+                "{candidate} at {weight} %: {status:?}"
+            );
+            assert!(
+                stable + unavailable >= replicas * (100 - weight) / 100,
+                "{stable} at {weight} %: {status:?}"
+            );
+        }
     }
 
     /// No traffic to what does not serve.

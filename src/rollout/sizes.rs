@@ -2,7 +2,7 @@
 
 use super::machine::{Seen, Side, Sizing, Traffic};
 use super::policy::{Policy, Size, Step};
-use super::replicas::{self, Abort, Fences, Goal, Pods, Routed, Scale, Shift, Split};
+use super::replicas::{self, Abort, Fences, Goal, Pods, Routed, Scale, Share, Shift, Split};
 
 /// Weights are percent.
 const ALL: u32 = 100;
@@ -33,15 +33,44 @@ pub(super) struct Sizes<'a> {
     policy: &'a Policy,
     seen: &'a Seen<'a>,
     weights: Vec<u32>,
+    /// There is no place for more pods than the replicas.
+    without_surge: bool,
 }
 
 impl<'a> Sizes<'a> {
-    pub(super) fn new(policy: &'a Policy, seen: &'a Seen<'a>) -> Self {
-        Self { policy, seen, weights: policy.steps.iter().map(|step| step.weight).collect() }
+    pub(super) fn new(policy: &'a Policy, seen: &'a Seen<'a>, without_surge: bool) -> Self {
+        let weights = policy.steps.iter().map(|step| step.weight).collect();
+        Self { policy, seen, weights, without_surge }
     }
 
     fn fences(&self) -> Fences {
-        Fences::resolve(self.policy.surge, self.policy.unavailable, self.seen.replicas)
+        let surge = if self.without_surge { Share::Count(0) } else { self.policy.surge };
+        Fences::resolve(surge, self.policy.unavailable, self.seen.replicas)
+    }
+
+    /// Pods of the target that make place at once, where there are old ones that have no traffic.
+    pub(super) fn with_place(&self) -> u32 {
+        self.seen.replicas.saturating_sub(self.fences().unavailable)
+    }
+
+    /// With a router and without a place beside the replicas: next, and where it leads.
+    fn exchanged(&self, goal: Goal, abort: Option<Abort>) -> (Split, Split) {
+        let rollout = self.routed(goal, abort, self.live());
+        let goal = if abort.is_none() && goal.weight == 0 {
+            // All of the traffic is the stable side's: it gives no more than it may lack.
+            let pods = replicas::routed(&rollout).candidate.min(rollout.unavailable);
+            Goal { scale: Scale::Pods(pods), ..goal }
+        } else {
+            Goal { scale: Scale::Traffic, ..goal }
+        };
+        let target = replicas::target(self.seen.replicas, goal, 0, &self.both());
+        (replicas::exchanged(&rollout, self.fences(), target), target)
+    }
+
+    /// The weight that the candidate's pods can take on the way to a step, where no place is left for all of them at once.
+    pub(super) fn weight_so_far(&self, to: u32) -> u32 {
+        let unavailable = self.fences().unavailable;
+        replicas::exchanged_weight(self.seen.replicas, unavailable, pods(self.seen.candidate), to)
     }
 
     fn both(&self) -> replicas::Seen<'static> {
@@ -58,7 +87,8 @@ impl<'a> Sizes<'a> {
             goal,
             min_pods: self.policy.min_replicas,
             unavailable: self.fences().unavailable,
-            dynamic: self.policy.dynamic,
+            // Who makes place for the other has no size of its own.
+            dynamic: self.policy.dynamic && !self.without_surge,
             live,
             live_stable: ALL.saturating_sub(live),
             stable: self.seen.stable.map(|side| pods(Some(side))),
@@ -104,6 +134,10 @@ impl<'a> Sizes<'a> {
         }
     }
 
+    fn by_number(&self) -> bool {
+        self.seen.traffic == Traffic::Pods
+    }
+
     fn is_of_kind(&self) -> bool {
         self.seen.sizing == Sizing::Kind
     }
@@ -127,6 +161,13 @@ impl<'a> Sizes<'a> {
                 (next, next)
             }
             Traffic::Pods => self.by_pods(goal(step)),
+            // What the router sends is not known, and neither side can grow before the other gives pods.
+            Traffic::Router(None) if self.without_surge => {
+                let stable = self.seen.stable.map_or(0, |side| side.size);
+                let candidate = pods(self.seen.candidate).spec;
+                (Split { candidate, stable }, self.exchanged(goal(step), None).1)
+            }
+            Traffic::Router(_) if self.without_surge => self.exchanged(goal(step), None),
             Traffic::Router(routed) => {
                 let mut next = replicas::routed(&match routed {
                     Some(routed) => self.routed(goal(step), None, routed.weight),
@@ -151,7 +192,9 @@ impl<'a> Sizes<'a> {
     pub(super) fn are_there(&self, target: Split) -> bool {
         let candidate = pods(self.seen.candidate);
         match &self.seen.traffic {
-            Traffic::Pods if self.seen.sizing == Sizing::Rollout => {
+            Traffic::Pods | Traffic::Router(_)
+                if self.seen.sizing == Sizing::Rollout && (self.by_number() || self.without_surge) =>
+            {
                 let existing = self.seen.stable.map_or(0, |side| side.pods);
                 replicas::settled(target, &self.both(), existing)
             }
@@ -172,6 +215,9 @@ impl<'a> Sizes<'a> {
             Traffic::Pods => self.by_pods(BACK).0,
             Traffic::Router(_) => {
                 let abort = Abort { delay: Some(0), over: false };
+                if self.without_surge {
+                    return self.exchanged(BACK, Some(abort)).0;
+                }
                 replicas::routed(&self.routed(BACK, Some(abort), self.live()))
             }
         }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::replicas::Share;
 use super::{
     Command, Divider, Event, Policy, Routed, Scenario, Seen, Side, Simulation, Sizing, Traffic, decide,
 };
 use crate::api::{
     ApprovalGate, Canary, CanaryStep, Gate, GateAnswer, GateLimits, HeaderMatch, RolloutPhase,
-    RolloutPolicySpec, RolloutRevision, RolloutStatus, RolloutStrategy, RolloutVerb,
+    RolloutPolicySpec, RolloutRevision, RolloutStatus, RolloutStrategy, RolloutVerb, Unschedulable,
 };
 
 /// What a step asks of a router beside its weight.
@@ -102,19 +103,22 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 fn scenarios() -> impl Strategy<Value = Scenario> {
-    (1u32..12, any::<bool>(), 0u32..60, answers(), answers(), events()).prop_map(
-        |(replicas, routed, ready, step, always, mut events)| {
+    let spare = prop::option::of(0u32..4);
+    (1u32..12, any::<bool>(), 0u32..60, answers(), answers(), events(), spare).prop_map(
+        |(replicas, routed, ready, step, always, mut events, spare)| {
             // In the end everything works and nobody holds anything up.
             events.push(Event {
                 at: "2h".into(),
                 act: Some(RolloutVerb::Resume),
                 candidate_serves: Some(u32::MAX),
                 router_works: Some(true),
+                places: spare.map(|_| 1000),
                 ..Event::default()
             });
             Scenario {
                 replicas,
                 traffic: if routed { Divider::Router } else { Divider::Pods },
+                places: spare.map(|spare| replicas + spare),
                 ready_after: format!("{ready}s"),
                 stable: "v1".into(),
                 wanted: "v2".into(),
@@ -163,7 +167,16 @@ fn check(policy: &Policy, before: &RolloutStatus, after: &RolloutStatus, acted: 
 }
 
 /// Runs to the end; what is decided is lost, or done in part, where the crashes say so.
-fn run(policy: &Policy, scenario: &Scenario, mut crashes: impl FnMut() -> u32) -> Simulation {
+fn run(policy: &Policy, scenario: &Scenario, crashes: impl FnMut() -> u32) -> Simulation {
+    run_watched(policy, scenario, crashes, |_| {})
+}
+
+fn run_watched(
+    policy: &Policy,
+    scenario: &Scenario,
+    mut crashes: impl FnMut() -> u32,
+    watch: impl Fn(&Simulation),
+) -> Simulation {
     let mut policy = policy.clone();
     if scenario.traffic == Divider::Pods {
         // Nobody could do it, so it is not bound.
@@ -188,6 +201,7 @@ fn run(policy: &Policy, scenario: &Scenario, mut crashes: impl FnMut() -> u32) -
             simulation.act(command);
             simulation.assert_served(command);
         }
+        watch(&simulation);
         if decision.commands.is_empty() {
             if !simulation.pass(decision.again) {
                 return simulation;
@@ -219,6 +233,35 @@ proptest! {
     #[test]
     fn every_rollout_ends(policy in policies(), scenario in scenarios()) {
         rests(&run(&policy, &scenario, || 0), &wanted(&scenario));
+    }
+
+    /// Nodes that have no place beside the replicas: the new revision comes, or it goes back, and no more pods are missing on
+    /// the way than may be.
+    #[test]
+    fn without_a_place_one_side_makes_it_for_the_other(
+        policy in policies(), unavailable in 0u32..4, replicas in 2u32..12, spare in 0u32..3, routed in any::<bool>(),
+        ready in 0u32..60, step in answers(), always in answers(), dynamic in any::<bool>(),
+    ) {
+        let policy = Policy {
+            unschedulable: Unschedulable::NoSurge,
+            unavailable: Share::Count(unavailable),
+            dynamic: dynamic && routed,
+            ..policy
+        };
+        let scenario = Scenario {
+            replicas,
+            traffic: if routed { Divider::Router } else { Divider::Pods },
+            places: Some(replicas + spare),
+            ready_after: format!("{ready}s"),
+            stable: "v1".into(),
+            wanted: "v2".into(),
+            gates: BTreeMap::from([("step".into(), step), ("always".into(), always)]),
+            events: Vec::new(),
+        };
+        let simulation = run_watched(&policy, &scenario, || 0, |simulation| {
+            simulation.assert_no_more_missing(unavailable.max(1));
+        });
+        rests(&simulation, "v2");
     }
 
     /// Before a status is written, before the first command, between any two.
@@ -294,6 +337,8 @@ fn what_a_router_sends_is_not_known_for_a_while_and_no_pods_come_for_that() {
         let traffic = Traffic::Router(traffic.map(|weight| Routed { weight, ..Routed::default() }));
         let seen = Seen {
             now,
+            since: now,
+            unschedulable: false,
             wanted: &wanted,
             replicas: 10,
             sizing: Sizing::Rollout,

@@ -124,7 +124,10 @@ impl super::Controller {
             let memory = memories.of(&bound.policy);
             let engine = &turn.access.site.engine;
             match Box::pin(engine.roll(pass, asked, memory, &commits, outcome)).await {
-                Ok(Ended { rolling, again: due, retried }) => {
+                Ok(Ended { rolling, again: due, retried, alarm }) => {
+                    if let Some((reason, note)) = alarm {
+                        self.events.alarm(turn.application, &bound.policy, reason, &note);
+                    }
                     again = [again, due].into_iter().flatten().min();
                     if let Some(health) = rolling {
                         outcome.rolling.push((key.clone(), health));

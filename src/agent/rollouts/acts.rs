@@ -186,7 +186,9 @@ impl<W: Whence> Course<'_, W> {
 
     /// The target becomes this revision. Its size stays: the machine says what it is to be.
     pub(super) async fn apply(&mut self, revision: &RolloutRevision, scene: &Scene, why: Why) -> Result<()> {
-        let Revision { mut target, own } = self.revision(revision).await?;
+        let found = self.revision(revision).await;
+        self.lost = found.is_err();
+        let Revision { mut target, own } = found?;
         for config in &own {
             let (owned, _) = self.engine.apply(self.pass, config, Why::Changed).await?;
             self.outcome.inventory.insert(config.key.clone(), owned);

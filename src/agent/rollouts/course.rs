@@ -12,7 +12,7 @@ use crate::agent::engine::Pass;
 use crate::agent::gates::Gates;
 use crate::agent::policy::left;
 use crate::agent::{Engine, Outcome, RenderedApp};
-use crate::api::{Gate, RolloutPhase, RolloutRevision, RolloutStatus, RolloutVerb};
+use crate::api::{ConditionStatus, Gate, RolloutPhase, RolloutRevision, RolloutStatus, RolloutVerb};
 use crate::error::{Code, Error, Result};
 use crate::health::Health;
 use crate::model::Digest;
@@ -51,6 +51,8 @@ pub(in crate::agent) struct Ended {
     pub(in crate::agent) again: Option<Duration>,
     /// Somebody wants the rejected revision tried again.
     pub(in crate::agent) retried: bool,
+    /// What people are to know: a reason in a word, and what is the matter.
+    pub(in crate::agent) alarm: Option<(String, String)>,
 }
 
 /// A rollout on its way through a pass.
@@ -67,6 +69,10 @@ pub(super) struct Course<'a, W> {
     pub(super) memory: &'a mut Remembered,
     pub(super) whence: &'a W,
     pub(super) outcome: &'a mut Outcome,
+    /// The revision that the target is to become cannot be had.
+    pub(super) lost: bool,
+    /// What it waits for; the status may be a second behind.
+    said: String,
 }
 
 /// What a pass knows of a rollout.
@@ -103,16 +109,29 @@ impl Engine {
         };
         let Some(policy) = stand.policy.clone() else {
             let rolling = stand.held.then(|| rolling(None));
-            return Ok(Ended { rolling, again: None, retried: false });
+            return Ok(Ended { rolling, again: None, retried: false, alarm: None });
         };
         if !stand.turns {
-            return Ok(Ended { rolling: None, again: None, retried: false });
+            return Ok(Ended { rolling: None, again: None, retried: false, alarm: None });
         }
         let desired = &pass.prepared.desired;
         let written = policy.status.clone();
-        let mut course =
-            Course { engine: self, pass, bound, desired, commit, policy, written, memory, whence, outcome };
+        let mut course = Course {
+            engine: self,
+            pass,
+            bound,
+            desired,
+            commit,
+            policy,
+            written,
+            memory,
+            whence,
+            outcome,
+            lost: false,
+            said: String::new(),
+        };
         let acts = course.policy.status.acts.len();
+        let stalled = stalled(&course.written);
         course.follow();
         let ended = course.go(stand, handed, delivered).await;
         if matches!(ended, Ok(None)) && course.policy.is_at_rest() {
@@ -122,6 +141,10 @@ impl Engine {
         course.policy.status.clone_from(&course.written);
         let policy = course.policy.clone();
         course.memory.policy = Some(policy.clone());
+        course.memory.failed = ended.is_err();
+        let alarm = self::stalled(&policy.status)
+            .filter(|reason| stalled.as_ref() != Some(reason))
+            .map(|reason| (reason, course.said.clone()));
         match ended {
             Ok(again) => {
                 let status = &policy.status;
@@ -141,13 +164,13 @@ impl Engine {
                 let rolling = (!settled && !first).then(|| rolling(Some(&policy)));
                 // What was held back goes on as usual.
                 let again = if settled && stand.held { Some(Duration::ZERO) } else { again };
-                Ok(Ended { rolling, again, retried })
+                Ok(Ended { rolling, again, retried, alarm })
             }
             Err(error) if error.code == Code::ConflictRefused => {
                 // Somebody wrote meanwhile: it is read again.
                 course.memory.policy = None;
                 let rolling = stand.held.then(|| rolling(Some(&policy)));
-                Ok(Ended { rolling, again: Some(Duration::from_millis(100)), retried: false })
+                Ok(Ended { rolling, again: Some(Duration::from_millis(100)), retried: false, alarm })
             }
             Err(error) => Err(error),
         }
@@ -183,6 +206,7 @@ impl<W: Whence> Course<'_, W> {
                     scene.insert(seen)
                 }
             };
+            let since = self.memory.looks(now);
             if let Some(wish) = self.asked_of_kind(seen) {
                 if self.pass.policy.is_suspended(now) {
                     return self.say(SUSPENDED.to_owned(), now).await;
@@ -197,8 +221,10 @@ impl<W: Whence> Course<'_, W> {
                 &self.policy.status,
                 &Seen {
                     now,
+                    since,
                     wanted: &wanted,
                     replicas: seen.replicas,
+                    unschedulable: seen.unschedulable,
                     sizing: seen.sizing,
                     stable: seen.stable_side.as_ref(),
                     candidate: seen.candidate_side.as_ref(),
@@ -310,7 +336,11 @@ impl<W: Whence> Course<'_, W> {
     fn moves(&self) -> bool {
         let status = &self.policy.status;
         let is_told = !matches!(&self.bound.form, Form::Beside(kind) if !kind.is_known());
-        !is_told || status.reached_at.is_empty() || status.phase != RolloutPhase::Progressing
+        !is_told
+            || status.reached_at.is_empty()
+            || !status.best_at.is_empty()
+            || !status.unschedulable_at.is_empty()
+            || status.phase != RolloutPhase::Progressing
     }
 
     /// What a person asks of a target that goes in steps itself. It is told before that is written down: an agent that ends
@@ -402,7 +432,7 @@ impl<W: Whence> Course<'_, W> {
 
     async fn put_status(&mut self, now: Timestamp) -> Result<()> {
         let mut status = self.policy.status.clone();
-        described(&mut status, self.policy.generation, now);
+        described(&mut status, self.policy.generation, self.lost, now);
         self.policy =
             self.engine.write_rollout(&self.bound.policy, &self.policy, &self.written, &status).await?;
         self.written = status;
@@ -411,9 +441,10 @@ impl<W: Whence> Course<'_, W> {
 
     /// Words that changed are written too, but not with every pod; returns when they are to be.
     async fn say(&mut self, message: String, now: Timestamp) -> Result<Option<Duration>> {
+        self.said.clone_from(&message);
         let mut status = self.policy.status.clone();
         status.message = self.words(message);
-        described(&mut status, self.policy.generation, now);
+        described(&mut status, self.policy.generation, self.lost, now);
         if status == self.written {
             return Ok(None);
         }
@@ -534,6 +565,13 @@ impl<W: Whence> Course<'_, W> {
             since: known.map(|known| known.since.clone()).unwrap_or_default().max(status.reached_at.clone()),
         }
     }
+}
+
+/// Why a rollout does not go on by itself, in a word.
+fn stalled(status: &RolloutStatus) -> Option<String> {
+    let mut all = status.conditions.iter();
+    let stalled = all.find(|one| one.kind == "Stalled" && one.status == ConditionStatus::True)?;
+    Some(stalled.reason.clone())
 }
 
 /// Whether a decision brings more of the new revision to users than its step does.

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 pub(super) use self::course::{Asked, Ended, Whence};
@@ -45,6 +46,11 @@ const PENDING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 fn pause(taken: Duration) -> Duration {
     (taken / 10).clamp(PENDING.0, PENDING.1)
 }
+
+/// Seconds after which a rollout on its way was not looked at: passes come every 5 s, and every 6 minutes at least where they
+/// fail.
+const BREAK: i64 = 60;
+const BREAK_OF_FAILED: i64 = 400;
 
 /// What is held back in a pass, with how its rollout stands.
 #[derive(Clone, Debug, Default)]
@@ -136,6 +142,10 @@ pub(super) struct Remembered {
     endpoints: Endpoints,
     /// Its objects, until it is at rest.
     following: Option<Following>,
+    /// When it was looked at last, and since when without a break.
+    looked: Option<(Timestamp, Timestamp)>,
+    /// What was to be done then could not be done.
+    failed: bool,
 }
 
 /// Where a rollout stands: phase, step, and the candidate's digest.
@@ -165,6 +175,15 @@ pub(super) struct Question {
 }
 
 impl Remembered {
+    /// Notes that it is looked at; since when that is so without a break.
+    fn looks(&mut self, now: Timestamp) -> Timestamp {
+        let most = if self.failed { BREAK_OF_FAILED } else { BREAK };
+        let is_on = |last: Timestamp| (0..=most).contains(&(now.as_second() - last.as_second()));
+        let since = self.looked.filter(|(last, _)| is_on(*last)).map_or(now, |(_, since)| since);
+        self.looked = Some((now, since));
+        since
+    }
+
     /// Begins to ask a gate, unless it is being asked; `done` when its answer is here.
     pub(super) fn ask(&self, question: Question, done: impl FnOnce() + Send + 'static) {
         let Question { cluster, gates, gate, about } = question;

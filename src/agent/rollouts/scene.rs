@@ -27,11 +27,24 @@ pub(super) struct Scene {
     /// Pods that the target is to have.
     pub(super) replicas: u32,
     pub(super) sizing: Sizing,
+    /// Pods are missing that have no place, and nothing else is wrong with any.
+    pub(super) unschedulable: bool,
 }
 
 /// The candidate's identity.
 pub(super) fn beside(target: &Key) -> Key {
     Key { name: candidate_name(&target.name), ..target.clone() }
+}
+
+/// Whether a side lacks pods for want of a place. What pods say goes before the words of their controller, which after a
+/// while only says that it took long.
+fn is_short_of_places(side: &mut Side, pods: &[Value]) -> bool {
+    let lacks = target::lack_a_place(pods, &side.obstacle);
+    let said = target::obstacle(pods);
+    if !said.is_empty() {
+        side.obstacle = said;
+    }
+    lacks
 }
 
 /// Deployed before there was a policy, a target says no revision.
@@ -115,22 +128,42 @@ impl Engine {
             Form::Within(kind) => return self.within(bound, desired, status, unmarked, *kind, target).await,
         };
         let candidate = self.ours_beside(bound, &object.gvk, &beside(&object.key)).await?;
-        let stable_side = target.as_ref().map(|live| marked(kind.side(live), unmarked));
+        let mut stable_side = target.as_ref().map(|live| marked(kind.side(live), unmarked));
         let mut candidate_side = candidate.as_ref().map(|live| kind.side(live));
         let mut pods = Vec::new();
+        let mut unschedulable = false;
         if let (Some(side), Some(live)) = (candidate_side.as_mut(), candidate.as_ref()) {
             let by_pods = matches!(&bound.division, Division::Pods(services) if !services.is_empty());
             if side.pods > 0 && (by_pods || side.available < side.size) {
                 pods = self.pods_of(&kind.selector(live), &object.key.namespace).await?;
-                if side.obstacle.is_empty() {
-                    side.obstacle = target::obstacle(&pods);
-                }
             }
+            unschedulable |= side.available < side.size && is_short_of_places(side, &pods);
+        }
+        // On the way up the stable side has its pods; to the end and back it is the one that gets some, maybe beside as many
+        // old ones.
+        let grows = matches!(status.phase, RolloutPhase::Promoting | RolloutPhase::Aborting);
+        if let (Some(side), Some(live)) = (stable_side.as_mut(), target.as_ref())
+            && (grows || status.without_surge)
+            && (side.available < side.size || !side.settled)
+        {
+            let own = self.pods_of(&kind.selector(live), &object.key.namespace).await?;
+            unschedulable |= is_short_of_places(side, &own);
         }
         let replicas = bound.replicas.or_else(|| stable_side.as_ref().map(|side| side.size)).unwrap_or(1);
         let sizing = if bound.replicas.is_some() { Sizing::Rollout } else { Sizing::Autoscaler };
         let (traffic, doubles) = self.traffic(bound, desired).await?;
-        Ok(Scene { target, candidate, pods, stable_side, candidate_side, traffic, doubles, replicas, sizing })
+        Ok(Scene {
+            target,
+            candidate,
+            pods,
+            stable_side,
+            candidate_side,
+            traffic,
+            doubles,
+            replicas,
+            sizing,
+            unschedulable,
+        })
     }
 
     /// A target that holds both revisions.
@@ -169,6 +202,7 @@ impl Engine {
             replicas,
             sizing,
             target: None,
+            unschedulable: false,
         };
         if measure == Measure::Traffic {
             scene.traffic = Traffic::Router(Some(Routed::default()));
@@ -194,6 +228,10 @@ impl Engine {
                     left.map(|left| Side { digest, size: left, pods: left, ..Side::default() });
             } else if moving {
                 let mut side = by_health(marked(kind.candidate(live, &scene.pods), unmarked));
+                // Those of the stable revision are ready, or it is not for want of a place.
+                scene.unschedulable = measure == Measure::Pods
+                    && side.available < side.size
+                    && target::lack_a_place(&scene.pods, "");
                 if measure == Measure::Traffic && !kind.is_seen(live) {
                     // Our own write is not seen yet: nothing is known to have gone since.
                     side.available = status.best.min(1);

@@ -13,10 +13,15 @@ use crate::error::{Code, Error, Result};
 use crate::live::kube::translate;
 use crate::model::{Key, merge_patch};
 
-/// What the conditions say for a phase.
-pub(super) fn described(status: &mut RolloutStatus, generation: i64, now: jiff::Timestamp) {
+/// What the conditions say for a phase. `lost`: what it is to go back to cannot be had.
+pub(super) fn described(status: &mut RolloutStatus, generation: i64, lost: bool, now: jiff::Timestamp) {
     use ConditionStatus::{False, True};
+    let waits_for_place = !status.unschedulable_at.is_empty() && !status.without_surge;
     let (ready, working, stalled, reason) = match status.phase {
+        RolloutPhase::Aborting if lost => (False, False, True, "StableLost"),
+        RolloutPhase::Progressing | RolloutPhase::Promoting | RolloutPhase::Aborting if waits_for_place => {
+            (False, False, True, "Unschedulable")
+        }
         RolloutPhase::Healthy => (True, False, False, "Healthy"),
         RolloutPhase::Rejected => (False, False, True, "Rejected"),
         RolloutPhase::Pending => (False, True, False, "Pending"),

@@ -47,7 +47,7 @@ rules! { "Rollouts":
         "Where an autoscaler sizes the target and no route divides the traffic, the candidate has at most as many pods as the target: half of the traffic. Add a route, or leave steps above 50 out; the target takes the revision after the last step."
     FIELD_UNUSED "rollout-field-unused" Warning Certain
         "a field of a RolloutPolicy that nothing reads for this target"
-        "minReplicas and dynamicStableScale are read with routes only, maxSurge without routes only; of a kind that holds both revisions itself none of them is read, but maxUnavailable for a DaemonSet, and a scale only where the kind counts pods."
+        "minReplicas and dynamicStableScale are read with routes only, maxSurge without routes only; of a kind that holds both revisions itself none of them is read, but maxUnavailable for a DaemonSet, and a scale only where the kind counts pods. NoSurge makes place only among two replicas or more that no autoscaler sizes."
 }
 
 /// Kinds that go in steps.
@@ -111,6 +111,7 @@ pub(super) fn check(subject: &Subject, set: &Set<'_>, out: &mut Out) {
     strategy(subject, &target, out);
     steps(subject, out);
     after(subject, out);
+    place(subject, &target, out);
     gates(subject, out);
     asks(subject, out);
     routes::check(subject, out);
@@ -197,6 +198,22 @@ fn after(policy: &Subject, out: &mut Out) {
     });
     if says_nothing {
         out.add(&POLICY, path, "it states hold, gates or both");
+    }
+}
+
+/// Pods that make place for others.
+fn place(policy: &Subject, target: &Target, out: &mut Out) {
+    if policy.text("/spec/unschedulable") != "NoSurge" {
+        return;
+    }
+    if !has(policy, "canary") || !target.is("apps", "Deployment") {
+        let why = "NoSurge is for a canary of a Deployment: the other strategies need both sides in full, other kinds hold both themselves";
+        out.add(&POLICY, "/spec/unschedulable", why);
+    }
+    let field = "/spec/strategy/canary/maxUnavailable";
+    let share = policy.text(field).trim_end_matches('%');
+    if !share.is_empty() && share.bytes().all(|digit| digit == b'0') {
+        out.add(&POLICY, field, "it is 0, and with NoSurge one pod at least makes place");
     }
 }
 

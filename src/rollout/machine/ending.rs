@@ -17,9 +17,25 @@ impl Turn<'_> {
             self.commands.push(Command::Apply(revision));
             return "the target becomes the new revision".to_owned();
         };
+        let exchanges = self.status.without_surge && self.is_routed() && seen.candidate.is_some();
+        if exchanges && target.settled {
+            let lowered = self.sizes().weight_back().min(self.status.weight);
+            if lowered < self.status.weight {
+                self.status.weight = lowered;
+                return String::new();
+            }
+            if self.route(Routed { weight: lowered, ..Routed::default() }) {
+                return "the target takes the traffic as its pods come".to_owned();
+            }
+        }
         // With a router the candidate keeps its pods until the traffic has left it.
         let (stable, candidate) = match seen.candidate {
-            Some(_) if !self.is_routed() => {
+            // Its old pods have no traffic: one of them makes place for a new one. Fewer pods than its size are not old ones,
+            // but new ones on their way.
+            Some(_) if exchanges && !target.settled && target.pods >= target.size => {
+                (target.size.min(self.sizes().with_place()), None)
+            }
+            Some(_) if !self.is_routed() || exchanges => {
                 let back = self.sizes().back();
                 (back.stable, Some(back.candidate))
             }
@@ -39,8 +55,7 @@ impl Turn<'_> {
             return String::new();
         }
         if !target.settled || target.size != seen.replicas || target.available < seen.replicas {
-            let begun = self.status.best_at.clone();
-            let late = !self.wait(&begun, self.policy.deadline);
+            let late = !self.wait_until(self.deadline_of_progress());
             let waits = self.waits_for(
                 "the target as the new revision",
                 target.available,
@@ -72,6 +87,8 @@ impl Turn<'_> {
         self.status.candidate = None;
         self.status.paused = None;
         self.status.skips = false;
+        self.status.without_surge = false;
+        self.status.unschedulable_at.clear();
         self.enter_step(0);
         self.status.gates.clear();
         self.status.best_at.clear();
@@ -82,7 +99,8 @@ impl Turn<'_> {
         let seen = self.seen;
         let why = self.status.abort.clone();
         // A target that had begun to become the new revision.
-        if seen.stable.is_none_or(|side| side.digest != stable.digest) {
+        let is_back = seen.stable.is_some_and(|side| side.digest == stable.digest);
+        if !is_back {
             self.commands.push(Command::Apply(stable.clone()));
         }
         let sizes = self.sizes().back();
@@ -91,17 +109,28 @@ impl Turn<'_> {
             self.commands.push(Command::SizeStable(stable_size));
         }
         if self.is_routed() {
+            if let Some(candidate) = seen.candidate
+                && is_back
+                && self.status.without_surge
+                && candidate.size != sizes.candidate
+            {
+                self.commands.push(Command::SizeCandidate(sizes.candidate));
+            }
             // What is not there gets nothing, whatever the other side can take.
             let serves = seen.candidate.is_some_and(|side| side.available > 0);
             let lowered = if serves { self.sizes().weight_back() } else { 0 };
             if self.route(Routed { weight: lowered, ..Routed::default() }) || lowered > 0 {
                 return format!("{why}; the traffic goes back");
             }
-        } else if seen.candidate.is_some_and(|side| side.size > 0) {
+        } else if is_back && seen.candidate.is_some_and(|side| side.size > 0) {
             if seen.candidate.is_some_and(|side| side.size != sizes.candidate) {
                 self.commands.push(Command::SizeCandidate(sizes.candidate));
             }
             return format!("{why}; the pods go back");
+        }
+        // Nothing goes before the target is what it was: where its commit cannot be had, the new pods are all there is.
+        if !is_back {
+            return format!("{why}; the target becomes the stable revision again");
         }
         if self.status.drained_at.is_empty() {
             self.status.drained_at = self.now();
@@ -109,15 +138,13 @@ impl Turn<'_> {
         }
         if seen.candidate.is_some() {
             let drained = self.status.drained_at.clone();
-            let delay = if self.status.rejects && self.is_routed() { self.policy.abort_delay } else { 0 };
+            let stays = self.status.rejects && self.is_routed() && !self.status.without_surge;
+            let delay = if stays { self.policy.abort_delay } else { 0 };
             if self.wait(&drained, delay) {
                 return format!("{why}; its pods stay until {}", second(after(&drained, delay)));
             }
             self.commands.push(Command::Retire);
             return format!("{why}; the candidate goes");
-        }
-        if seen.stable.is_none_or(|side| side.digest != stable.digest) {
-            return format!("{why}; the target becomes the stable revision again");
         }
         let rejected = self.status.candidate.clone().filter(|_| self.status.rejects);
         if let Some(revision) = rejected {

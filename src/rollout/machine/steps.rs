@@ -1,7 +1,7 @@
 //! From step to step: pods, then traffic, then time and gates.
 
 use super::{Command, Routed, Turn, approval, word};
-use crate::api::{RolloutPhase, RolloutRevision, RolloutStatus, second};
+use crate::api::{RolloutPhase, RolloutRevision, RolloutStatus, Unschedulable, second};
 use crate::rollout::gate::{self, Verdict};
 use crate::rollout::policy::{Hold, Step};
 use crate::rollout::record::after;
@@ -53,6 +53,20 @@ impl Turn<'_> {
         let judges = self.status.weight > 0 || self.policy.rolls;
         if judges && self.ask(&self.policy.background, true).is_none() {
             return String::new();
+        }
+        if self.status.without_surge && self.is_routed() && !self.sizes().are_there(goal) {
+            // The traffic follows pod by pod, before the other side gives the next one.
+            let weight = self.sizes().weight_so_far(step.weight);
+            if weight > self.status.weight {
+                self.status.weight = weight;
+                return String::new();
+            }
+            // Who tells by headers that they want it has it from the first pod on; copies come when all of its pods are there.
+            let headers = if candidate.available > 0 { step.routed().headers } else { Vec::new() };
+            if self.route(Routed { weight: self.status.weight, headers, ..Routed::default() }) {
+                let weight = self.status.weight;
+                return self.patience(&format!("{}: the router is to send {weight} %", self.place()));
+            }
         }
         if candidate.size != sizes.candidate {
             self.commands.push(Command::SizeCandidate(sizes.candidate));
@@ -176,8 +190,24 @@ impl Turn<'_> {
         if let Some(first) = waiting.first() {
             return format!("{place}: waits for {first}");
         }
+        if let Some(name) = self.overdue() {
+            return format!("{place}: waits for gate {name}, which was not asked for too long");
+        }
         self.leave_step();
         String::new()
+    }
+
+    /// A gate of the background whose answer is older than two intervals, as after an outage of the agent: what it did not
+    /// see meanwhile, no step is left for. What runs went on without it, and may take longer than a step.
+    fn overdue(&self) -> Option<String> {
+        let background = self.policy.background.iter().filter(|_| !self.status.skips);
+        let overdue = background.filter(|name| {
+            let status = self.status.gates.iter().find(|gate| gate.name == **name);
+            let rule = self.policy.gates.get(*name).filter(|rule| !rule.dry_run && !rule.runs);
+            let due = rule.zip(status).map(|(rule, status)| (rule.due(status), rule.interval));
+            due.is_some_and(|(due, interval)| after(&second(due), interval) <= self.seen.now)
+        });
+        overdue.min().cloned()
     }
 
     fn failed_gate(&self) -> Option<String> {
@@ -204,16 +234,22 @@ impl Turn<'_> {
             self.status.best_at.clear();
             return waits.to_owned();
         }
+        let waits_for_place = !self.status.unschedulable_at.is_empty();
+        if waits_for_place && self.status.without_surge {
+            return format!("{waits}; stable pods make place");
+        }
+        if waits_for_place && self.policy.unschedulable != Unschedulable::Reject {
+            return format!("{waits}; it waits for a place, without a deadline");
+        }
         if self.status.best_at.is_empty() {
             self.status.best = self.seen.candidate.map_or(0, |side| side.available);
             self.status.best_at = self.now();
             return String::new();
         }
-        let begun = self.status.best_at.clone();
-        if self.wait(&begun, self.policy.deadline) {
+        let deadline = self.policy.deadline;
+        if self.wait_until(self.deadline_of_progress()) {
             return waits.to_owned();
         }
-        let deadline = self.policy.deadline;
         self.abort(format!("{waits}; it came no nearer for {deadline} s"), true);
         String::new()
     }

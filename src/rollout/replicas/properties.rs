@@ -207,6 +207,67 @@ proptest! {
         }
     }
 
+    /// There are as many places as replicas, and the candidate's first pods wait for one.
+    #[test]
+    fn places_are_exchanged(
+        replicas in 2_u32..16, unavailable in any_share(), surge in 1_u32..4,
+        mut weights in prop::collection::vec(1_u32..=100, 1..4), goes_back: bool, seed in 1_u64..,
+    ) {
+        let dice = &mut Dice(seed);
+        let fences = Fences::resolve(Share::Count(0), unavailable, replicas);
+        let (floor, _) = fences.bounds(replicas);
+        weights.sort_unstable();
+        let mut stable = Cluster::of(replicas, 0, dice);
+        let mut candidate = Cluster { ready: 0, starting: vec![DOWN; surge as usize] };
+        let mut live = 0;
+        let back = goes_back.then_some(0);
+        for weight in weights.into_iter().chain(back) {
+            let up = weight > 0;
+            for tick in 0.. {
+                let goal = goal(weight);
+                let abort = (!up).then_some(Abort { delay: Some(0), over: false });
+                let rollout = Routed {
+                    replicas, goal, min_pods: 1, unavailable: fences.unavailable, dynamic: false, live,
+                    live_stable: 100 - live, stable: Some(stable.pods()), candidate: candidate.pods(), abort, steps: &[],
+                };
+                let seen = Seen { stable: rollout.stable, candidate: rollout.candidate, others: &[] };
+                let wanted = target(replicas, goal, 0, &seen);
+                if settled(wanted, &seen, stable.pods().spec) {
+                    live = weight;
+                    break;
+                }
+live = if up {
+                    live.max(exchanged_weight(replicas, fences.unavailable, candidate.pods(), weight))
+                } else {
+                    abort_weight(&rollout)
+                };
+                let next = exchanged(&Routed { live, live_stable: 100 - live, ..rollout }, fences, wanted);
+                if up {
+                    prop_assert!(next.stable <= stable.pods().spec && next.candidate >= candidate.ready);
+                }
+                let before = stable.ready + candidate.ready;
+                stable.resize(next.stable, dice);
+                candidate.resize(next.candidate, dice);
+                prop_assert!(stable.ready + candidate.ready >= before.min(floor));
+                prop_assert!(stable.ready + candidate.ready >= floor, "{:?} and {:?}", stable, candidate);
+                let short = |ready: u32, weight: u32| ready + fences.unavailable < replicas * weight / 100;
+                prop_assert!(!short(candidate.ready, live) && !short(stable.ready, 100 - live), "{:?}", rollout);
+                let mut free = replicas.saturating_sub(stable.ready + candidate.ready);
+                for left in stable.starting.iter_mut().chain(&mut candidate.starting) {
+                    *left = match (free, *left) {
+                        (0, _) => DOWN,
+                        (_, DOWN) => dice.below(START),
+                        (_, known) => known,
+                    };
+                    free = free.saturating_sub(1);
+                }
+                stable.tick(false, dice);
+                candidate.tick(false, dice);
+                prop_assert!(tick < (START + 2) * (4 * replicas + 8), "{:?} does not come to {:?}", seen, wanted);
+            }
+        }
+    }
+
     #[test]
     fn traffic_never_outruns_pods(
         replicas in 1_u32..16, steps in prop::collection::vec(0_u32..=100, 0..4), scale in any_scale(),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 pub use mounts::{Mount, mounts, rename};
-pub use pods::{is_ready, obstacle};
+pub use pods::{is_ready, lack_a_place, obstacle};
 pub use selector::selects;
 use within::is_seen;
 pub use within::{Measure, Wish, Within};

@@ -36,6 +36,7 @@ pub(super) fn check(policy: &Subject, target: &Target, set: &Set<'_>, out: &mut 
             out.add(&TARGET, "/spec/targetRef/name", format!("{}: {why}", found.title()));
         }
         if !rolls && target.has_twin() {
+            makes_place(policy, found, set, out);
             weights(policy, found, set, out);
             service = in_front(policy, found, set, out);
         }
@@ -261,20 +262,39 @@ fn deadline(policy: &Subject, found: &Subject, out: &mut Out) {
     }
 }
 
-/// Pods alone are to make a weight, and an autoscaler has the target's.
-fn weights(policy: &Subject, found: &Subject, set: &Set<'_>, out: &mut Out) {
-    let scales = |one: &&Subject| {
+/// What sizes the target.
+fn scaler<'a>(found: &Subject, set: &Set<'a>) -> Option<&'a Subject> {
+    set.subjects().iter().find(|one| {
         let text = |field: &str| one.text(&format!("/spec/scaleTargetRef/{field}"));
         let kind = if text("kind").is_empty() { "Deployment" } else { text("kind") };
         (one.is("autoscaling", "HorizontalPodAutoscaler") || one.is("keda.sh", "ScaledObject"))
             && same_namespace(&one.namespace, &found.namespace)
             && kind == found.gvk.kind
             && text("name") == found.name()
+    })
+}
+
+/// Whether there is a pod that can make place.
+fn makes_place(policy: &Subject, found: &Subject, set: &Set<'_>, out: &mut Out) {
+    const FIELD: &str = "/spec/unschedulable";
+    if policy.text(FIELD) != "NoSurge" {
+        return;
+    }
+    let replicas = found.at("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
+    let why = match scaler(found, set) {
+        Some(scaler) => format!("{} sizes the target", scaler.title()),
+        None if replicas < 2 => "its one replica cannot make place without an outage".to_owned(),
+        None => return,
     };
+    out.add(&FIELD_UNUSED, FIELD, format!("NoSurge is not read: {why}; it waits as with Hold"));
+}
+
+/// Pods alone are to make a weight, and an autoscaler has the target's.
+fn weights(policy: &Subject, found: &Subject, set: &Set<'_>, out: &mut Out) {
     if !policy.list("/spec/traffic/routes").is_empty() {
         return;
     }
-    let Some(scaler) = set.subjects().iter().find(scales) else { return };
+    let Some(scaler) = scaler(found, set) else { return };
     for (at, step) in policy.list("/spec/strategy/canary/steps").iter().enumerate() {
         let weight = step["weight"].as_i64().filter(|weight| *weight > 50 && step["scale"].is_null());
         if let Some(weight) = weight {
