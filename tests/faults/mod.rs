@@ -2,6 +2,7 @@
 //!
 //! `data/faults.txt` names the rows; `make faults` runs their tests and writes docs/faults.md.
 
+mod absent;
 mod answers;
 mod killed;
 mod lists;
