@@ -571,7 +571,7 @@ fn is_ready(pod: &Pod) -> bool {
 async fn any_kind_rolls_its_own_way_and_is_judged() {
     let world = &World::new("rolling").await;
     let rolling = Rolling { world };
-    let rolls = policy("rolling: {hold: promoted}", "  progressDeadline: 5s\n");
+    let rolls = policy("rolling: {hold: promoted}", "  progressDeadline: 5s\n  unschedulable: Reject\n");
     let first = rolling.commit(&[("fraud", &fraud("model:1", 2, "")), ("policy", &rolls)], "One");
     world.application("fraud", json!({})).await;
     world.ready("fraud", &first).await;
@@ -586,7 +586,8 @@ async fn any_kind_rolls_its_own_way_and_is_judged() {
     rolling.commit(&[("fraud", &fraud("model:3", 2, "none"))], "Three");
     world.poke("fraud").await;
     let status = rolling.phase(RolloutPhase::Rejected).await;
-    assert!(status.rejected[0].why.contains("it came no nearer for 5 s"), "{}", status.rejected[0].why);
+    let why = &status.rejected[0].why;
+    assert!(why.contains("cannot be scheduled") && why.contains("it came no nearer for 5 s"), "{why}");
     eventually("the stable revision is back", || async {
         (rolling.image("fraud").await == "model:2").then_some(())
     })

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use driftless::api::RolloutPhase;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::agent::World;
@@ -80,6 +80,41 @@ fn model(uri: &str) -> String {
     format!(
         "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {{name: fraud}}\nspec:\n  predictor:\n    minReplicas: 1\n    model: {{modelFormat: {{name: sklearn}}, storageUri: '{uri}'}}\n"
     )
+}
+
+/// Its pod is the test's, and the scheduler is real.
+#[tokio::test]
+async fn a_model_that_finds_no_gpu_is_waited_for() {
+    let world = &World::new("serving-places").await;
+    let rolling = Rolling { world };
+    crds::install(&world.client, &crds::KSERVE, &["InferenceService"]).await;
+    let kind = resource("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices");
+    tokio::spawn(controller(api(world, &kind), kserve));
+    let steps = policy("canary: {steps: [{weight: 10, hold: promoted}]}", "  progressDeadline: 4s\n")
+        .replace("apps/v1, kind: Deployment", "serving.kserve.io/v1beta1, kind: InferenceService");
+    let first = rolling.commit(&[("model", &model("s3://m/1")), ("policy", &steps)], "One");
+    world.application("fraud", json!({})).await;
+    world.ready("fraud", &first).await;
+    rolling.phase(RolloutPhase::Healthy).await;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "fraud-predictor-00002-x",
+            "labels": {"serving.knative.dev/revision": "fraud-predictor-00002"}},
+        "spec": {"containers": [{"name": "model", "image": "model", "resources": {"limits": {"tests.example/gpu": "1"}}}]}});
+    let pods: Api<k8s_openapi::api::core::v1::Pod> = rolling.api();
+    pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    rolling.commit(&[("model", &model("s3://m/bad"))], "Two");
+    world.poke("fraud").await;
+    let wants = "a pod cannot be scheduled: fraud-predictor-00002-x wants 1 tests.example/gpu";
+    eventually("it says what is missing", || async {
+        rolling.status().await.message.contains(wants).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let status = rolling.status().await;
+    assert_eq!(status.phase, RolloutPhase::Progressing, "{:?}", status.rejected);
+    assert!(status.message.ends_with("it waits for a place, without a deadline"), "{}", status.message);
+    // Without the pod nothing tells of a place.
+    pods.delete("fraud-predictor-00002-x", &DeleteParams::default()).await.unwrap();
+    rolling.phase(RolloutPhase::Rejected).await;
 }
 
 #[tokio::test]

@@ -236,6 +236,14 @@ impl Engine {
                     // Our own write is not seen yet: nothing is known to have gone since.
                     side.available = status.best.min(1);
                 }
+                if side.available == 0
+                    && let Some(selector) = kind.selector(live)
+                {
+                    let pod = Gvk::parse("v1", "Pod");
+                    let own = self.cluster.list_selected(&pod, &object.key.namespace, &selector).await;
+                    // Who may not see pods has the words of the kind itself.
+                    scene.unschedulable = own.is_ok_and(|own| is_short_of_places(&mut side, &own));
+                }
                 let (size, available) = match measure {
                     Measure::Pods => {
                         (whole.size.saturating_sub(side.size), whole.available.saturating_sub(side.available))

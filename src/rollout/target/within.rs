@@ -94,6 +94,12 @@ pub trait Within: Sync {
         is_seen(live)
     }
 
+    /// The label selector of the new revision's pods, or of all where they have none of their own; they tell why it does not
+    /// come. `None` where that is not known, or its pods are counted anyway.
+    fn selector(&self, _live: &Value) -> Option<String> {
+        None
+    }
+
     /// Another object that tells how the traffic is divided.
     fn router(&self, _live: &Value) -> Option<TrafficRoute> {
         None
@@ -167,6 +173,15 @@ impl Within for Rolling {
     }
 
     fn share(&self, _wanted: &mut Value, _live: &Value, _much: u32) {}
+
+    fn selector(&self, live: &Value) -> Option<String> {
+        if live["kind"] == "InferenceService" {
+            return Some(format!("{MODEL}={}", live["metadata"]["name"].as_str()?));
+        }
+        let labels = live["spec"]["selector"]["matchLabels"].as_object()?.iter();
+        let each = labels.filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)));
+        Some(each.collect::<Vec<_>>().join(",")).filter(|all| !all.is_empty())
+    }
 
     fn is_whole(&self, _live: &Value) -> bool {
         true
@@ -267,6 +282,10 @@ impl Within for StatefulSet {
 struct InferenceService;
 
 const PERCENT: &str = "canaryTrafficPercent";
+/// On pods of KServe: the name of their `InferenceService`.
+const MODEL: &str = "serving.kserve.io/inferenceservice";
+/// On pods of Knative: the name of their revision.
+const SERVED: &str = "serving.knative.dev/revision";
 
 impl Within for InferenceService {
     fn kind(&self) -> (&'static str, &'static str) {
@@ -334,6 +353,11 @@ impl Within for InferenceService {
         let all = status["latestRolledoutRevision"] == status["latestReadyRevision"];
         let ready = is_seen(live) && condition(live, "Ready").is_some_and(|found| found["status"] == "True");
         one(live, ready && all, String::new())
+    }
+
+    fn selector(&self, live: &Value) -> Option<String> {
+        let created = live["status"]["components"]["predictor"]["latestCreatedRevision"].as_str()?;
+        Some(format!("{SERVED}={created}"))
     }
 
     fn routed(&self, live: &Value, _route: Option<&Value>) -> Option<Routed> {
@@ -413,6 +437,10 @@ impl Within for KnativeService {
     fn whole(&self, live: &Value) -> Side {
         let ready = is_seen(live) && condition(live, "Ready").is_some_and(|found| found["status"] == "True");
         one(live, ready, String::new())
+    }
+
+    fn selector(&self, live: &Value) -> Option<String> {
+        Some(format!("{SERVED}={}", live["status"]["latestCreatedRevisionName"].as_str()?))
     }
 
     fn routed(&self, live: &Value, _route: Option<&Value>) -> Option<Routed> {
