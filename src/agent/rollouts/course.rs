@@ -198,13 +198,12 @@ impl<W: Whence> Course<'_, W> {
         let mut scene = None;
         for _ in 0..TURNS {
             let now = Timestamp::now();
-            let seen = match &scene {
-                Some(seen) => seen,
-                None => {
-                    let mut seen = self.look(delivered).await?;
-                    self.count_endpoints(&mut seen).await?;
-                    scene.insert(seen)
-                }
+            let seen = if let Some(seen) = &scene {
+                seen
+            } else {
+                let mut seen = self.look(delivered).await?;
+                self.count_endpoints(&mut seen).await?;
+                scene.insert(seen)
             };
             let since = self.memory.looks(now);
             if let Some(wish) = self.asked_of_kind(seen) {

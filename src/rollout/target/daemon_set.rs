@@ -183,7 +183,10 @@ impl Within for DaemonSet {
     fn expelled<'a>(&self, live: &Value, pods: &'a [Value], most: Option<u32>) -> Vec<&'a Value> {
         let Some(found) = Self::pods(live, pods).filter(|_| self.is_seen(live)) else { return Vec::new() };
         let gone = many(found.new.len() + found.leaving);
-        let due = Self::goal(live).saturating_sub(gone) as usize;
+        // A node without a pod gets one of the new revision, so the old ones that are to stay are counted too.
+        let stays = Self::nodes(live).saturating_sub(Self::goal(live));
+        let due =
+            Self::goal(live).saturating_sub(gone).min(many(found.old.len()).saturating_sub(stays)) as usize;
         let ready = many(pods.iter().filter(|pod| serves(pod)).count());
         let serving = ready.saturating_sub(Self::young(live, ready));
         let missing = Self::nodes(live).saturating_sub(serving);
@@ -251,6 +254,8 @@ mod tests {
         ] {
             assert_eq!(goes(&two, &pods, most), expected, "{pods:?} {most:?}");
         }
+        let between = ["a new ready", "c old ready", "d old ready"];
+        assert_eq!(goes(&two, &between, Some(3)), "", "b's pod is gone, and the new one is not made yet");
         let all = live(2, "2", &by_hand);
         assert_eq!(goes(&all, &["a old starts", "b old ready"], None), "a", "it serves nobody");
         let mut unseen = two;
