@@ -271,10 +271,28 @@ async fn a_ray_service_rolls_its_own_way() {
 async fn istio_divides_traffic_as_a_gateway_does() {
     let world = &World::new("serving-istio").await;
     let rolling = Rolling { world };
-    crds::install(&world.client, &crds::ISTIO, &["VirtualService"]).await;
+    crds::install(&world.client, &crds::ISTIO, &["VirtualService", "DestinationRule"]).await;
     let kind = resource("networking.istio.io", "v1", "VirtualService", "virtualservices");
     let routes = api(world, &kind);
-    let route = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: fraud}\nspec:\n  hosts: [fraud]\n  http:\n  - timeout: 3s\n    route: [{destination: {host: fraud}}]\n";
+    let rules = resource("networking.istio.io", "v1", "DestinationRule", "destinationrules");
+    let rules = api(world, &rules);
+    let route = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: fraud}
+spec:
+  hosts: [fraud]
+  http:
+  - timeout: 3s
+    route: [{destination: {host: fraud, subset: gpu}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: tls}
+spec:
+  host: fraud
+  trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}
+  subsets: [{name: gpu, labels: {app: fraud, tier: model}}]
+";
     let steps = policy(
         "canary: {steps: [{weight: 25, hold: promoted}]}",
         "  traffic: {routes: [{apiVersion: networking.istio.io/v1, kind: VirtualService, name: fraud}]}\n",
@@ -292,10 +310,20 @@ async fn istio_divides_traffic_as_a_gateway_does() {
     assert_eq!(live["timeout"], "3s");
     assert_eq!(
         live["route"],
-        json!([{"destination": {"host": "fraud"}, "weight": 75},
-        {"destination": {"host": "fraud-candidate"}, "weight": 25}])
+        json!([{"destination": {"host": "fraud", "subset": "gpu"}, "weight": 75},
+        {"destination": {"host": "fraud-candidate", "subset": "gpu"}, "weight": 25}])
+    );
+    let rule = rules.get("tls-candidate").await.unwrap();
+    assert_eq!(
+        rule.data["spec"],
+        json!({"host": "fraud-candidate", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}},
+            "subsets": [{"name": "gpu", "labels": {"app": "fraud-candidate", "tier": "model"}}]})
     );
     rolling.ask("PromoteFull", "a").await;
     world.ready("fraud", &second).await;
-    assert_eq!(http().await["route"], json!([{"destination": {"host": "fraud"}}]));
+    assert_eq!(http().await["route"], json!([{"destination": {"host": "fraud", "subset": "gpu"}}]));
+    eventually("its rule goes with the candidate", || async {
+        rules.get_opt("tls-candidate").await.unwrap().is_none().then_some(())
+    })
+    .await;
 }

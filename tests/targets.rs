@@ -74,7 +74,7 @@ async fn a_daemon_set_goes_by_a_share_of_its_nodes() {
     pool(world, "share", 4).await;
     let steps = policy(
         "canary: {steps: [{weight: 25, hold: promoted}, {weight: 60, hold: promoted}]}",
-        "  progressDeadline: 8s\n",
+        "  progressDeadline: 8s\n  unschedulable: Reject\n",
     )
     .replace("kind: Deployment", "kind: DaemonSet");
     let set =

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::policy::Policy;
 use super::target::{self, Form, MOUNTED, Measure, Mount, REVISION, Within, mounts};
-use super::traffic::{Division, divide};
+use super::traffic::{Division, divide, is_rule_of};
 use crate::api::{RolloutPolicySpec, Unschedulable};
 use crate::error::{Code, Error, Result};
 use crate::model::{Digest, GROUP, Key};
@@ -40,6 +40,8 @@ pub struct Bound {
     pub replicas: Option<u32>,
     /// What divides the traffic.
     pub division: Division,
+    /// Istio's rules of the Service that routes lead to; the candidate's gets the same.
+    pub destination_rules: Vec<usize>,
 }
 
 impl Bound {
@@ -173,6 +175,17 @@ pub fn bind(desired: &mut [Desired]) -> Result<Vec<Bound>> {
                 .map_err(|error| placed(error, policy))?,
             Form::Within(_) => Division::Kind,
         };
+        let destination_rules = match &division {
+            Division::Routes(service, _) => {
+                let service = &desired[*service].key;
+                let is_it = |at: &usize| {
+                    let (gvk, key, body) = objects[*at];
+                    key.namespace == service.namespace && is_rule_of(gvk, body, &service.name)
+                };
+                (0..objects.len()).filter(is_it).collect()
+            }
+            Division::Pods(_) | Division::Switch(_) | Division::Kind => Vec::new(),
+        };
         let pods_at = form.template().to_owned();
         // What Git does not state is somebody else's: an autoscaler's, or a person's.
         let is_stated = body.pointer("/spec/replicas").is_some();
@@ -193,6 +206,7 @@ pub fn bind(desired: &mut [Desired]) -> Result<Vec<Bound>> {
             },
             form,
             division,
+            destination_rules,
         });
         let content = (!mounted.is_empty()).then(|| {
             short(Digest::of_parts(mounted.iter().map(|at| desired[*at].digest.as_bytes().to_vec())))

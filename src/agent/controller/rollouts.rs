@@ -30,6 +30,7 @@ impl Stands {
                 .chain(bound.own.clone())
                 .chain(division.leased())
                 .chain(division.services())
+                .chain(bound.destination_rules.iter().copied())
         });
         each.collect()
     }

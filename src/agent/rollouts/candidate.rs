@@ -118,6 +118,18 @@ impl<W: Whence> Course<'_, W> {
                 all.push((service.gvk.clone(), key("", "Service", &namespace, name), body));
             }
         }
+        if let Division::Routes(service, _) = &self.bound.division {
+            let service = &self.desired[*service].key.name;
+            for rule in self.bound.destination_rules.iter().map(|at| &self.desired[*at]) {
+                let body = value(rule);
+                if body.is_null() {
+                    continue;
+                }
+                let made = traffic::candidate_rule(&body, service, &self.labels(candidate), &made_beside);
+                let name = candidate_name(&rule.key.name);
+                all.push((rule.gvk.clone(), key(&rule.gvk.group, &rule.gvk.kind, &namespace, name), made));
+            }
+        }
         for (gvk, key, body) in all {
             let digest = Digest::of(body.to_string().as_bytes());
             let gone = self.engine.index.is_synced(&gvk, &namespace) && self.engine.index.get(&key).is_none();

@@ -6,6 +6,7 @@
 //! the Service's endpoints holds the candidate's pods, which its selector does not select.
 
 mod alb;
+mod destination;
 mod ingress;
 mod nginx;
 mod route;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+pub use destination::{candidate_rule, is_rule_of};
 pub(super) use route::Fields;
 pub use service::{Slice, candidate_service, slices};
 
@@ -207,6 +209,8 @@ pub fn divide(
         return if turns { one("traffic").map(Division::Switch) } else { Ok(Division::Pods(in_front)) };
     }
     let service = one("traffic")?;
+    let has_rules =
+        objects.iter().any(|(gvk, key, body)| here(key) && is_rule_of(gvk, body, &objects[service].1.name));
     let mut found = Vec::new();
     for (number, route) in routes.iter().enumerate() {
         let field = format!("traffic.routes[{number}]");
@@ -219,7 +223,7 @@ pub fn divide(
             return Err(invalid(&field, why));
         };
         let body = objects[at].2;
-        let router = router(route, &group, body).map_err(|why| invalid(&field, why))?;
+        let router = router(route, &group, body, has_rules).map_err(|why| invalid(&field, why))?;
         let name = &objects[service].1.name;
         // What Git has must lead to the Service, or no weight will ever be seen.
         router.divided(body, name, &Routed::default()).map_err(|why| invalid(&field, why))?;
@@ -291,11 +295,16 @@ fn asked(spec: &RolloutPolicySpec) -> Vec<Asked<'_>> {
 }
 
 /// Who carries a route out.
-fn router(route: &TrafficRoute, group: &str, body: &Value) -> Result<Arc<dyn Router>, String> {
+fn router(
+    route: &TrafficRoute,
+    group: &str,
+    body: &Value,
+    has_rules: bool,
+) -> Result<Arc<dyn Router>, String> {
     if group == ingress::GROUP && route.kind == "Ingress" && route.fields.is_none() {
         return ingress::router(route, body);
     }
-    Ok(Arc::new(route::Fields::of(route, group)?))
+    Ok(Arc::new(Fields::of(route, group)?.with_subsets(has_rules)))
 }
 
 /// A Service that selects the candidate's pods (`labels`), where it is turned to them.

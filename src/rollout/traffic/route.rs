@@ -42,6 +42,8 @@ pub(in crate::rollout) struct Fields {
     rules: Rules,
     /// Parents say in the status which generation they have taken.
     parents: bool,
+    /// The candidate's Service has the same subsets.
+    keeps_subsets: bool,
 }
 
 const GATEWAY: &str = "gateway.networking.k8s.io";
@@ -72,7 +74,13 @@ impl Fields {
             most: MOST,
             rules: Rules::Weights,
             parents: false,
+            keeps_subsets: false,
         }
+    }
+
+    /// Whether the candidate's Service has the subsets of the target's.
+    pub(super) fn with_subsets(self, keeps_subsets: bool) -> Self {
+        Self { keeps_subsets, ..self }
     }
 
     /// The target groups of an ALB's forward action.
@@ -378,7 +386,9 @@ impl Fields {
         let name = get(backend, &self.name).and_then(Value::as_str).unwrap_or(service);
         let other = format!("{}{}", candidate_name(service), name.strip_prefix(service).unwrap_or_default());
         put(&mut candidate, &self.name, other.into());
-        if let Some(destination) = candidate.get_mut("destination").and_then(Value::as_object_mut) {
+        if !self.keeps_subsets
+            && let Some(destination) = candidate.get_mut("destination").and_then(Value::as_object_mut)
+        {
             // Subsets are of the other host.
             destination.remove("subset");
         }
@@ -462,7 +472,7 @@ fn percent(part: u64, whole: u64) -> u64 {
 }
 
 /// A Service by its name, or by its name in the cluster's DNS.
-fn is_host(host: &str, service: &str) -> bool {
+pub(super) fn is_host(host: &str, service: &str) -> bool {
     host.strip_prefix(service).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
