@@ -182,7 +182,7 @@ impl Proxy {
             .with_single_cert(vec![certificate.der().clone()], key)
             .expect("a configuration");
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = super::listener().await;
         let server = format!("https://{}", listener.local_addr().expect("an address"));
         let folder = tempfile::tempdir().expect("a temporary folder");
         let kubeconfig = folder.path().join("kubeconfig");

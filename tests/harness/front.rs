@@ -97,7 +97,7 @@ impl Front {
 
     async fn start(shared: Shared) -> Self {
         let shared = Arc::new(shared);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = super::listener().await;
         let host = listener.local_addr().expect("an address").to_string();
         let router = Router::new().fallback(serve).with_state(shared.clone());
         let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("serve") });

@@ -72,7 +72,7 @@ impl Server {
     async fn begin(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let shared = Arc::new(Shared { root: folder.path().to_owned(), ..Shared::default() });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = super::listener().await;
         let address = listener.local_addr().expect("an address");
         let router = Router::new().fallback(serve).with_state(shared.clone());
         let scheme = if tls.is_some() { "https" } else { "http" };

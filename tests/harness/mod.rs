@@ -39,3 +39,20 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// Listens on a port that no server of this process had before: whoever knows a repository by its address, as the agent of
+/// all tests does, would take another one's for it.
+pub(crate) async fn listener() -> tokio::net::TcpListener {
+    static HAD: std::sync::Mutex<std::collections::BTreeSet<u16>> =
+        std::sync::Mutex::new(std::collections::BTreeSet::new());
+    // Those are kept until a new one is found, or the same would come again.
+    let mut taken = Vec::new();
+    loop {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        if HAD.lock().expect("no test panics here").insert(port) {
+            return listener;
+        }
+        taken.push(listener);
+    }
+}
