@@ -477,7 +477,7 @@ impl Gate {
         ("approval", |gate| gate.approval.is_some()),
     ];
 
-    /// The fields of [`Self::ASKS`] that it states; one where it can be used.
+    /// The fields of `Self::ASKS` that it states; one where it can be used.
     pub fn asks(&self) -> Vec<&'static str> {
         Self::ASKS.iter().filter(|(_, stated)| stated(self)).map(|(name, _)| *name).collect()
     }
@@ -499,7 +499,7 @@ impl Gate {
         Some(Reached { secret: secret.as_ref(), headers, any_certificate })
     }
 
-    /// The names of [`Self::ASKS`] as a sentence has them.
+    /// The names of `Self::ASKS` as a sentence has them.
     pub fn all() -> String {
         let names: Vec<&str> = Self::ASKS.iter().map(|(name, _)| *name).collect();
         names
