@@ -45,16 +45,19 @@ impl Events {
             namespace: Some(policy.namespace.clone()),
             ..ObjectReference::default()
         };
-        let note = Some(note.chars().take(1000).collect());
+        let action = "Roll".into();
         let secondary = Some(application.object_ref(&()));
-        let event = Event { type_: EventType::Warning, reason, note, action: "Roll".into(), secondary };
-        let _ = self.0.try_send((event, about));
+        self.queue(Event { type_: EventType::Warning, reason, note: None, action, secondary }, about, note);
     }
 
     fn send(&self, application: &Application, type_: EventType, reason: String, note: &str) {
+        let event = Event { type_, reason, note: None, action: "Sync".into(), secondary: None };
+        self.queue(event, application.object_ref(&()), note);
+    }
+
+    fn queue(&self, event: Event, about: ObjectReference, note: &str) {
         let note = Some(note.chars().take(1000).collect());
-        let event = Event { type_, reason, note, action: "Sync".into(), secondary: None };
-        let _ = self.0.try_send((event, application.object_ref(&())));
+        let _ = self.0.try_send((Event { note, ..event }, about));
     }
 
     /// One event for the result of a pass that did something.

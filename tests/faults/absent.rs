@@ -69,6 +69,13 @@ async fn begun(world: &World, policy: &str) -> String {
     first
 }
 
+/// Another model, as far as the policy says this.
+async fn two(rolling: &Rolling<'_>, says: &str) {
+    rolling.commit(&[("fraud", &fraud("model:2", 2, ""))], "Two");
+    rolling.world.poke("fraud").await;
+    rolling.says(says).await;
+}
+
 /// The target's own pods will not be available for long: its size and the like are no revision.
 async fn slowed(rolling: &Rolling<'_>) {
     let slow = fraud("model:2", 2, "").replacen("  replicas:", "  minReadySeconds: 500\n  replicas:", 1);
@@ -139,9 +146,7 @@ async fn an_hour_without_an_agent_doubles_no_step_and_ends_no_pause() {
     let strategy = "canary: {steps: [{weight: 50, gates: [sane]}, {weight: 75, hold: 20m}, {weight: 90, hold: promoted}]}";
     let running = agent(&world, &proxy);
     begun(&world, &policy(strategy, &gates)).await;
-    rolling.commit(&[("fraud", &fraud("model:2", 2, ""))], "Two");
-    world.poke("fraud").await;
-    rolling.says("step 1 of 4 (50 %): waits for gate sane 1 of 2").await;
+    two(&rolling, "step 1 of 4 (50 %): waits for gate sane 1 of 2").await;
     running.kill();
     shift(&rolling, -HOUR).await;
     let running = agent(&world, &proxy);
@@ -182,9 +187,7 @@ async fn an_hour_without_an_agent_on_the_way_to_the_end_and_back() {
     let running = agent(&world, &proxy);
     let steps = policy("blueGreen: {hold: promoted, scaleDownDelay: 20m}", "  abortScaleDownDelay: 30m\n");
     begun(&world, &steps).await;
-    rolling.commit(&[("fraud", &fraud("model:2", 2, ""))], "Two");
-    world.poke("fraud").await;
-    rolling.says("step 1 of 2 (0 %): waits for `driftless rollout promote`").await;
+    two(&rolling, "step 1 of 2 (0 %): waits for `driftless rollout promote`").await;
     slowed(&rolling).await;
     rolling.ask("Promote", "a").await;
     rolling.says("step 2 of 2 (100 %): held until").await;
@@ -230,9 +233,7 @@ async fn a_git_server_that_is_away_holds_up_no_way_back() {
     let rolling = Rolling { world: &world };
     let _running = agent(&world, &proxy);
     begun(&world, &policy("canary: {steps: [{weight: 50, hold: promoted}]}", "")).await;
-    rolling.commit(&[("fraud", &fraud("model:2", 2, ""))], "Two");
-    world.poke("fraud").await;
-    rolling.says("step 1 of 2 (50 %): waits for `driftless rollout promote`").await;
+    two(&rolling, "step 1 of 2 (50 %): waits for `driftless rollout promote`").await;
     slowed(&rolling).await;
     rolling.ask("Promote", "a").await;
     rolling.says("the target as the new revision").await;
@@ -259,9 +260,7 @@ async fn a_stable_revision_that_is_lost_holds_the_way_back() {
     rolling.commit(&[("route", route)], "Route");
     let running = agent(&world, &proxy);
     let first = begun(&world, &steps).await;
-    rolling.commit(&[("fraud", &fraud("model:2", 2, ""))], "Two");
-    world.poke("fraud").await;
-    rolling.says("step 1 of 2 (50 %): waits for `driftless rollout promote`").await;
+    two(&rolling, "step 1 of 2 (50 %): waits for `driftless rollout promote`").await;
     slowed(&rolling).await;
     rolling.ask("Promote", "a").await;
     rolling.says("the target as the new revision").await;

@@ -13,7 +13,7 @@ use crate::error::{Code, Result};
 use crate::live::kube::{Check, Cluster, Propagation, translate};
 use crate::model::{Gvk, Key};
 use crate::rollout::provider::{About, Ending, Left, Reading, Run, Runs, State};
-use crate::rollout::target::ROLLOUT_LABEL;
+use crate::rollout::target::{ROLLOUT_LABEL, is_owned_by};
 
 /// Pods of one object that are looked at.
 const PODS: u32 = 50;
@@ -34,7 +34,7 @@ pub(super) async fn ask(
         cluster.create(&resource, &key, body, Check::Strict).await.map_err(|error| error.to_string())?;
         return Ok(None);
     };
-    if !is_of(&live, &about.uid) {
+    if !is_owned_by(&live, &about.uid) {
         let (kind, name) = (&gvk.kind, &key.name);
         return Err(format!("there is a {kind} {name} already, which is not of this policy"));
     }
@@ -70,7 +70,7 @@ pub(super) async fn end(
     let resource = cluster.resource(&gvk, false).await?;
     let runs = |live: &&Value| {
         let name = live["metadata"]["name"].as_str().unwrap_or_default();
-        is_of(live, uid) && !kept.contains(name) && kind.state(live) == State::Running
+        is_owned_by(live, uid) && !kept.contains(name) && kind.state(live) == State::Running
     };
     let mut count = 0;
     for live in all.iter().filter(runs) {
@@ -102,11 +102,6 @@ fn key(gvk: &Gvk, namespace: &str, object: &Value) -> Key {
         namespace: namespace.to_owned(),
         name: object["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
     }
-}
-
-fn is_of(object: &Value, uid: &str) -> bool {
-    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    owners.into_iter().flatten().any(|owner| owner["uid"] == *uid)
 }
 
 /// The termination message of the pod that succeeded.

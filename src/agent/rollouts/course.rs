@@ -416,22 +416,24 @@ impl<W: Whence> Course<'_, W> {
         if self.policy.status == self.written {
             return Ok(());
         }
-        self.policy.status.message = self.words(message.to_owned());
-        self.put_status(now).await
+        let status = self.composed(message, now);
+        self.put_status(status).await
     }
 
-    fn words(&self, message: String) -> String {
-        match &self.policy.unreadable {
+    /// What was decided, with words and conditions.
+    fn composed(&self, message: &str, now: Timestamp) -> RolloutStatus {
+        let mut status = self.policy.status.clone();
+        status.message = match &self.policy.unreadable {
             Some(why) => {
                 format!("{message}; the annotation driftless.dev/rollout-request cannot be read: {why}")
             }
-            None => message,
-        }
+            None => message.to_owned(),
+        };
+        described(&mut status, self.policy.generation, self.lost, now);
+        status
     }
 
-    async fn put_status(&mut self, now: Timestamp) -> Result<()> {
-        let mut status = self.policy.status.clone();
-        described(&mut status, self.policy.generation, self.lost, now);
+    async fn put_status(&mut self, status: RolloutStatus) -> Result<()> {
         self.policy =
             self.engine.write_rollout(&self.bound.policy, &self.policy, &self.written, &status).await?;
         self.written = status;
@@ -440,10 +442,8 @@ impl<W: Whence> Course<'_, W> {
 
     /// Words that changed are written too, but not with every pod; returns when they are to be.
     async fn say(&mut self, message: String, now: Timestamp) -> Result<Option<Duration>> {
-        self.said.clone_from(&message);
-        let mut status = self.policy.status.clone();
-        status.message = self.words(message);
-        described(&mut status, self.policy.generation, self.lost, now);
+        let status = self.composed(&message, now);
+        self.said = message;
         if status == self.written {
             return Ok(None);
         }
@@ -456,8 +456,7 @@ impl<W: Whence> Course<'_, W> {
             return Ok(Some(Duration::from_secs(1)));
         }
         self.memory.said = now.as_second();
-        self.policy.status = status;
-        self.put_status(now).await?;
+        self.put_status(status).await?;
         Ok(None)
     }
 

@@ -62,12 +62,6 @@ fn labels_of(selector: &Value) -> String {
     labels.collect::<Vec<_>>().join(",")
 }
 
-/// Whether an object is controlled by the one with this uid.
-fn is_of(object: &Value, uid: &Value) -> bool {
-    let mut owners = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
-    owners.any(|owner| &owner["uid"] == uid)
-}
-
 /// Of a target that holds both revisions, only while it does.
 fn must_know_pods(kind: &dyn Within, live: &Value, status: &RolloutStatus, unmarked: &str) -> bool {
     let runs = marked(kind.whole(live), unmarked).digest;
@@ -213,8 +207,8 @@ impl Engine {
             && must_know_pods(kind, live, status, unmarked)
         {
             scene.pods = self.pods_of(&live["spec"]["selector"], &object.key.namespace).await?;
-            let uid = live["metadata"]["uid"].clone();
-            scene.pods.retain(|pod| is_of(pod, &uid));
+            let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+            scene.pods.retain(|pod| target::is_owned_by(pod, uid));
             if kind.has_revisions_apart() {
                 live["status"]["updateRevision"] = self.newest_revision(live, &object.key.namespace).await?;
             }
@@ -285,7 +279,8 @@ impl Engine {
     async fn newest_revision(&self, live: &Value, namespace: &str) -> Result<Value> {
         let gvk = Gvk::parse("apps/v1", "ControllerRevision");
         let all = self.cluster.list_selected(&gvk, namespace, &labels_of(&live["spec"]["selector"])).await?;
-        let own = all.iter().filter(|one| is_of(one, &live["metadata"]["uid"]));
+        let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+        let own = all.iter().filter(|one| target::is_owned_by(one, uid));
         let newest = own.max_by_key(|one| one["revision"].as_i64());
         let hash = newest.map(|one| one["metadata"]["labels"]["controller-revision-hash"].clone());
         Ok(hash.unwrap_or_default())

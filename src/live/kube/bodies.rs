@@ -57,14 +57,14 @@ impl Bodies {
         Following { bodies: self.clone(), keys }
     }
 
-    pub(super) fn is_followed(&self, key: &Key) -> bool {
+    fn is_followed(&self, key: &Key) -> bool {
         self.read().contains_key(key)
     }
 
-    /// Keeps what a watch brought, or forgets what was there where it brings metadata only.
-    pub(super) fn keep_lean<F: Form>(&self, gvk: &Gvk, key: &Key, lean: &Lean<F>) {
+    /// Keeps what a watch brought, or forgets what was there where it brings metadata only; whether somebody follows it.
+    pub(super) fn keep_lean<F: Form>(&self, gvk: &Gvk, key: &Key, lean: &Lean<F>) -> bool {
         if !self.is_followed(key) {
-            return;
+            return false;
         }
         let part = |raw: &Option<Box<serde_json::value::RawValue>>| {
             raw.as_ref().and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok())
@@ -80,6 +80,7 @@ impl Bodies {
             whole
         });
         self.put(key, body);
+        true
     }
 
     /// Keeps what was asked for.

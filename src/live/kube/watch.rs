@@ -270,9 +270,7 @@ fn key_of<F: Form>(gvk: &Gvk, lean: &Lean<F>) -> Key {
 
 async fn put<F: Form>(ends: &Ends, gvk: &Gvk, key: Key, lean: Lean<F>) {
     let notices = &ends.notices;
-    let bodies = ends.index.bodies();
-    let is_followed = bodies.is_followed(&key);
-    bodies.keep_lean(gvk, &key, &lean);
+    let is_followed = ends.index.bodies().keep_lean(gvk, &key, &lean);
     let seen = judged(gvk, lean, &ends.judges);
     let label = seen.label.clone();
     let before = ends.index.put(key.clone(), seen.clone());

@@ -184,6 +184,11 @@ impl Beside<'_> {
     }
 }
 
+/// Whether the object with this uid is among the owners of an object.
+pub fn is_owned_by(object: &Value, uid: &str) -> bool {
+    object["metadata"]["ownerReferences"].as_array().into_iter().flatten().any(|owner| owner["uid"] == *uid)
+}
+
 /// A number of pods, or a percentage.
 pub(super) fn count(value: &Value, otherwise: u32) -> u32 {
     value.as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(otherwise)
